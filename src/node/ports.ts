@@ -1,0 +1,222 @@
+/**
+ * What a node needs of its surroundings. Declared here, satisfied by log, machine and rpc, and by the simulator.
+ * Everything is a call or a callback on the node's thread; a callback never runs inside the call that causes it.
+ */
+
+import type { LogReader } from "../raft/effect.ts";
+import type { Entry, EntryId, HardState, NodeId } from "../raft/entry.ts";
+import type { Message } from "../raft/message.ts";
+import type { Failure } from "../sql/errors.ts";
+
+// --- time and dice -------------------------------------------------------------------------------------------
+
+export interface Timer {
+  cancel(): void;
+}
+
+export interface Environment {
+  /** Monotonic, in milliseconds, from any origin. */
+  monotonicMs(): number;
+  /** Wall clock: milliseconds since 1970. May jump. */
+  wallMs(): number;
+  /** 0 ≤ n < 1. */
+  random(): number;
+  after(delayMs: number, run: () => void): Timer;
+  /** Runs once the work that this turn of the loop brought is done: the place to flush what was gathered. */
+  soon(run: () => void): void;
+}
+
+/** pino's shape, reduced. */
+export interface Logger {
+  debug(facts: object, message: string): void;
+  info(facts: object, message: string): void;
+  warn(facts: object, message: string): void;
+  error(facts: object, message: string): void;
+}
+
+// --- the log -------------------------------------------------------------------------------------------------
+
+/**
+ * `blank`: never belonged to a cluster. `forming`: knows the cluster's id and members but may not vote yet.
+ * `formed`: a full member. See docs/decisions/0004-formation.md.
+ */
+export type Phase = "blank" | "forming" | "formed";
+
+export interface Identity {
+  readonly nodeId: NodeId;
+  /** Random, 32 hex digits, made with the directory: tells a node from the one that lost its disk. */
+  readonly incarnation: string;
+  /** 32 hex digits; empty while blank. */
+  readonly clusterId: string;
+  readonly phase: Phase;
+  /** First voters, ascending; empty while blank. */
+  readonly members: readonly NodeId[];
+}
+
+/** The stored log. Its reader sees an append as soon as `append` was called; durability is told by `done`. */
+export interface Log extends LogReader {
+  readonly identity: Identity;
+  /** As recovered at open. */
+  readonly hardState: HardState;
+  /**
+   * Stores in order. If entries are given, what stood from entries[0].index on is replaced. Everything that waits is
+   * written with one sync. `done` runs when this append and all before it are durable. After a failed write or
+   * sync `done` never runs and `onFailure` does: the node must halt (raft.md §2 F2).
+   */
+  append(hardState: HardState | null, entries: readonly Entry[], done: () => void): void;
+  /** Replaces the identity, durably. */
+  setIdentity(identity: Identity, done: () => void): void;
+  onFailure: (error: Error) => void;
+  close(done: () => void): void;
+}
+
+// --- the machine: one writer process -----------------------------------------------------------------------------
+
+export interface ExecuteJob {
+  readonly id: number;
+  /** Encoded balsa.v1.Batch; empty to open a session. */
+  readonly batch: Uint8Array;
+  readonly openSession: boolean;
+  readonly session: number;
+  readonly sequence: number;
+  readonly acknowledgedThrough: number;
+  readonly timeMs: number;
+  readonly seedHigh: number;
+  readonly seedLow: number;
+}
+
+export type ExecuteOutcome =
+  /** Executed in the open transaction; `payload` (an encoded Command) must now be proposed. */
+  | { readonly kind: "proposal"; readonly payload: Uint8Array; readonly result: Uint8Array }
+  /** Nothing to log: it only read, or it repeats a write whose first answer this is. A read of the open transaction. */
+  | { readonly kind: "answer"; readonly result: Uint8Array; readonly index: number }
+  /** Refused or failed, without a trace. Also a read of the open transaction when SQLite said it. */
+  | { readonly kind: "failure"; readonly failure: Failure }
+  /** As failure, but the open transaction is lost with all it held (INSERT OR ROLLBACK): the writer must be replaced. */
+  | { readonly kind: "broken"; readonly failure: Failure };
+
+/** What the database file says when a writer opens it. */
+export interface MachineState {
+  readonly appliedIndex: number;
+  readonly appliedTerm: number;
+  /** Highest log time seen. */
+  readonly timeMs: number;
+}
+
+/** An entry whose effects differ from the leader's (D5). */
+export interface DigestMismatch {
+  readonly index: number;
+  readonly expected: number;
+  readonly found: number;
+  readonly detail: string;
+}
+
+export interface WriterEvents {
+  /** The process holds the file's lock and has opened it. */
+  ready(state: MachineState): void;
+  /** In the order of `execute`. */
+  executed(id: number, outcome: ExecuteOutcome): void;
+  /** All given to one `apply` are committed in SQLite, up to `last`; on a mismatch, only those before it. */
+  applied(last: EntryId, mismatch: DigestMismatch | null): void;
+  committed(last: EntryId): void;
+  /** The process is gone, whatever the reason; what was not answered is not going to be. Last call. */
+  exited(reason: string): void;
+}
+
+/** One writer process (D3). Calls are answered in order. It is in follower mode until the first `execute`. */
+export interface Writer {
+  /** Leader mode: run in the open transaction (opened if none is). */
+  execute(job: ExecuteJob): void;
+  /** Follower mode: run and commit as one transaction. Never while a leader's transaction is open. */
+  apply(entries: readonly Entry[]): void;
+  /** Leader mode: everything executed so far is log[..last]; commit it in SQLite. */
+  commit(last: EntryId): void;
+  /** SIGKILL. `exited` follows. */
+  kill(): void;
+  /** Ends in order: commits nothing open, checkpoints, closes. `exited` follows. */
+  close(): void;
+}
+
+// --- the machine: readers -----------------------------------------------------------------------------------------
+
+export interface QuerySink {
+  /** Encoded balsa.v1.RowChunk. */
+  chunk(bytes: Uint8Array, done: boolean): void;
+  failed(failure: Failure): void;
+}
+
+export interface RunningQuery {
+  /** Allows `chunks` more chunks to be sent. */
+  fetch(chunks: number): void;
+  /** No more chunks, and no further call of the sink. */
+  cancel(): void;
+}
+
+export interface ReaderLimits {
+  /** Execution time, waiting for the caller not counted. */
+  readonly deadlineMs: number;
+  /** Chunks that may be sent before a fetch; Infinity for no limit. */
+  readonly window: number;
+}
+
+export interface Readers {
+  /** `statement`: encoded balsa.v1.Statement. The sink is never called before query() has returned. */
+  query(statement: Uint8Array, limits: ReaderLimits, sink: QuerySink): RunningQuery;
+  /** Bytes of the database file and its WAL. */
+  databaseBytes(): number;
+  close(done: () => void): void;
+}
+
+export interface Machine {
+  openWriter(events: WriterEvents): Writer;
+  /** Usable once a writer has been ready for the first time. */
+  readonly readers: Readers;
+}
+
+// --- peers ----------------------------------------------------------------------------------------------------
+
+export interface PeerHello {
+  readonly id: NodeId;
+  readonly clusterId: string;
+  readonly phase: Phase;
+  readonly members: readonly NodeId[];
+  readonly incarnation: string;
+  /** Where clients reach it. */
+  readonly address: string;
+}
+
+export interface FormRequest {
+  readonly clusterId: string;
+  readonly phase: "forming" | "formed";
+  readonly members: readonly NodeId[];
+}
+
+export interface FormAnswer {
+  readonly clusterId: string;
+  readonly phase: Phase;
+}
+
+export interface TransportEvents {
+  hello(peer: PeerHello): void;
+  /** `clockMs`: the sender's wall clock. */
+  messages(from: NodeId, messages: readonly Message[], clockMs: number): void;
+  form(from: NodeId, request: FormRequest): void;
+  formResult(from: NodeId, answer: FormAnswer): void;
+  /**
+   * A connection to or from this peer ended. `crashed`: without a goodbye, while it had been established.
+   * Called once for each broken connection.
+   */
+  disconnected(peer: NodeId, how: "crashed" | "goodbye"): void;
+  /** A dial failed. `refused`: nothing listens there, so the process is not running. */
+  unreachable(peer: NodeId, how: "refused" | "other"): void;
+}
+
+/** Best effort: messages may be lost, repeated or reordered. Every queue is bounded; what does not fit is dropped. */
+export interface Transport {
+  start(events: TransportEvents, hello: () => PeerHello): void;
+  send(to: NodeId, messages: readonly Message[], clockMs: number): void;
+  sendForm(to: NodeId, request: FormRequest): void;
+  sendFormResult(to: NodeId, answer: FormAnswer): void;
+  /** Says goodbye and closes. */
+  stop(done: () => void): void;
+}

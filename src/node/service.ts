@@ -1,0 +1,84 @@
+/** What a running node offers to the world outside it: the door that rpc and the embedded client knock on. */
+
+import type { NodeId } from "../raft/entry.ts";
+import type { Failure } from "../sql/errors.ts";
+import type { Consistency } from "../sql/statement.ts";
+import type { RunningQuery } from "./ports.ts";
+
+export interface ExecuteCall {
+  /** Encoded balsa.v1.Batch; empty when openSession. */
+  readonly batch: Uint8Array;
+  readonly openSession: boolean;
+  /** 0: none. */
+  readonly session: number;
+  readonly sequence: number;
+  readonly acknowledgedThrough: number;
+  /** From now; 0: the node's default. */
+  readonly timeoutMs: number;
+}
+
+export interface ExecuteSink {
+  /** `result`: encoded balsa.v1.BatchResult; for openSession an encoded OpenSessionResponse. */
+  done(result: Uint8Array, index: number): void;
+  failed(failure: Failure): void;
+}
+
+export interface QueryCall {
+  /** Encoded balsa.v1.Statement. */
+  readonly statement: Uint8Array;
+  readonly consistency: Consistency;
+  readonly atLeast: number;
+  /** 0: no bound. */
+  readonly maxStalenessMs: number;
+  readonly timeoutMs: number;
+  /** Chunks before a fetch; 0: no limit. */
+  readonly window: number;
+}
+
+export interface Served {
+  readonly node: NodeId;
+  /** What the node had applied when the read began. */
+  readonly index: number;
+  readonly lagMs: number;
+}
+
+export interface QueryCallSink {
+  /** `rows`: encoded balsa.v1.RowChunk. */
+  chunk(rows: Uint8Array, done: boolean, served: Served): void;
+  failed(failure: Failure): void;
+}
+
+export interface MemberStatus {
+  readonly id: NodeId;
+  /** Where clients reach it; empty if not yet known. */
+  readonly address: string;
+}
+
+export interface NodeStatus {
+  readonly id: NodeId;
+  readonly role: "follower" | "candidate" | "leader" | "forming" | "blank" | "halted";
+  readonly term: number;
+  /** 0: unknown. */
+  readonly leader: NodeId;
+  readonly leaderAddress: string;
+  readonly lastIndex: number;
+  readonly commitIndex: number;
+  readonly appliedIndex: number;
+  readonly lagMs: number;
+  readonly databaseBytes: number;
+  readonly clusterId: string;
+  readonly address: string;
+  readonly members: readonly MemberStatus[];
+  /** Why it does not serve; empty when it does. */
+  readonly trouble: string;
+}
+
+/** Callbacks run on the node's thread, never inside the call that causes them, and once (chunks: until done). */
+export interface NodeService {
+  /** Answers once. `cancel` withdraws a request that has not started; one under way is finished, its answer dropped. */
+  execute(call: ExecuteCall, sink: ExecuteSink): { cancel(): void };
+  query(call: QueryCall, sink: QueryCallSink): RunningQuery;
+  status(): NodeStatus;
+  /** Tells every change of leader or of serving; returns a function that stops telling. */
+  watch(changed: (status: NodeStatus) => void): () => void;
+}

@@ -1,0 +1,119 @@
+/** What the core is told, and what it asks for. The core never does anything itself (DESIGN D7). */
+
+import type { Configuration, Entry, EntryId, HardState, LogIndex, NodeId, Term } from "./entry.ts";
+import type { Message } from "./message.ts";
+
+/** Everything that can happen to the core. Proposals and reads have methods of their own: they answer at once. */
+export type Input =
+  /** One unit of time passed. */
+  | { readonly kind: "tick" }
+  | { readonly kind: "message"; readonly message: Message }
+  /** A `persist` effect with this `seq` is durable, and so is every earlier one. */
+  | {
+      readonly kind: "persisted";
+      readonly seq: number;
+      readonly last: EntryId;
+      readonly term: Term;
+    }
+  /** Entries up to `index` were handed to the state machine and need not be offered again. */
+  | { readonly kind: "applied"; readonly index: LogIndex }
+  /** Start an election (through the pre-vote) now. */
+  | { readonly kind: "campaign" }
+  /** The leader is known to be dead: stop believing in it, so that pre-votes for others are granted (D8). */
+  | { readonly kind: "forgetLeader" }
+  /** Messages to this peer are being lost: fall back to probing. */
+  | { readonly kind: "unreachable"; readonly peer: NodeId };
+
+/**
+ * Must be stored in order. When it is durable: send `thenSend` (to peers), then step `persisted` with the same
+ * `seq`, `last` and `term`. Votes and acknowledgements travel only here (raft.md §2 A1).
+ */
+export interface Persist {
+  readonly seq: number;
+  /** null when unchanged. */
+  readonly hardState: HardState | null;
+  /** Replace everything in the log from entries[0].index on. */
+  readonly entries: readonly Entry[];
+  /** The log's last entry once this is stored, also when `entries` is empty (raft.md §2 D9). */
+  readonly last: EntryId;
+  /** currentTerm when this was asked. */
+  readonly term: Term;
+  readonly thenSend: readonly Message[];
+}
+
+/** A read may be served once the state machine has applied `index`. `context` is the caller's. */
+export interface ReadState {
+  readonly context: number;
+  readonly index: LogIndex;
+}
+
+export type Role = "follower" | "preCandidate" | "candidate" | "leader";
+
+/** All that the core asks since it was last asked, in the order in which the parts must be handled. */
+export interface Effects {
+  /** At most one: what one turn brought is stored together. */
+  readonly persist: Persist | null;
+  readonly send: readonly Message[];
+  /** Committed and locally durable: may be applied, in order (raft.md §2 D10). Bounded by maxApplyBytes. */
+  readonly apply: readonly Entry[];
+  readonly readStates: readonly ReadState[];
+  /** Contexts of reads that were dropped: no leader, or this leader was deposed. */
+  readonly readsDropped: readonly number[];
+  /** Set when term, role, leader or commitIndex moved. */
+  readonly changed: RaftStatus | null;
+}
+
+export interface RaftStatus {
+  readonly id: NodeId;
+  readonly role: Role;
+  readonly currentTerm: Term;
+  readonly votedFor: NodeId;
+  /** NOBODY if unknown. */
+  readonly leader: NodeId;
+  /** Committed by the cluster as far as this node knows; on a leader it may be ahead of its own disk. */
+  readonly commitIndex: LogIndex;
+  readonly lastIndex: LogIndex;
+  readonly lastTerm: Term;
+  readonly configuration: Configuration;
+}
+
+/** What the core needs of the stored log. Synchronous; every index from firstIndex to lastIndex can be read. */
+export interface LogReader {
+  /** 1 for a log that was never compacted; then index 0 has term 0. */
+  firstIndex(): LogIndex;
+  lastIndex(): LogIndex;
+  /** Term at `index`, for firstIndex − 1 ≤ index ≤ lastIndex. */
+  term(index: LogIndex): Term;
+  /** Entries from ≤ index < to: at least one, then as many as fit in maxBytes of payload. */
+  entries(from: LogIndex, to: LogIndex, maxBytes: number): readonly Entry[];
+}
+
+export interface RaftOptions {
+  readonly id: NodeId;
+  /** Ticks without word from a leader before an election; drawn from [n, 2n) anew each time (§5.2). */
+  readonly electionTicks: number;
+  readonly heartbeatTicks: number;
+  /** Payload bytes in one AppendEntries. Default 256 KiB. */
+  readonly maxMessageBytes: number;
+  /** AppendEntries under way to one follower. Default 64. */
+  readonly maxInflightMessages: number;
+  /** Payload bytes under way to one follower. Default 4 MiB. */
+  readonly maxInflightBytes: number;
+  /** Payload bytes proposed and not yet committed; more is refused. Default 64 MiB. */
+  readonly maxUncommittedBytes: number;
+  /** Payload bytes offered for applying at once. */
+  readonly maxApplyBytes: number;
+  /** Reads waiting for a quorum round; one more is refused. */
+  readonly maxPendingReads: number;
+  readonly preVote: boolean;
+  readonly checkQuorum: boolean;
+  /** 0 ≤ n < 1: the only dice. */
+  readonly random: () => number;
+}
+
+export type ProposalResult =
+  | { readonly kind: "accepted"; readonly first: EntryId; readonly last: EntryId }
+  | {
+      readonly kind: "refused";
+      readonly reason: "notLeader" | "tooMuchUncommitted" | "transferring";
+    };

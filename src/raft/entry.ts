@@ -1,0 +1,47 @@
+/** The words of the log: numbers that must not mix, entries, and what a node must remember. */
+
+/** An election term, from 1; 0 before the first. A safe integer. */
+export type Term = number & { readonly __brand?: "Term" };
+/** A position in the log, from 1; 0 before the first entry. A safe integer. */
+export type LogIndex = number & { readonly __brand?: "LogIndex" };
+/** A node, from 1; never reused (raft.md §2 A12). */
+export type NodeId = number & { readonly __brand?: "NodeId" };
+
+/** 0 stands for "nobody" where a NodeId may be missing (votedFor, leader). */
+export const NOBODY: NodeId = 0;
+
+export interface EntryId {
+  readonly index: LogIndex;
+  readonly term: Term;
+}
+
+/** `noop`: a new leader's first entry (§5.4.2). `configuration`: payload is an encoded membership change. */
+export type EntryKind = "command" | "noop" | "configuration";
+
+export interface Entry extends EntryId {
+  readonly kind: EntryKind;
+  /** Opaque to the core. Empty for a no-op. */
+  readonly payload: Uint8Array;
+}
+
+/** What must be durable before a vote or an acknowledgement leaves (Figure 2, "persistent state"). */
+export interface HardState {
+  readonly currentTerm: Term;
+  /** NOBODY if no vote was given in currentTerm. */
+  readonly votedFor: NodeId;
+  /** A hint: may lag behind what was committed; never ahead of the durable log. */
+  readonly commitIndex: LogIndex;
+}
+
+/** Who counts. `outgoing` is empty unless a joint change is under way (thesis §4.3). */
+export interface Configuration {
+  readonly voters: readonly NodeId[];
+  readonly outgoing: readonly NodeId[];
+  readonly learners: readonly NodeId[];
+  readonly learnersNext: readonly NodeId[];
+  readonly autoLeave: boolean;
+}
+
+export function votersOnly(voters: readonly NodeId[]): Configuration {
+  return { voters, outgoing: [], learners: [], learnersNext: [], autoLeave: false };
+}
