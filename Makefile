@@ -1,0 +1,37 @@
+# Balsa's commands. Everything runs through npm scripts (package.json); `make help` lists the targets.
+
+.DEFAULT_GOAL := help
+.PHONY: help install build check test sim demo cluster clean
+
+INSTALLED := node_modules/.package-lock.json
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(INSTALLED): package.json package-lock.json
+	npm ci
+	@touch $@
+
+install: $(INSTALLED) ## install the dependencies if they changed
+
+build: $(INSTALLED) ## compile src/ to dist/
+	npm run --silent build
+
+check: $(INSTALLED) ## formatter, linter, types and house rules
+	npm run --silent check
+	npm run --silent tidy
+
+test: build ## check and test everything; the last line counts
+	@npm run --silent test:all
+
+sim: $(INSTALLED) ## simulator: SEEDS=200 runs many seeds, SEED=123 replays one
+	npm run --silent sim -- $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200))
+
+demo: build ## three nodes, 135,233 cities, kill the leader, lose nothing
+	@node --import tsx cluster/demo.ts
+
+cluster: build ## three-node development cluster in the foreground; Ctrl-C stops it
+	@node dist/cli/main.js cluster --dir cluster/data
+
+clean: ## remove what was built and the development cluster's data
+	rm -rf dist cluster/data

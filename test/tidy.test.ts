@@ -1,0 +1,171 @@
+/**
+ * The house rules, judged over the whole repository; and for each rule one file that breaks it, so that a rule that
+ * has gone blind is noticed.
+ */
+
+import { describe, expect, test } from "vitest";
+import {
+  type Finding,
+  fileLength,
+  functionLength,
+  importMatrix,
+  lineLength,
+  namedExports,
+  namedFiles,
+  noLeftovers,
+  noMachinePaths,
+  opensWithComment,
+  pureCore,
+  type Rule,
+  wholeSuite,
+} from "./support/house-rules.ts";
+import { readSourceFiles, sourceFile } from "./support/source-file.ts";
+
+const ROOT = new URL("..", import.meta.url).pathname;
+
+/** A rule, a file that it must refuse, and the words it must find for it. */
+interface Case {
+  readonly rule: Rule;
+  readonly folders: readonly string[];
+  readonly broken: readonly [path: string, text: string, message: RegExp][];
+}
+
+const SRC = ["src"];
+const ALL = ["src", "test", "cluster"];
+const long = (count: number, line: string) => `${line}\n`.repeat(count);
+
+const RULES: { readonly [name: string]: Case } = {
+  "a module imports only what the matrix allows": {
+    rule: importMatrix,
+    folders: SRC,
+    broken: [
+      [
+        "src/sql/a.ts",
+        'import { b } from "../wire/b.ts";',
+        /sql does not import wire\/b.ts.*nothing/,
+      ],
+      [
+        "src/raft/a.ts",
+        'import { v } from "../sql/value.ts";',
+        /raft does not import sql\/value.ts/,
+      ],
+      ["src/raft/a.ts", 'import "node:fs";', /raft is pure: no node:fs/],
+      ["src/log/a.ts", 'import { e } from "../raft/entry.ts";', /as types also raft/],
+      ["src/node/a.ts", 'export { o } from "../log/b.ts";', /node does not import log/],
+      ["src/node/a.ts", 'const log = await import("../log/b.ts");', /node does not import log/],
+      ["src/client/a.ts", 'import type { N } from "../node/node.ts";', /the types of node/],
+      ["src/client/a.ts", 'type N = import("../node/node.ts").N;', /the types of node/],
+      [
+        "src/node/a.ts",
+        'import Database from "better-sqlite3";',
+        /node does not import better-sqlite3/,
+      ],
+      ["src/drawer/a.ts", "", /not in the import matrix/],
+    ],
+  },
+  "the core is pure": {
+    rule: pureCore,
+    folders: SRC,
+    broken: [
+      ["src/raft/a.ts", "export const now = () => Date.now();", /no Date in the core.*input/],
+      ["src/raft/a.ts", "export const dice = Math.random();", /no Math.random/],
+      ["src/raft/a.ts", "setTimeout(() => {}, 1);", /no setTimeout.*ticks/],
+      ["src/raft/a.ts", "export async function f() {}", /not async.*effect/],
+      ["src/raft/a.ts", "export function f(): Promise<void> | null { return null; }", /no Promise/],
+    ],
+  },
+  "a file has at most 500 lines": {
+    rule: fileLength,
+    folders: ALL,
+    broken: [["src/sql/a.ts", long(501, "//"), /501 lines; split/]],
+  },
+  "a function has at most 70 lines": {
+    rule: functionLength,
+    folders: ALL,
+    broken: [
+      ["src/sql/a.ts", `function f() {\n${long(69, ";")}}`, /function of 71 lines/],
+      ["src/sql/a.ts", `class C { m() {\n${long(69, ";")}} }`, /function of 71 lines/],
+      ["src/sql/a.ts", `const f = () => {\n${long(69, ";")}}`, /function of 71 lines/],
+    ],
+  },
+  "a line has at most 100 columns, a comment 120": {
+    rule: lineLength,
+    folders: ALL,
+    broken: [
+      ["src/sql/a.ts", `const a = "${"x".repeat(90)}";`, /103 columns; break/],
+      ["src/sql/a.ts", `// ${"x".repeat(118)}`, /121 columns/],
+    ],
+  },
+  "a file opens with a comment": {
+    rule: opensWithComment,
+    folders: ALL,
+    broken: [["src/sql/a.ts", "export const a = 1;", /open the file with a comment/]],
+  },
+  "a file is named after what it holds": {
+    rule: namedFiles,
+    folders: ALL,
+    broken: [
+      ["src/sql/utils.ts", "", /drawer; name the file/],
+      ["src/sql/sql-helpers.ts", "", /drawer/],
+      ["src/sql/common.ts", "", /drawer/],
+      ["src/sql/sqlValue.ts", "", /kebab-case/],
+    ],
+  },
+  "nothing is left for later": {
+    rule: noLeftovers,
+    folders: ALL.filter((folder) => folder !== "test"),
+    broken: [["src/sql/a.ts", `// ${"TO"}DO: the rest`, /left behind; do it/]],
+  },
+  "the whole suite runs": {
+    rule: wholeSuite,
+    folders: ["test"],
+    broken: [
+      ["test/sql/a.test.ts", 'test.only("a", () => {});', /test.only left behind/],
+      ["test/sql/a.test.ts", 'describe.skip("a", () => {});', /describe.skip left behind/],
+      ["test/sql/a.test.ts", 'it.skip.each([])("a", () => {});', /it.skip left behind/],
+    ],
+  },
+  "exports have names": {
+    rule: namedExports,
+    folders: SRC,
+    broken: [["src/sql/a.ts", "export default 1;", /export it by its name/]],
+  },
+  "no path of one machine": {
+    rule: noMachinePaths,
+    folders: ALL,
+    broken: [["src/sql/a.ts", `const dir = "/${"home"}/me/data";`, /relative to the repository/]],
+  },
+};
+
+function inWords(findings: readonly Finding[]): string[] {
+  return findings.map(({ path, line, message }) => `${path}:${line}: ${message}`);
+}
+
+describe("house rules", () => {
+  const files = readSourceFiles(ROOT, ALL);
+
+  test("there are files to judge", () => {
+    expect(files.some((file) => file.path === "src/sql/errors.ts")).toBe(true);
+    expect(files.some((file) => file.path === "test/tidy.test.ts")).toBe(true);
+  });
+
+  for (const [name, { rule, folders, broken }] of Object.entries(RULES)) {
+    const judged = files.filter(({ path }) => folders.some((each) => path.startsWith(`${each}/`)));
+    test(name, () => expect(inWords(judged.flatMap(rule))).toEqual([]));
+
+    test.each(broken)(`${name}: refused in %s: %s`, (path, text, message) => {
+      const findings = rule(sourceFile(path, text));
+      expect(findings).toHaveLength(1);
+      expect(findings[0]?.message).toMatch(message);
+    });
+  }
+
+  test("what the rules allow passes", () => {
+    const root = sourceFile("src/node/open-node.ts", 'import { log } from "../log/log.ts";');
+    const types = sourceFile("src/log/a.ts", 'import type { Entry } from "../raft/entry.ts";');
+    const named = sourceFile("src/log/a.ts", 'import { type Entry } from "../raft/entry.ts";');
+    const core = sourceFile("src/raft/a.ts", "export const o = { Date: 1 }; o.Date; Math.min(1);");
+    expect([root, types, named].flatMap(importMatrix)).toEqual([]);
+    expect(pureCore(core)).toEqual([]);
+  });
+});
