@@ -1,0 +1,84 @@
+/** What a node is told when it starts, with units, defaults and checks. It reads no flag and no environment. */
+
+import type { NodeId } from "../raft/entry.ts";
+import { BalsaError } from "../sql/errors.ts";
+import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
+
+/** Faults built in on purpose, so that the tests can show that they would be seen. Never set in service. */
+export type Plant = "answer-before-quorum" | "error-before-commit" | "no-dedup" | "skip-read-index";
+
+export interface NodeOptions {
+  readonly id: NodeId;
+  /** Directory of this node alone. Made if it is missing. */
+  readonly dir: string;
+  /** HOST:PORT of every first voter, this node included. */
+  readonly peers: ReadonlyMap<NodeId, string>;
+  /** HOST:PORT at which clients and peers reach this node. */
+  readonly advertise: string;
+  /** Between two heartbeats of a leader. Default 100, 10 to 10,000. */
+  readonly heartbeatMs?: number;
+  /** Silence after which a follower runs for leader: between this and twice this. Default 500, ≥ 3 heartbeats. */
+  readonly electionMs?: number;
+  readonly limits?: Partial<Limits>;
+  /** Reader processes kept, and the most there may be. Defaults 1 and 4. */
+  readonly readersMin?: number;
+  readonly readersMax?: number;
+  /** Execution time of one read. Default 10,000. */
+  readonly readDeadlineMs?: number;
+  /** Execution time of one write on the leader. Default 30,000. */
+  readonly writeDeadlineMs?: number;
+  readonly plant?: Plant;
+}
+
+export interface NodeConfig {
+  readonly id: NodeId;
+  readonly dir: string;
+  readonly peers: ReadonlyMap<NodeId, string>;
+  /** Ids of `peers`, ascending. */
+  readonly members: readonly NodeId[];
+  readonly advertise: string;
+  readonly heartbeatMs: number;
+  readonly electionMs: number;
+  readonly limits: Limits;
+  readonly readersMin: number;
+  readonly readersMax: number;
+  readonly readDeadlineMs: number;
+  readonly writeDeadlineMs: number;
+  readonly plant: Plant | null;
+}
+
+function whole(name: string, value: number, min: number, max: number): number {
+  if (Number.isSafeInteger(value) && value >= min && value <= max) return value;
+  const message = `${name} must be a whole number from ${min} to ${max}, not ${value}`;
+  throw new BalsaError("INVALID_ARGUMENT", message);
+}
+
+/** @throws BalsaError INVALID_ARGUMENT naming the option. */
+export function checkOptions(options: NodeOptions): NodeConfig {
+  const id = whole("id", options.id, 1, 2 ** 32);
+  const members = [...options.peers.keys()].sort((a, b) => a - b);
+  for (const member of members) whole("a peer's id", member, 1, 2 ** 32);
+  if (!members.includes(id)) {
+    const message = `peers must name this node too: no entry ${id}=HOST:PORT among them`;
+    throw new BalsaError("INVALID_ARGUMENT", message);
+  }
+  if (options.dir === "") throw new BalsaError("INVALID_ARGUMENT", "dir must not be empty");
+  const heartbeatMs = whole("heartbeatMs", options.heartbeatMs ?? 100, 10, 10_000);
+  const electionMs = options.electionMs ?? Math.max(500, heartbeatMs * 5);
+  const readersMin = whole("readersMin", options.readersMin ?? 1, 1, 64);
+  return {
+    id,
+    dir: options.dir,
+    peers: options.peers,
+    members,
+    advertise: options.advertise,
+    heartbeatMs,
+    electionMs: whole("electionMs", electionMs, 3 * heartbeatMs, 600_000),
+    limits: { ...DEFAULT_LIMITS, ...options.limits },
+    readersMin,
+    readersMax: whole("readersMax", options.readersMax ?? Math.max(4, readersMin), readersMin, 64),
+    readDeadlineMs: whole("readDeadlineMs", options.readDeadlineMs ?? 10_000, 1, 86_400_000),
+    writeDeadlineMs: whole("writeDeadlineMs", options.writeDeadlineMs ?? 30_000, 1, 86_400_000),
+    plant: options.plant ?? null,
+  };
+}

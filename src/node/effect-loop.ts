@@ -1,0 +1,139 @@
+/**
+ * Drives the core: one input at a time in, effects out, completions back in. The only place that decides what an
+ * effect means. It keeps no state of its own beyond what is under way.
+ */
+
+import type { Effects, Input, ProposalResult, RaftStatus, ReadState } from "../raft/effect.ts";
+import type { Entry, LogIndex, NodeId } from "../raft/entry.ts";
+import type { Message } from "../raft/message.ts";
+import type { Raft } from "../raft/raft.ts";
+import type { Environment, Log, Transport } from "./ports.ts";
+
+export interface EffectEvents {
+  /** Entries up to here are committed and locally durable. */
+  applicable(index: LogIndex): void;
+  readStates(states: readonly ReadState[]): void;
+  readsDropped(contexts: readonly number[]): void;
+  changed(status: RaftStatus): void;
+  /** A broken invariant: the node must halt. */
+  broken(error: unknown): void;
+}
+
+/** A turn that keeps producing effects this often without an input in between is a bug. */
+const ROUNDS_MAX = 1000;
+
+export class EffectLoop {
+  readonly #raft: Raft;
+  readonly #log: Log;
+  readonly #transport: Transport;
+  readonly #environment: Environment;
+  readonly #events: EffectEvents;
+  #scheduled = false;
+  #stopped = false;
+
+  constructor(
+    raft: Raft,
+    parts: { log: Log; transport: Transport; environment: Environment; events: EffectEvents },
+  ) {
+    this.#raft = raft;
+    this.#log = parts.log;
+    this.#transport = parts.transport;
+    this.#environment = parts.environment;
+    this.#events = parts.events;
+  }
+
+  status(): RaftStatus {
+    return this.#raft.status();
+  }
+
+  step(input: Input): void {
+    if (this.#stopped) return;
+    try {
+      this.#raft.step(input);
+    } catch (error) {
+      return this.#break(error);
+    }
+    this.#schedule();
+  }
+
+  propose(payloads: readonly Uint8Array[]): ProposalResult {
+    const result = this.#raft.propose(payloads);
+    this.#schedule();
+    return result;
+  }
+
+  readIndex(context: number): "accepted" | "refused" {
+    const result = this.#raft.readIndex(context);
+    this.#schedule();
+    return result;
+  }
+
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  /** Effects are taken once a turn, so that what one turn brought is stored and sent together. */
+  #schedule(): void {
+    if (this.#scheduled || this.#stopped) return;
+    this.#scheduled = true;
+    this.#environment.soon(() => {
+      this.#scheduled = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    try {
+      for (let round = 0; round < ROUNDS_MAX; round += 1) {
+        const effects = this.#stopped ? null : this.#raft.takeEffects();
+        if (effects === null) return;
+        this.#perform(effects);
+      }
+      throw new Error("the core never comes to rest");
+    } catch (error) {
+      this.#break(error);
+    }
+  }
+
+  #break(error: unknown): void {
+    this.#stopped = true;
+    this.#events.broken(error);
+  }
+
+  #perform(effects: Effects): void {
+    const { persist } = effects;
+    if (persist !== null) {
+      const { seq, hardState, entries, last, term, thenSend } = persist;
+      this.#log.append(hardState, entries, () => {
+        if (this.#stopped) return;
+        this.#send(thenSend);
+        this.step({ kind: "persisted", seq, last, term });
+      });
+    }
+    this.#send(effects.send);
+    if (effects.changed !== null) this.#events.changed(effects.changed);
+    if (effects.apply.length > 0) this.#offer(effects.apply);
+    if (effects.readsDropped.length > 0) this.#events.readsDropped(effects.readsDropped);
+    if (effects.readStates.length > 0) this.#events.readStates(effects.readStates);
+  }
+
+  /** The machine reads entries from the log when it is ready for them; only the mark moves here. */
+  #offer(entries: readonly Entry[]): void {
+    const last = entries[entries.length - 1];
+    if (last === undefined) return;
+    this.#raft.step({ kind: "applied", index: last.index });
+    this.#events.applicable(last.index);
+  }
+
+  #send(messages: readonly Message[]): void {
+    if (messages.length === 0) return;
+    const byPeer = new Map<NodeId, Message[]>();
+    for (const message of messages) {
+      const group = byPeer.get(message.to);
+      if (group === undefined) byPeer.set(message.to, [message]);
+      else group.push(message);
+    }
+    const clockMs = this.#environment.wallMs();
+    for (const [to, group] of byPeer) this.#transport.send(to, group, clockMs);
+  }
+}

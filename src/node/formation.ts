@@ -1,0 +1,205 @@
+/**
+ * Forms a cluster once (DESIGN D7, docs/decisions/0004-formation.md). The lowest id proposes a cluster id when every
+ * listed peer says that it is blank; a peer stores it as `forming` and answers; when all have answered, the proposer
+ * becomes `formed` and tells the others. Nobody votes before it is formed, so a blank node that meets a formed one
+ * must have lost its disk: it does not vote. Knows nothing of Raft.
+ */
+
+import type { NodeId } from "../raft/entry.ts";
+import type {
+  Environment,
+  FormAnswer,
+  FormRequest,
+  Identity,
+  Logger,
+  PeerHello,
+  Phase,
+  Timer,
+} from "./ports.ts";
+
+export interface FormationParts {
+  readonly environment: Environment;
+  readonly logger: Logger;
+  readonly members: readonly NodeId[];
+  identity(): Identity;
+  store(identity: Identity, done: () => void): void;
+  sendForm(to: NodeId, request: FormRequest): void;
+  sendFormResult(to: NodeId, answer: FormAnswer): void;
+  /** This node is formed: the core may start. Called once. */
+  formed(): void;
+  /** Why this node cannot take part; empty when that has passed. */
+  trouble(text: string): void;
+}
+
+/** What a peer said last. */
+interface PeerView {
+  readonly phase: Phase;
+  readonly clusterId: string;
+  readonly membersAgree: boolean;
+}
+
+const REPEAT_MS = 200;
+
+export class Formation {
+  readonly #parts: FormationParts;
+  readonly #peers = new Map<NodeId, PeerView>();
+  #storing = false;
+  #timer: Timer | null = null;
+  #announced = false;
+
+  constructor(parts: FormationParts) {
+    this.#parts = parts;
+  }
+
+  start(): void {
+    if (this.#parts.identity().phase === "formed") this.#announce();
+    this.#advance();
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+    this.#timer = null;
+    this.#storing = true;
+  }
+
+  hello(peer: PeerHello): void {
+    const mine = this.#parts.members;
+    const membersAgree =
+      peer.members.length === mine.length && peer.members.every((id, at) => id === mine[at]);
+    this.#peers.set(peer.id, { phase: peer.phase, clusterId: peer.clusterId, membersAgree });
+    this.#judge(peer, membersAgree);
+    this.#advance();
+  }
+
+  form(from: NodeId, request: FormRequest): void {
+    const identity = this.#parts.identity();
+    const { clusterId, phase, members } = request;
+    if (this.#storing) return;
+    const own = identity.clusterId === clusterId;
+    if (identity.phase === "formed") {
+      if (own) this.#answer(from);
+      return;
+    }
+    const proposed = phase === "forming" && from === this.#parts.members[0];
+    const listed = members.length === this.#parts.members.length;
+    if (proposed && listed && members.every((id, at) => id === this.#parts.members[at])) {
+      this.#become({ ...identity, clusterId, phase: "forming", members }, () => this.#answer(from));
+    } else if (phase === "formed" && own && identity.phase === "forming") {
+      this.#become({ ...identity, phase: "formed" }, () => this.#answer(from));
+    }
+  }
+
+  formResult(from: NodeId, answer: FormAnswer): void {
+    const view = { phase: answer.phase, clusterId: answer.clusterId, membersAgree: true };
+    this.#peers.set(from, view);
+    this.#advance();
+  }
+
+  /** Says what stands in the way, in words that name the way out. */
+  #judge(peer: PeerHello, membersAgree: boolean): void {
+    const { clusterId, phase } = this.#parts.identity();
+    const told = `node ${peer.id} at ${peer.address}`;
+    if (phase === "blank" && peer.phase === "formed") {
+      this.#parts.trouble(
+        `this node's directory is empty, but ${told} belongs to the formed cluster ${peer.clusterId}. ` +
+          "A node that lost its disk may not vote under its old id. Restore its directory",
+      );
+    } else if (phase === "formed" && peer.clusterId !== "" && peer.clusterId !== clusterId) {
+      this.#parts.trouble(
+        `WRONG_CLUSTER: this directory belongs to cluster ${clusterId}, but ${told} to ${peer.clusterId}. ` +
+          "Check --dir and --peers of both",
+      );
+    } else if (phase !== "formed" && peer.phase !== "formed" && !membersAgree) {
+      this.#parts.trouble(
+        `${told} was started with --peers ${peer.members.join(",")}, this one with ` +
+          `${this.#parts.members.join(",")}: a cluster forms only when all lists agree`,
+      );
+    }
+  }
+
+  #advance(): void {
+    if (this.#storing) return;
+    const identity = this.#parts.identity();
+    const others = this.#parts.members.filter((id) => id !== identity.nodeId);
+    if (identity.phase === "formed") return this.#spread(others);
+    const formedPeer = [...this.#peers.values()].some(
+      (peer) => peer.phase === "formed" && peer.clusterId === identity.clusterId,
+    );
+    if (identity.phase === "forming" && formedPeer) {
+      return this.#become({ ...identity, phase: "formed" }, () => {});
+    }
+    if (identity.nodeId === this.#parts.members[0]) this.#propose(identity, others);
+  }
+
+  /** As the proposer. */
+  #propose(identity: Identity, others: readonly NodeId[]): void {
+    const views = others.map((id) => this.#peers.get(id));
+    const willing = (view: PeerView | undefined) =>
+      view?.membersAgree === true && view.phase !== "formed";
+    if (!views.every(willing)) return;
+    if (identity.phase === "blank") {
+      const clusterId = this.#mint();
+      const { members } = this.#parts;
+      return this.#become({ ...identity, clusterId, phase: "forming", members }, () => {});
+    }
+    const stored = (view: PeerView | undefined) =>
+      view?.phase === "forming" && view.clusterId === identity.clusterId;
+    if (views.every(stored)) return this.#become({ ...identity, phase: "formed" }, () => {});
+    const behind = others.filter((_, at) => !stored(views[at]));
+    this.#tell(behind, identity);
+  }
+
+  /** As a formed node: until every forming peer has heard of it. */
+  #spread(others: readonly NodeId[]): void {
+    const identity = this.#parts.identity();
+    const behind = others.filter((id) => {
+      const view = this.#peers.get(id);
+      return view?.phase === "forming" && view.clusterId === identity.clusterId;
+    });
+    this.#tell(behind, identity);
+  }
+
+  /** Tells, and again until it is answered. */
+  #tell(peers: readonly NodeId[], { clusterId, phase, members }: Identity): void {
+    if (peers.length === 0 || phase === "blank") return;
+    for (const peer of peers) this.#parts.sendForm(peer, { clusterId, phase, members });
+    this.#timer ??= this.#parts.environment.after(REPEAT_MS, () => {
+      this.#timer = null;
+      this.#advance();
+    });
+  }
+
+  #become(identity: Identity, then: () => void): void {
+    this.#storing = true;
+    this.#parts.store(identity, () => {
+      this.#storing = false;
+      const { clusterId, phase } = identity;
+      this.#parts.logger.info({ clusterId, phase }, "cluster formation");
+      then();
+      if (phase === "formed") this.#announce();
+      this.#advance();
+    });
+  }
+
+  #announce(): void {
+    if (this.#announced) return;
+    this.#announced = true;
+    this.#parts.trouble("");
+    this.#parts.formed();
+  }
+
+  #answer(to: NodeId): void {
+    const { clusterId, phase } = this.#parts.identity();
+    this.#parts.sendFormResult(to, { clusterId, phase });
+  }
+
+  #mint(): string {
+    let id = "";
+    while (id.length < 32) {
+      id += Math.floor(this.#parts.environment.random() * 2 ** 32)
+        .toString(16)
+        .padStart(8, "0");
+    }
+    return id;
+  }
+}

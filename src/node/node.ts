@@ -1,0 +1,510 @@
+/**
+ * A node: joins core, log, machine and peers through ports, and offers NodeService. It decides who may be served and
+ * counts what is under way; each part's own rules live in that part. Callers, sockets and files are unknown to it.
+ */
+
+import type { RaftStatus } from "../raft/effect.ts";
+import { type EntryId, NOBODY, type NodeId, votersOnly } from "../raft/entry.ts";
+import { DEFAULT_RAFT_OPTIONS, Raft } from "../raft/raft.ts";
+import { type Failure, isBalsaCode } from "../sql/errors.ts";
+import { Admission } from "./admission.ts";
+import type { NodeConfig } from "./config.ts";
+import { EffectLoop } from "./effect-loop.ts";
+import { Failover } from "./failover.ts";
+import { Formation } from "./formation.ts";
+import { Freshness } from "./freshness.ts";
+import { PendingQuery } from "./pending-query.ts";
+import type {
+  Environment,
+  Identity,
+  Log,
+  Logger,
+  Machine,
+  MachineState,
+  PeerHello,
+  RunningQuery,
+  Timer,
+  Transport,
+  TransportEvents,
+} from "./ports.ts";
+import { type Answer, give, Proposals } from "./proposals.ts";
+import { ReadGate } from "./read-gate.ts";
+import type {
+  ExecuteCall,
+  ExecuteSink,
+  NodeService,
+  NodeStatus,
+  QueryCall,
+  QueryCallSink,
+} from "./service.ts";
+import { failure, WriteRequest } from "./write-request.ts";
+import { type ObservedOutcome, WriterDriver } from "./writer-driver.ts";
+
+export interface NodeParts {
+  readonly log: Log;
+  readonly machine: Machine;
+  readonly transport: Transport;
+  readonly environment: Environment;
+  readonly logger: Logger;
+}
+
+/** Ticks in a heartbeat interval: finer ticks spread the election timeouts more evenly. */
+const TICKS_PER_HEARTBEAT = 2;
+const SWEEP_MS = 100;
+
+export class Node implements NodeService {
+  /** The node has stopped by itself: a broken invariant, a failed disk. Set before start(). */
+  onHalt: (error: Error) => void = () => {};
+
+  readonly #config: NodeConfig;
+  readonly #parts: NodeParts;
+  readonly #proposals = new Proposals();
+  readonly #admission: Admission;
+  readonly #freshness = new Freshness();
+  readonly #driver: WriterDriver;
+  readonly #gate: ReadGate;
+  readonly #formation: Formation;
+  readonly #failover: Failover;
+  readonly #watchers = new Set<(status: NodeStatus) => void>();
+  readonly #addresses = new Map<NodeId, string>();
+
+  #loop: EffectLoop | null = null;
+  #machineState: MachineState | null = null;
+  #formed = false;
+  #identity: Identity;
+  /** Set while this node leads; null otherwise. */
+  #leading: { readonly term: number } | null = null;
+  #trouble = "";
+  /** Not serving for good until restarted: another digest, a halt, a stop. */
+  #sick = false;
+  #halted = false;
+  #stopped = false;
+  #timers: Timer[] = [];
+  #nextId = 0;
+
+  constructor(config: NodeConfig, parts: NodeParts) {
+    this.#config = config;
+    this.#parts = parts;
+    this.#identity = parts.log.identity;
+    this.#admission = new Admission(config.limits);
+    const { environment, logger, log, machine } = parts;
+    this.#driver = new WriterDriver(
+      { writeDeadlineMs: config.writeDeadlineMs, dedup: config.plant !== "no-dedup" },
+      {
+        machine,
+        log,
+        environment,
+        logger,
+        events: {
+          propose: (request, payload, result) => this.#propose(request, payload, result),
+          observed: (request, outcome, seen) => this.#observed(request, outcome, seen),
+          applied: (index) => {
+            this.#freshness.applied(index);
+            this.#gate.applied(index);
+          },
+          mismatch: (mismatch) => this.#mismatch(mismatch),
+          broken: (reason) => this.#halt(new Error(reason)),
+        },
+      },
+    );
+    this.#gate = new ReadGate({
+      environment,
+      readIndex: (context) => this.#loop?.readIndex(context) ?? "refused",
+      appliedIndex: () => this.#driver.applied,
+      demand: (index) => this.#driver.demand(index),
+      skipReadIndex: config.plant === "skip-read-index",
+    });
+    this.#formation = new Formation({
+      environment,
+      logger,
+      members: config.members,
+      identity: () => this.#identity,
+      store: (identity, done) => this.#storeIdentity(identity, done),
+      sendForm: (to, request) => parts.transport.sendForm(to, request),
+      sendFormResult: (to, answer) => parts.transport.sendFormResult(to, answer),
+      formed: () => {
+        this.#formed = true;
+        this.#startRaft();
+      },
+      trouble: (text) => this.#setTrouble(text),
+    });
+    this.#failover = new Failover({
+      id: config.id,
+      environment,
+      status: () => this.#raftStatus(),
+      forgetLeader: () => this.#loop?.step({ kind: "forgetLeader" }),
+      campaign: () => this.#loop?.step({ kind: "campaign" }),
+      mayLead: () => !this.#sick,
+    });
+    parts.log.onFailure = (error) => this.#halt(error);
+  }
+
+  start(): void {
+    for (const [id, address] of this.#config.peers) this.#addresses.set(id, address);
+    this.#addresses.set(this.#config.id, this.#config.advertise);
+    this.#parts.transport.start(this.#transportEvents(), () => this.#hello());
+    this.#driver.start((state) => {
+      this.#machineState = state;
+      this.#startRaft();
+    });
+    this.#formation.start();
+  }
+
+  // --- starting -----------------------------------------------------------------------------------------------
+
+  #hello(): PeerHello {
+    const { clusterId, phase, incarnation } = this.#identity;
+    const { id, members, advertise } = this.#config;
+    return { id, clusterId, phase, members, incarnation, address: advertise };
+  }
+
+  #storeIdentity(identity: Identity, done: () => void): void {
+    this.#parts.log.setIdentity(identity, () => {
+      if (this.#stopped) return;
+      this.#identity = identity;
+      done();
+    });
+  }
+
+  /** Once the cluster is formed and the machine has said what it has applied. */
+  #startRaft(): void {
+    const state = this.#machineState;
+    if (!this.#formed || state === null || this.#loop !== null || this.#stopped) return;
+    const { log, transport, environment } = this.#parts;
+    const { appliedIndex, appliedTerm } = state;
+    const known = appliedIndex <= log.lastIndex() && appliedIndex >= log.firstIndex() - 1;
+    if (!known || log.term(appliedIndex) !== appliedTerm) {
+      const holds = `the log holds entries up to ${log.lastIndex()}`;
+      const message =
+        `the database file stands at log index ${appliedIndex} of term ${appliedTerm}, but ${holds}: ` +
+        "they do not belong together. Restore the node's directory as a whole";
+      return this.#halt(new Error(message));
+    }
+    const { heartbeatMs, electionMs, id } = this.#config;
+    const tickMs = heartbeatMs / TICKS_PER_HEARTBEAT;
+    const { hardState } = log;
+    const commitIndex = Math.max(hardState.commitIndex, appliedIndex);
+    const raft = new Raft(
+      {
+        ...DEFAULT_RAFT_OPTIONS,
+        id,
+        heartbeatTicks: TICKS_PER_HEARTBEAT,
+        electionTicks: Math.max(3, Math.round(electionMs / tickMs)),
+        random: () => environment.random(),
+      },
+      {
+        hardState: { ...hardState, commitIndex },
+        configuration: votersOnly(this.#identity.members),
+        log,
+        appliedIndex,
+      },
+    );
+    this.#loop = new EffectLoop(raft, {
+      log,
+      transport,
+      environment,
+      events: {
+        applicable: (index) => this.#driver.applicable(index),
+        readStates: (states) => this.#gate.readStates(states),
+        readsDropped: (contexts) => this.#gate.readsDropped(contexts),
+        changed: (status) => this.#changed(status),
+        broken: (error) => this.#halt(error instanceof Error ? error : new Error(String(error))),
+      },
+    });
+    this.#every(tickMs, () => this.#tick());
+    this.#every(SWEEP_MS, () => this.#proposals.expire(environment.monotonicMs()));
+    // Alone, there is nobody to wait for.
+    if (this.#identity.members.length === 1) this.#loop.step({ kind: "campaign" });
+    this.#tell();
+  }
+
+  #every(intervalMs: number, run: () => void): void {
+    const slot = this.#timers.length;
+    const again = () => {
+      this.#timers[slot] = this.#parts.environment.after(intervalMs, () => {
+        if (this.#stopped) return;
+        again();
+        run();
+      });
+    };
+    again();
+  }
+
+  /** A sick node lets no time pass for its core: it never runs for leader, and a sick leader falls silent. */
+  #tick(): void {
+    if (!this.#sick) this.#loop?.step({ kind: "tick" });
+  }
+
+  // --- from peers ---------------------------------------------------------------------------------------------
+
+  #transportEvents(): TransportEvents {
+    return {
+      hello: (peer) => {
+        if (!this.#config.peers.has(peer.id)) return;
+        this.#addresses.set(peer.id, peer.address);
+        this.#formation.hello(peer);
+      },
+      messages: (_from, messages) => {
+        const nowMs = this.#parts.environment.monotonicMs();
+        for (const message of messages) {
+          this.#freshness.heard(message, this.#driver.applied, nowMs);
+          this.#loop?.step({ kind: "message", message });
+        }
+      },
+      form: (from, request) => this.#formation.form(from, request),
+      formResult: (from, answer) => this.#formation.formResult(from, answer),
+      disconnected: (peer) => {
+        this.#loop?.step({ kind: "unreachable", peer });
+        this.#failover.disconnected(peer);
+      },
+      unreachable: (peer, how) => {
+        if (how === "refused") this.#failover.refused(peer);
+      },
+    };
+  }
+
+  // --- from the core ------------------------------------------------------------------------------------------
+
+  #raftStatus(): RaftStatus {
+    if (this.#loop !== null) return this.#loop.status();
+    return {
+      id: this.#config.id,
+      role: "follower",
+      currentTerm: 0,
+      votedFor: NOBODY,
+      leader: NOBODY,
+      commitIndex: 0,
+      lastIndex: 0,
+      lastTerm: 0,
+      configuration: votersOnly(this.#identity.members),
+    };
+  }
+
+  #changed(status: RaftStatus): void {
+    const term = status.role === "leader" ? status.currentTerm : null;
+    const before = this.#leading?.term ?? null;
+    if (before !== null && before !== term) this.#lost();
+    this.#proposals.committed(status.commitIndex, (index) => this.#parts.log.term(index));
+    if (term !== null && before !== term) {
+      this.#leading = { term };
+      this.#driver.lead({ index: status.lastIndex, term });
+    }
+    this.#failover.changed(status);
+    this.#tell();
+  }
+
+  #lost(): void {
+    this.#leading = null;
+    this.#proposals.leadershipLost();
+    this.#driver.follow(this.#notLeader());
+  }
+
+  #propose(request: WriteRequest, payload: Uint8Array, result: Uint8Array): EntryId | null {
+    const proposed = this.#loop?.propose([payload]);
+    if (proposed?.kind !== "accepted") {
+      request.fail(
+        proposed?.reason === "tooMuchUncommitted"
+          ? failure(
+              "OVERLOADED",
+              "too many writes wait for a majority of the nodes; try again later",
+            )
+          : this.#notLeader(),
+      );
+      return null;
+    }
+    if (this.#config.plant === "answer-before-quorum") request.done(result, proposed.last.index);
+    this.#proposals.write(proposed.last, request, result);
+    return proposed.last;
+  }
+
+  /** An answer that read the open transaction leaves when what it saw is committed (D1). */
+  #observed(request: WriteRequest, outcome: ObservedOutcome, seen: EntryId): void {
+    const answer: Answer =
+      outcome.kind === "answer"
+        ? { kind: "result", bytes: outcome.result, index: outcome.index }
+        : { kind: "failure", failure: outcome.failure };
+    const early = this.#config.plant === "error-before-commit";
+    if (outcome.kind !== "answer" && (early || saysNothingOfData(outcome.failure.code))) {
+      return give(request, answer);
+    }
+    if (seen.index > this.#raftStatus().commitIndex) {
+      this.#proposals.read(seen, request, answer);
+      return;
+    }
+    this.#gate.barrier({
+      deadlineAtMs: request.deadlineAtMs,
+      cancelled: false,
+      admit: () => give(request, answer),
+      refuse: (why) => request.fail(why),
+    });
+  }
+
+  // --- callers ------------------------------------------------------------------------------------------------
+
+  execute(call: ExecuteCall, sink: ExecuteSink): { cancel(): void } {
+    this.#nextId += 1;
+    const { environment } = this.#parts;
+    const { writeDeadlineMs } = this.#config;
+    const timeoutMs = call.timeoutMs > 0 ? call.timeoutMs : writeDeadlineMs;
+    const deadlineAtMs = environment.monotonicMs() + timeoutMs;
+    const request = new WriteRequest(this.#nextId, call, deadlineAtMs, sink, (settled) =>
+      this.#admission.leaveWrite(settled.bytes),
+    );
+    const full = this.#admission.enterWrite(request.bytes);
+    const refusal = this.#refuseWrite() ?? full;
+    if (refusal === null) this.#driver.submit(request);
+    else environment.soon(() => request.fail(refusal));
+    return { cancel: () => this.#driver.cancel(request) };
+  }
+
+  #refuseWrite(): Failure | null {
+    if (this.#sick || this.#stopped) return this.#notServing();
+    return this.#leading === null ? this.#notLeader() : null;
+  }
+
+  query(call: QueryCall, sink: QueryCallSink): RunningQuery {
+    const { environment, machine } = this.#parts;
+    const { readDeadlineMs } = this.#config;
+    const timeoutMs =
+      call.timeoutMs > 0 ? Math.min(call.timeoutMs, readDeadlineMs) : readDeadlineMs;
+    const window = call.window > 0 ? call.window : Number.POSITIVE_INFINITY;
+    const deadlineAtMs = environment.monotonicMs() + timeoutMs;
+    const bounds = { deadlineMs: timeoutMs, window, deadlineAtMs };
+    const query = new PendingQuery(call, bounds, sink, {
+      dispatch: (statement, readerLimits, querySink) =>
+        machine.readers.query(statement, readerLimits, querySink),
+      served: (lagMs) => ({ node: this.#config.id, index: this.#driver.applied, lagMs }),
+      ended: (ended) => this.#admission.leaveRead(ended.bytes),
+    });
+    const full = this.#admission.enterRead(query.bytes);
+    const refusal = this.#refuseRead() ?? full;
+    if (refusal === null) this.#gate.admit(call, query);
+    else environment.soon(() => query.refuse(refusal));
+    return query;
+  }
+
+  #refuseRead(): Failure | null {
+    if (this.#sick || this.#stopped) return this.#notServing();
+    return this.#loop === null ? this.#notReady() : null;
+  }
+
+  #notReady(): Failure {
+    const message = this.#trouble === "" ? "the node is starting" : this.#trouble;
+    return failure(this.#trouble === "" ? "UNAVAILABLE" : "NOT_SERVING", message);
+  }
+
+  #notServing(): Failure {
+    if (this.#stopped && !this.#halted) return failure("CLOSED", "the node is stopping");
+    return failure("NOT_SERVING", this.#trouble);
+  }
+
+  #notLeader(): Failure {
+    if (this.#loop === null) return this.#notReady();
+    const { leader } = this.#raftStatus();
+    if (leader === NOBODY || leader === this.#config.id) {
+      return failure("NO_LEADER", "no leader is known to this node at the moment");
+    }
+    const address = this.#addresses.get(leader) ?? "";
+    const facts = { leader: address, leaderId: String(leader) };
+    const message = `node ${leader} at ${address} leads, not this one`;
+    return failure("NOT_LEADER", message, "not-applied", facts);
+  }
+
+  // --- trouble, the end -----------------------------------------------------------------------------------------
+
+  #setTrouble(text: string): void {
+    if (text === this.#trouble) return;
+    this.#trouble = text;
+    if (text !== "") this.#parts.logger.error({ node: this.#config.id }, text);
+    this.#tell();
+  }
+
+  /** This node's data differs from the leader's (D5): it votes and appends on, but shows nothing to anybody. */
+  #mismatch(found: { index: number; detail: string }): void {
+    this.#sick = true;
+    const at = `the effects of log entry ${found.index} differ from the leader's`;
+    this.#setTrouble(`${at}: ${found.detail}. This node has stopped applying and serving`);
+    this.#refuseAll(this.#notServing());
+  }
+
+  #refuseAll(why: Failure): void {
+    this.#failover.stop();
+    this.#gate.abandon(why);
+    this.#driver.follow(why);
+    this.#proposals.abandon(why.code === "CLOSED" ? "CLOSED" : "NOT_SERVING", why.message);
+  }
+
+  #halt(error: Error): void {
+    if (this.#halted || this.#stopped) return;
+    this.#halted = true;
+    this.#sick = true;
+    this.#stopped = true;
+    this.#loop?.stop();
+    this.#formation.stop();
+    for (const timer of this.#timers) timer.cancel();
+    this.#setTrouble(`halted: ${error.message}`);
+    this.#refuseAll(failure("NOT_SERVING", this.#trouble));
+    this.onHalt(error);
+  }
+
+  /** Ends in order: nothing new is taken, what waits is answered, peers are told goodbye. */
+  stop(done: () => void): void {
+    const already = this.#stopped;
+    this.#stopped = true;
+    this.#loop?.stop();
+    this.#formation.stop();
+    for (const timer of this.#timers) timer.cancel();
+    if (!already) this.#refuseAll(failure("CLOSED", "the node is stopping"));
+    const { transport, machine, log } = this.#parts;
+    transport.stop(() => {
+      this.#driver.stop(() => machine.readers.close(() => log.close(done)));
+    });
+  }
+
+  status(): NodeStatus {
+    const raft = this.#raftStatus();
+    const { id, advertise, members } = this.#config;
+    const nowMs = this.#parts.environment.monotonicMs();
+    return {
+      id,
+      role: this.#role(raft),
+      term: raft.currentTerm,
+      leader: raft.leader,
+      leaderAddress: this.#addresses.get(raft.leader) ?? "",
+      lastIndex: raft.lastIndex,
+      commitIndex: raft.commitIndex,
+      appliedIndex: this.#driver.applied,
+      lagMs: this.#leading !== null ? 0 : this.#freshness.lagMs(nowMs),
+      databaseBytes: this.#parts.machine.readers.databaseBytes(),
+      clusterId: this.#identity.clusterId,
+      address: advertise,
+      members: members.map((member) => ({
+        id: member,
+        address: this.#addresses.get(member) ?? "",
+      })),
+      trouble: this.#trouble,
+    };
+  }
+
+  #role(raft: RaftStatus): NodeStatus["role"] {
+    if (this.#halted) return "halted";
+    if (this.#loop === null) return this.#identity.phase === "blank" ? "blank" : "forming";
+    return raft.role === "preCandidate" ? "candidate" : raft.role;
+  }
+
+  watch(changed: (status: NodeStatus) => void): () => void {
+    this.#watchers.add(changed);
+    return () => this.#watchers.delete(changed);
+  }
+
+  #tell(): void {
+    if (this.#watchers.size === 0) return;
+    const status = this.status();
+    for (const watcher of this.#watchers) watcher(status);
+  }
+}
+
+/** Refusals that any node would give at any time need not wait for what the open transaction holds. */
+function saysNothingOfData(code: string): boolean {
+  return isBalsaCode(code) && (code === "REFUSED" || code === "INVALID_ARGUMENT");
+}

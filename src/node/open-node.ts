@@ -1,0 +1,70 @@
+/**
+ * The composition root: options in, a running node out. The only file of node/ that knows which log and which machine
+ * are used. It opens what is needed, in order, and closes it again if a later step fails.
+ */
+
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { openLog } from "../log/open-log.ts";
+import { DirectoryLock } from "../machine/directory-lock.ts";
+import { openMachine } from "../machine/process-machine.ts";
+import { BalsaError } from "../sql/errors.ts";
+import { checkOptions, type NodeOptions } from "./config.ts";
+import { realEnvironment } from "./environment.ts";
+import { Node } from "./node.ts";
+import type { Logger, Transport } from "./ports.ts";
+import type { NodeService } from "./service.ts";
+
+export interface RunningNode extends NodeService {
+  /** The node stopped by itself; the process should end. */
+  onHalt: (error: Error) => void;
+  stop(): Promise<void>;
+}
+
+/**
+ * Opens `options.dir` and starts the node. Resolves once its files are open; it may still wait for its peers.
+ *
+ * @throws BalsaError INVALID_ARGUMENT for a bad option; UNAVAILABLE if the directory cannot be used.
+ */
+export async function openNode(
+  options: NodeOptions,
+  parts: { readonly transport: Transport; readonly logger: Logger },
+): Promise<RunningNode> {
+  const config = checkOptions(options);
+  makeDirectory(config.dir);
+  const lock = DirectoryLock.take(config.dir);
+  try {
+    const log = await openLog({ dir: join(config.dir, "log"), nodeId: config.id });
+    const machine = openMachine({
+      dir: config.dir,
+      readersMin: config.readersMin,
+      readersMax: config.readersMax,
+      limits: config.limits,
+      logger: parts.logger,
+    });
+    const node = new Node(config, { log, machine, environment: realEnvironment, ...parts });
+    const stop = () =>
+      new Promise<void>((resolve) => {
+        node.stop(() => {
+          lock.release();
+          resolve();
+        });
+      });
+    node.start();
+    return Object.assign(node, { stop }) as unknown as RunningNode;
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+function makeDirectory(dir: string): void {
+  try {
+    mkdirSync(dir, { recursive: true });
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new BalsaError("UNAVAILABLE", `cannot make the data directory ${dir}: ${why}`, {
+      cause: error,
+    });
+  }
+}

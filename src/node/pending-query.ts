@@ -1,0 +1,82 @@
+/** One read on its way: first it waits at the gate, then a reader runs it. Holds what the caller asks meanwhile. */
+
+import type { Failure } from "../sql/errors.ts";
+import type { QuerySink, ReaderLimits, RunningQuery } from "./ports.ts";
+import type { Waiter } from "./read-gate.ts";
+import type { QueryCall, QueryCallSink, Served } from "./service.ts";
+
+export interface PendingQueryParts {
+  dispatch(statement: Uint8Array, limits: ReaderLimits, sink: QuerySink): RunningQuery;
+  served(lagMs: number): Served;
+  ended(query: PendingQuery): void;
+}
+
+export class PendingQuery implements RunningQuery, Waiter, QuerySink {
+  readonly bytes: number;
+  readonly deadlineAtMs: number;
+  cancelled = false;
+  readonly #call: QueryCall;
+  readonly #limits: ReaderLimits;
+  readonly #sink: QueryCallSink;
+  readonly #parts: PendingQueryParts;
+  #running: RunningQuery | null = null;
+  #served: Served | null = null;
+  /** Fetches that came before a reader had it. */
+  #credit = 0;
+  #ended = false;
+
+  constructor(
+    call: QueryCall,
+    limits: ReaderLimits & { readonly deadlineAtMs: number },
+    sink: QueryCallSink,
+    parts: PendingQueryParts,
+  ) {
+    this.bytes = call.statement.length + 64;
+    this.deadlineAtMs = limits.deadlineAtMs;
+    this.#call = call;
+    this.#limits = limits;
+    this.#sink = sink;
+    this.#parts = parts;
+  }
+
+  fetch(chunks: number): void {
+    if (this.#running === null) this.#credit += chunks;
+    else this.#running.fetch(chunks);
+  }
+
+  cancel(): void {
+    if (this.#ended) return;
+    this.cancelled = true;
+    this.#running?.cancel();
+    this.#end();
+  }
+
+  admit(lagMs: number): void {
+    if (this.#ended) return;
+    this.#served = this.#parts.served(lagMs);
+    const { deadlineMs, window } = this.#limits;
+    const limits = { deadlineMs, window: window + this.#credit };
+    this.#running = this.#parts.dispatch(this.#call.statement, limits, this);
+  }
+
+  refuse(failure: Failure): void {
+    this.failed(failure);
+  }
+
+  chunk(bytes: Uint8Array, done: boolean): void {
+    if (this.#ended || this.#served === null) return;
+    if (done) this.#end();
+    this.#sink.chunk(bytes, done, this.#served);
+  }
+
+  failed(failure: Failure): void {
+    if (this.#ended) return;
+    this.#end();
+    this.#sink.failed(failure);
+  }
+
+  #end(): void {
+    this.#ended = true;
+    this.#parts.ended(this);
+  }
+}

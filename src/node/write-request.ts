@@ -1,0 +1,57 @@
+/** One write on its way through the node, from the caller's door to its one answer. */
+
+import { BalsaError, type Failure, type Outcome, toFailure } from "../sql/errors.ts";
+import type { ExecuteCall, ExecuteSink } from "./service.ts";
+
+export type WriteStage = "waiting" | "executing" | "proposed" | "settled";
+
+export class WriteRequest {
+  readonly id: number;
+  readonly call: ExecuteCall;
+  readonly bytes: number;
+  /** Monotonic. After it the caller does not wait any more. */
+  deadlineAtMs: number;
+  stage: WriteStage = "waiting";
+  readonly #sink: ExecuteSink;
+  readonly #onSettled: (request: WriteRequest) => void;
+
+  constructor(
+    id: number,
+    call: ExecuteCall,
+    deadlineAtMs: number,
+    sink: ExecuteSink,
+    onSettled: (request: WriteRequest) => void,
+  ) {
+    this.id = id;
+    this.call = call;
+    this.bytes = call.batch.length + 64;
+    this.deadlineAtMs = deadlineAtMs;
+    this.#sink = sink;
+    this.#onSettled = onSettled;
+  }
+
+  done(result: Uint8Array, index: number): void {
+    if (this.#settle()) this.#sink.done(result, index);
+  }
+
+  fail(failure: Failure): void {
+    if (this.#settle()) this.#sink.failed(failure);
+  }
+
+  #settle(): boolean {
+    if (this.stage === "settled") return false;
+    this.stage = "settled";
+    this.#onSettled(this);
+    return true;
+  }
+}
+
+/** A failure as data, in the words of the table in sql/errors.ts. */
+export function failure(
+  code: ConstructorParameters<typeof BalsaError>[0],
+  message: string,
+  outcome: Outcome = "not-applied",
+  facts: Failure["facts"] = {},
+): Failure {
+  return toFailure(new BalsaError(code, message, { outcome, facts }));
+}

@@ -1,0 +1,416 @@
+/**
+ * Keeps the one writer process in step with the log (DESIGN D1, D2). As follower it applies what is committed; as
+ * leader it executes requests in the open SQLite transaction, hands their entries to be proposed, and lets SQLite
+ * commit behind Raft. The invariant: in leader mode the open transaction equals apply(log[1 .. last proposed]).
+ * Whatever breaks it has one cure: the process is killed, another one applies from the log, and nothing is executed
+ * until it has applied the whole log. Answers and Raft itself are not its business.
+ */
+
+import type { EntryId, LogIndex } from "../raft/entry.ts";
+import type { Failure } from "../sql/errors.ts";
+import { Deque } from "./deque.ts";
+import type {
+  DigestMismatch,
+  Environment,
+  ExecuteOutcome,
+  Log,
+  Logger,
+  Machine,
+  MachineState,
+  Timer,
+  Writer,
+} from "./ports.ts";
+import { failure, type WriteRequest } from "./write-request.ts";
+
+export interface DriverEvents {
+  /** In execution order. Returns where it went in the log; null if it was refused. */
+  propose(request: WriteRequest, payload: Uint8Array, result: Uint8Array): EntryId | null;
+  /** An answer that read the open transaction: everything up to `seen` must be committed before it leaves. */
+  observed(request: WriteRequest, outcome: ObservedOutcome, seen: EntryId): void;
+  /** SQLite has committed up to here. */
+  applied(index: LogIndex): void;
+  mismatch(mismatch: DigestMismatch): void;
+  /** The machine cannot go on: the node must halt. */
+  broken(reason: string): void;
+}
+
+export type ObservedOutcome = Exclude<ExecuteOutcome, { kind: "proposal" }>;
+
+export interface DriverOptions {
+  readonly writeDeadlineMs: number;
+  /** Sees each request just before it is executed; a test's plant may change it. */
+  readonly dedup: boolean;
+}
+
+/** A cycle is ended by force after this long or this many requests; otherwise when nothing is in flight (D2). */
+const CYCLE_MS_MAX = 10;
+const CYCLE_REQUESTS_MAX = 1_000;
+/** Requests handed to the writer and not answered yet: enough to keep its pipe full. */
+const EXECUTING_MAX = 256;
+/** Payload bytes of one follower transaction. */
+const APPLY_BYTES_MAX = 4 * 1024 * 1024;
+/** A follower commits about this often; a read that waits makes it at once. */
+const APPLY_PACE_MS = 5;
+/** How often deadlines are looked at. */
+const WATCH_MS = 50;
+/** A request that has just begun is not killed for a deadline that ran out while it waited. */
+const RUN_MS_MIN = 250;
+/** Writers that die without having done anything in between: after these, the node halts. */
+const DEATHS_MAX = 5;
+
+type Mode = "closed" | "starting" | "following" | "leading";
+
+export class WriterDriver {
+  readonly #machine: Machine;
+  readonly #log: Log;
+  readonly #environment: Environment;
+  readonly #logger: Logger;
+  readonly #options: DriverOptions;
+  readonly #events: DriverEvents;
+
+  #mode: Mode = "closed";
+  #writer: Writer | null = null;
+  #onFirstReady: ((state: MachineState) => void) | null = null;
+  #deaths = 0;
+  #stopping: (() => void) | null = null;
+
+  /** Committed in SQLite. */
+  #applied: LogIndex = 0;
+  /** Committed by Raft and durable here. */
+  #applicable: LogIndex = 0;
+  /** Some read waits for this index. */
+  #demanded: LogIndex = 0;
+  #applying = false;
+  #paced: Timer | null = null;
+
+  /** The no-op of our leadership; null when not leader. */
+  #leadership: EntryId | null = null;
+  #lastProposed: EntryId = { index: 0, term: 0 };
+  readonly #waiting = new Deque<WriteRequest>();
+  readonly #executing = new Deque<WriteRequest>();
+  #headSinceMs = 0;
+  #watch: Timer | null = null;
+  #cycleOpen = false;
+  #cycleSinceMs = 0;
+  #cycleRequests = 0;
+  /** Last index for which a COMMIT was sent or done. */
+  #committing: LogIndex = 0;
+  #timeMs = 0;
+
+  constructor(
+    options: DriverOptions,
+    parts: {
+      machine: Machine;
+      log: Log;
+      environment: Environment;
+      logger: Logger;
+      events: DriverEvents;
+    },
+  ) {
+    this.#options = options;
+    this.#machine = parts.machine;
+    this.#log = parts.log;
+    this.#environment = parts.environment;
+    this.#logger = parts.logger;
+    this.#events = parts.events;
+  }
+
+  get applied(): LogIndex {
+    return this.#applied;
+  }
+
+  /** Requests waiting for the writer or in it. */
+  get pending(): number {
+    return this.#waiting.length + this.#executing.length;
+  }
+
+  start(onReady: (state: MachineState) => void): void {
+    this.#onFirstReady = onReady;
+    this.#open();
+  }
+
+  /** Answers nothing any more; `done` runs when the process is gone. */
+  stop(done: () => void): void {
+    this.#paced?.cancel();
+    this.#watch?.cancel();
+    this.#leadership = null;
+    if (this.#writer === null) return this.#environment.soon(done);
+    this.#stopping = done;
+    if (this.#mode === "leading" && !this.#clean()) this.#writer.kill();
+    else this.#writer.close();
+    this.#mode = "closed";
+  }
+
+  applicable(index: LogIndex): void {
+    this.#applicable = index;
+    this.#pump();
+  }
+
+  /** `noop`: the first entry of our term. Executing starts when it and all before it are applied. */
+  lead(noop: EntryId): void {
+    this.#leadership = noop;
+    this.#lastProposed = noop;
+    this.#pump();
+  }
+
+  /** Not leader any more: what was not proposed did not happen. */
+  follow(answer: Failure): void {
+    if (this.#leadership === null) return;
+    this.#leadership = null;
+    const orphans = [...this.#executing.drain(), ...this.#waiting.drain()];
+    if (this.#mode === "leading") {
+      if (this.#clean() && orphans.every((request) => request.stage === "waiting")) {
+        this.#mode = "following";
+      } else this.#replace("leadership was lost");
+    }
+    for (const request of orphans) request.fail(answer);
+    this.#pump();
+  }
+
+  submit(request: WriteRequest): void {
+    this.#waiting.push(request);
+    this.#watchHead();
+    this.#pump();
+  }
+
+  /** A caller gave up. What waits is withdrawn; what executes is stopped if it goes on for long. */
+  cancel(request: WriteRequest): void {
+    if (request.stage === "waiting") {
+      this.#waiting.filter((other) => other !== request);
+      request.fail(failure("CANCELLED", "the caller gave up before the request was executed"));
+    } else if (request.stage === "executing") request.deadlineAtMs = 0;
+  }
+
+  /** A read waits until this index is in SQLite. */
+  demand(index: LogIndex): void {
+    if (index <= this.#demanded) return;
+    this.#demanded = index;
+    this.#pump();
+  }
+
+  // --- the process ------------------------------------------------------------------------------------------
+
+  #open(): void {
+    this.#mode = "starting";
+    const writer: Writer = this.#machine.openWriter({
+      ready: (state) => {
+        if (this.#writer === writer) this.#ready(state);
+      },
+      executed: (id, outcome) => {
+        if (this.#writer === writer) this.#executed(id, outcome);
+      },
+      applied: (last, mismatch) => {
+        if (this.#writer === writer) this.#followed(last, mismatch);
+      },
+      committed: (last) => {
+        if (this.#writer === writer) this.#advance(last.index);
+      },
+      exited: (reason) => {
+        if (this.#writer === writer) this.#exited(reason);
+      },
+    });
+    this.#writer = writer;
+  }
+
+  #ready(state: MachineState): void {
+    this.#mode = "following";
+    this.#applying = false;
+    this.#applied = state.appliedIndex;
+    this.#committing = state.appliedIndex;
+    this.#timeMs = Math.max(this.#timeMs, state.timeMs);
+    const first = this.#onFirstReady;
+    this.#onFirstReady = null;
+    if (first !== null) {
+      this.#applicable = state.appliedIndex;
+      first(state);
+    }
+    this.#pump();
+  }
+
+  /** The one cure. Requests in the writer that were not proposed are executed again by the next one. */
+  #replace(reason: string): void {
+    this.#logger.warn({ reason, applied: this.#applied }, "replacing the writer process");
+    const old = this.#writer;
+    for (const request of this.#executing.drain().reverse()) {
+      if (request.stage === "settled") continue;
+      request.stage = "waiting";
+      this.#waiting.unshift([request]);
+    }
+    this.#cycleOpen = false;
+    this.#open();
+    old?.kill();
+  }
+
+  #exited(reason: string): void {
+    this.#writer = null;
+    const stopping = this.#stopping;
+    if (stopping !== null) return stopping();
+    this.#deaths += 1;
+    const head = this.#executing.first();
+    if (head !== undefined) {
+      const message = `the writer process died while it ran this request: ${reason}`;
+      head.fail(failure("UNAVAILABLE", message));
+    }
+    if (this.#deaths >= DEATHS_MAX) return this.#events.broken(`the writer keeps dying: ${reason}`);
+    this.#replace(`it died: ${reason}`);
+  }
+
+  // --- what to do next ----------------------------------------------------------------------------------------
+
+  #pump(): void {
+    if (this.#mode === "following") this.#pumpFollowing();
+    if (this.#mode === "leading") this.#pumpLeading();
+  }
+
+  #pumpFollowing(): void {
+    // A COMMIT of the leadership that has just ended may still be under way.
+    if (this.#applying || this.#committing > this.#applied) return;
+    if (this.#applied < this.#applicable) {
+      const urgent = this.#leadership !== null || this.#demanded > this.#applied;
+      if (urgent || this.#paced === null) this.#applyNext(urgent);
+      return;
+    }
+    const noop = this.#leadership;
+    if (noop === null || this.#applied < noop.index) return;
+    // What was proposed in this turn may not have reached the log yet.
+    const last = Math.max(this.#log.lastIndex(), this.#lastProposed.index);
+    if (this.#applied === last) this.#mode = "leading";
+  }
+
+  #applyNext(urgent: boolean): void {
+    const from = this.#applied + 1;
+    const entries = this.#log.entries(from, this.#applicable + 1, APPLY_BYTES_MAX);
+    this.#applying = true;
+    this.#writer?.apply(entries);
+    if (urgent || this.#paced !== null) return;
+    this.#paced = this.#environment.after(APPLY_PACE_MS, () => {
+      this.#paced = null;
+      this.#pump();
+    });
+  }
+
+  #followed(last: EntryId, mismatch: DigestMismatch | null): void {
+    this.#applying = false;
+    if (mismatch !== null) {
+      this.#mode = "closed";
+      this.#events.mismatch(mismatch);
+      return;
+    }
+    this.#advance(last.index);
+  }
+
+  #advance(index: LogIndex): void {
+    this.#deaths = 0;
+    if (index > this.#applied) {
+      this.#applied = index;
+      this.#committing = Math.max(this.#committing, index);
+      this.#events.applied(index);
+    }
+    this.#pump();
+  }
+
+  #pumpLeading(): void {
+    for (;;) {
+      const pausing = this.#mustPause();
+      while (!pausing && this.#executing.length < EXECUTING_MAX) {
+        const request = this.#waiting.shift();
+        if (request === undefined) break;
+        if (request.stage === "waiting") this.#execute(request);
+      }
+      if (!this.#cycleOpen || this.#executing.length > 0) return;
+      if (this.#applicable < this.#lastProposed.index) return;
+      this.#writer?.commit(this.#lastProposed);
+      this.#committing = this.#lastProposed.index;
+      this.#cycleOpen = false;
+    }
+  }
+
+  /** Must the cycle come to its COMMIT before anything else is executed? */
+  #mustPause(): boolean {
+    if (!this.#cycleOpen) return false;
+    if (this.#cycleRequests >= CYCLE_REQUESTS_MAX) return true;
+    if (this.#demanded > this.#committing) return true;
+    return this.#environment.monotonicMs() - this.#cycleSinceMs >= CYCLE_MS_MAX;
+  }
+
+  /** Nothing executed is missing from SQLite: the open transaction, if any, holds nothing. */
+  #clean(): boolean {
+    return !this.#cycleOpen && this.#executing.length === 0;
+  }
+
+  #execute(request: WriteRequest): void {
+    const nowMs = this.#environment.monotonicMs();
+    if (!this.#cycleOpen) {
+      this.#cycleOpen = true;
+      this.#cycleSinceMs = nowMs;
+      this.#cycleRequests = 0;
+    }
+    this.#cycleRequests += 1;
+    if (this.#executing.length === 0) this.#headSinceMs = nowMs;
+    request.stage = "executing";
+    this.#executing.push(request);
+    this.#timeMs = Math.max(this.#timeMs, this.#environment.wallMs());
+    const { call } = request;
+    this.#writer?.execute({
+      id: request.id,
+      batch: call.batch,
+      openSession: call.openSession,
+      session: this.#options.dedup ? call.session : 0,
+      sequence: this.#options.dedup ? call.sequence : 0,
+      acknowledgedThrough: call.acknowledgedThrough,
+      timeMs: this.#timeMs,
+      seedHigh: Math.floor(this.#environment.random() * 2 ** 32),
+      seedLow: Math.floor(this.#environment.random() * 2 ** 32),
+    });
+    this.#watchHead();
+  }
+
+  #executed(id: number, outcome: ExecuteOutcome): void {
+    const request = this.#executing.shift();
+    if (request === undefined || request.id !== id) {
+      return this.#events.broken(`the writer answered request ${id} out of turn`);
+    }
+    this.#deaths = 0;
+    this.#headSinceMs = this.#environment.monotonicMs();
+    if (outcome.kind === "proposal") {
+      const at = this.#events.propose(request, outcome.payload, outcome.result);
+      if (at === null) return this.#replace("a proposal was refused");
+      this.#lastProposed = at;
+    } else {
+      this.#events.observed(request, outcome, this.#lastProposed);
+      if (outcome.kind === "broken") {
+        return this.#replace("a statement ended the open transaction");
+      }
+    }
+    this.#pump();
+  }
+
+  // --- deadlines ------------------------------------------------------------------------------------------------
+
+  #watchHead(): void {
+    if (this.#watch !== null) return;
+    this.#watch = this.#environment.after(WATCH_MS, () => {
+      this.#watch = null;
+      this.#checkHead();
+      if (this.#executing.length > 0 || this.#waiting.length > 0) this.#watchHead();
+    });
+  }
+
+  #checkHead(): void {
+    const nowMs = this.#environment.monotonicMs();
+    for (const late of this.#waiting.filter((request) => request.deadlineAtMs > nowMs)) {
+      const message = "the deadline passed while the request waited for its turn";
+      late.fail(failure("DEADLINE_EXCEEDED", message));
+    }
+    const head = this.#executing.first();
+    if (head === undefined || this.#mode !== "leading") return;
+    const ranMs = nowMs - this.#headSinceMs;
+    const overdue = nowMs >= head.deadlineAtMs && ranMs >= RUN_MS_MIN;
+    if (ranMs < this.#options.writeDeadlineMs && !overdue) return;
+    const limit = `the node's limit is ${this.#options.writeDeadlineMs} ms (writeDeadlineMs)`;
+    const message = `the write was stopped after ${Math.round(ranMs)} ms; ${limit}`;
+    head.fail(failure("DEADLINE_EXCEEDED", message));
+    this.#executing.shift();
+    this.#replace("a write passed its deadline");
+  }
+}
