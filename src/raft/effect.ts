@@ -107,6 +107,11 @@ export interface RaftOptions {
   readonly maxPendingReads: number;
   readonly preVote: boolean;
   readonly checkQuorum: boolean;
+  /**
+   * Answer, send and store each change by itself, as etcd's raft does, instead of merging what one turn brings.
+   * For comparing transcripts only. Default false.
+   */
+  readonly eager?: boolean;
   /** 0 ≤ n < 1: the only dice. */
   readonly random: () => number;
 }

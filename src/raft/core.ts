@@ -1,0 +1,160 @@
+/**
+ * The state of one node's Raft, and the few ways in which every role may touch it: terms, the vote, the leader it
+ * believes in, the commit index, and what waits to be handed out. Internal to this folder: the door is raft.ts.
+ */
+
+import { invariant } from "../sql/invariant.ts";
+import type { LogReader, RaftOptions, ReadState, Role } from "./effect.ts";
+import type { Configuration, HardState, LogIndex, NodeId, Term } from "./entry.ts";
+import { NOBODY } from "./entry.ts";
+import type { Leadership } from "./leadership.ts";
+import type { AppendEntriesResult, Message, RequestVoteResult } from "./message.ts";
+import { isVoter } from "./quorum.ts";
+import { RaftLog } from "./raft-log.ts";
+import { ForwardedReads } from "./read-index.ts";
+import type { Votes } from "./votes.ts";
+
+export interface Stored {
+  readonly hardState: HardState;
+  /** As of `appliedIndex`. */
+  readonly configuration: Configuration;
+  readonly log: LogReader;
+  /** What the machine has applied: not offered again. */
+  readonly appliedIndex: LogIndex;
+}
+
+export class Core {
+  readonly options: RaftOptions;
+  readonly id: NodeId;
+  readonly log: RaftLog;
+  readonly forwarded: ForwardedReads;
+
+  currentTerm: Term;
+  votedFor: NodeId;
+  role: Role = "follower";
+  /** Changed by followLeader only. */
+  leader: NodeId = NOBODY;
+  commitIndex: LogIndex;
+  /** Handed out for applying. */
+  offeredIndex: LogIndex;
+  appliedIndex: LogIndex;
+  configuration: Configuration;
+
+  /** Only while (pre-)candidate. */
+  votes: Votes | null = null;
+  /** Only while leader. */
+  leadership: Leadership | null = null;
+
+  ticks = 0;
+  /** Ticks since word from the leader, since this role began, or, on a leader, since the quorum was checked. */
+  electionElapsed = 0;
+  heartbeatElapsed = 0;
+  electionTimeout = 0;
+
+  /** The persist that holds this candidate's vote for itself; 0 until it was asked for. */
+  ownVoteSeq = 0;
+
+  send: Message[] = [];
+  thenSend: Message[] = [];
+  readStates: ReadState[] = [];
+  readsDropped: number[] = [];
+
+  constructor(options: RaftOptions, stored: Stored) {
+    const { hardState, appliedIndex } = stored;
+    this.options = options;
+    this.id = options.id;
+    this.log = new RaftLog(stored.log);
+    this.currentTerm = hardState.currentTerm;
+    this.votedFor = hardState.votedFor;
+    // What was applied was committed; the stored commit index is only a hint and may be older.
+    this.commitIndex = Math.max(hardState.commitIndex, appliedIndex);
+    this.offeredIndex = appliedIndex;
+    this.appliedIndex = appliedIndex;
+    this.configuration = stored.configuration;
+    invariant(this.id > 0 && Number.isSafeInteger(this.id), `node id ${this.id}`);
+    invariant(
+      this.commitIndex <= this.log.lastIndex,
+      `committed to ${this.commitIndex} but the log ends at ${this.log.lastIndex}`,
+    );
+    invariant(
+      this.log.lastTerm <= this.currentTerm,
+      `the log's last term ${this.log.lastTerm} is above currentTerm ${this.currentTerm}`,
+    );
+    // Answers to the reads of an earlier run must find nobody waiting.
+    const firstWireContext = 1 + Math.floor(options.random() * 2 ** 52);
+    this.forwarded = new ForwardedReads(options.maxPendingReads, firstWireContext);
+    this.drawElectionTimeout();
+  }
+
+  /** May stand for election. */
+  get isPromotable(): boolean {
+    return isVoter(this.configuration, this.id);
+  }
+
+  /** §5.2: drawn anew for every wait, so that split votes are rare and do not repeat. */
+  drawElectionTimeout(): void {
+    const { electionTicks, random } = this.options;
+    this.electionTimeout = electionTicks + Math.floor(random() * electionTicks);
+  }
+
+  /** A new term starts without a vote and without a leader (§5.1). */
+  enterTerm(term: Term): void {
+    invariant(
+      term > this.currentTerm,
+      `currentTerm would fall from ${this.currentTerm} to ${term}`,
+    );
+    this.currentTerm = term;
+    this.votedFor = NOBODY;
+    // Entries acknowledged to an earlier leader, but not handed out yet, may now be replaced before they are stored.
+    if (this.options.eager !== true && this.thenSend.length > 0) {
+      this.thenSend = this.thenSend.filter(({ kind }) => kind !== "AppendEntriesResult");
+    }
+  }
+
+  voteFor(candidate: NodeId): void {
+    invariant(
+      this.votedFor === NOBODY || this.votedFor === candidate,
+      `second vote in term ${this.currentTerm}: ${this.votedFor}, then ${candidate}`,
+    );
+    this.votedFor = candidate;
+  }
+
+  /** Whom a follower asked for reads no longer answers them: they are dropped with the belief. */
+  followLeader(leader: NodeId): void {
+    if (leader === this.leader) return;
+    this.leader = leader;
+    for (const context of this.forwarded.takeAll()) this.readsDropped.push(context);
+  }
+
+  commitTo(index: LogIndex): void {
+    if (index <= this.commitIndex) return;
+    // A leader counts on entries that this node acknowledged and no longer has: its disk lost them (raft.md §2 A12).
+    invariant(
+      index <= this.log.lastIndex,
+      `told to commit ${index}, but the log ends at ${this.log.lastIndex}`,
+    );
+    this.commitIndex = index;
+  }
+
+  /**
+   * For what attests durability: leaves when everything asked so far is stored (raft.md §2 A1). Acknowledgements to
+   * one leader merge into the highest: within a term, agreement with its log only grows (raft.md §2 D8).
+   */
+  sendWhenStored(message: AppendEntriesResult | RequestVoteResult): void {
+    const previous = this.thenSend[this.thenSend.length - 1];
+    if (
+      this.options.eager !== true &&
+      previous?.kind === "AppendEntriesResult" &&
+      message.kind === "AppendEntriesResult" &&
+      !previous.rejected &&
+      !message.rejected &&
+      previous.to === message.to &&
+      previous.term === message.term
+    ) {
+      const index = Math.max(previous.index, message.index);
+      this.thenSend[this.thenSend.length - 1] = { ...message, index };
+      return;
+    }
+    this.thenSend.push(message);
+  }
+}

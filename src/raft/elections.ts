@@ -1,0 +1,123 @@
+/** Standing for election, voting, and counting (§5.2, §5.4.1; thesis §9.6). */
+
+import { unreachable } from "../sql/invariant.ts";
+import type { Core } from "./core.ts";
+import type { Term } from "./entry.ts";
+import { NOBODY } from "./entry.ts";
+import type { RequestVote, RequestVoteResult } from "./message.ts";
+import { voterIds } from "./quorum.ts";
+import { becomeCandidate, becomeFollower, becomeLeader, becomePreCandidate } from "./roles.ts";
+
+/** `preVote`: ask first. `election`: at once. `transfer`: at once, and voters need not protect their leader. */
+export type CampaignKind = "preVote" | "election" | "transfer";
+
+/** Starts an election if this node may stand for one; a leader has no need to. */
+export function hup(core: Core, kind: CampaignKind): void {
+  if (core.role === "leader" || !core.isPromotable) return;
+  campaign(core, kind);
+}
+
+function campaign(core: Core, kind: CampaignKind): void {
+  const preVote = kind === "preVote";
+  if (preVote) {
+    becomePreCandidate(core);
+    // Asking costs nothing durable. The vote itself counts when it is stored (raft.md §2 A1).
+    core.votes?.record(core.id, true);
+    if (core.votes?.tally(core.configuration) === "won") {
+      campaign(core, "election");
+      return;
+    }
+  } else {
+    becomeCandidate(core);
+  }
+  const last = core.log.last;
+  for (const to of voterIds(core.configuration)) {
+    if (to === core.id) continue;
+    core.send.push({
+      kind: "RequestVote",
+      from: core.id,
+      to,
+      // A pre-vote names the term it would campaign in.
+      term: preVote ? core.currentTerm + 1 : core.currentTerm,
+      preVote,
+      lastLogIndex: last.index,
+      lastLogTerm: last.term,
+      transfer: kind === "transfer",
+    });
+  }
+}
+
+/** Whatever the role and whatever the own configuration says: refusing could deadlock the cluster (raft.md §2 A10). */
+export function onRequestVote(core: Core, message: RequestVote): void {
+  const { from, preVote, term } = message;
+  const free =
+    core.votedFor === from ||
+    (core.votedFor === NOBODY && core.leader === NOBODY) ||
+    (preVote && term > core.currentTerm);
+  if (!free || !core.log.isUpToDate(message.lastLogIndex, message.lastLogTerm)) {
+    rejectVote(core, message);
+    return;
+  }
+  // The grant echoes the asked term: for a pre-vote that is above our own (raft.md §2 A4).
+  answerVote(core, message, { term, rejected: false });
+  if (!preVote) {
+    core.voteFor(from);
+    // Only a real vote postpones our own election; a pre-vote promises nothing (raft.md §2 A6).
+    core.electionElapsed = 0;
+  }
+}
+
+export function rejectVote(core: Core, message: RequestVote): void {
+  answerVote(core, message, { term: core.currentTerm, rejected: true });
+}
+
+function answerVote(
+  core: Core,
+  message: RequestVote,
+  answer: { readonly term: Term; readonly rejected: boolean },
+): void {
+  core.sendWhenStored({
+    kind: "RequestVoteResult",
+    from: core.id,
+    to: message.from,
+    term: answer.term,
+    preVote: message.preVote,
+    rejected: answer.rejected,
+  });
+}
+
+export function onRequestVoteResult(core: Core, message: RequestVoteResult): void {
+  const { votes, role } = core;
+  // Only answers to the question now being asked (raft.md §2 A3, A7).
+  const isAsking = message.preVote ? role === "preCandidate" : role === "candidate";
+  if (votes === null || !isAsking) return;
+  votes.record(message.from, !message.rejected);
+  countVotes(core);
+}
+
+/** The candidate's vote for itself is on its disk. */
+export function onOwnVoteStored(core: Core): void {
+  core.votes?.record(core.id, true);
+  countVotes(core);
+}
+
+function countVotes(core: Core): void {
+  const { votes } = core;
+  if (votes === null) return;
+  const tally = votes.tally(core.configuration);
+  switch (tally) {
+    case "pending":
+      return;
+    case "lost":
+      becomeFollower(core, core.currentTerm, NOBODY);
+      return;
+    case "won":
+      if (core.role === "preCandidate") campaign(core, "election");
+      // With the others' votes alone it would lead a term that its own disk does not know: after a crash it could
+      // campaign in the same term again and write other entries under the same index and term.
+      else if (votes.hasGranted(core.id)) becomeLeader(core);
+      return;
+    default:
+      unreachable(tally);
+  }
+}

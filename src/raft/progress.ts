@@ -1,0 +1,162 @@
+/**
+ * What a leader knows of one follower, and what it may send next. Three states: `probe` (where the logs agree is not
+ * known: one append at a time), `replicate` (it is known: a window of appends under way), `snapshot` (what the
+ * follower needs was compacted: appends wait). Decides; never sends.
+ */
+
+import { invariant } from "../sql/invariant.ts";
+import type { LogIndex, NodeId } from "./entry.ts";
+import type { Inflights } from "./inflights.ts";
+
+export type ProgressState = "probe" | "replicate" | "snapshot";
+
+/** An append that is owed: only if it carries entries, or in any case (it then tells the commit index). */
+export type AppendWish = "none" | "ifAny" | "always";
+
+/** A copy for status pages. */
+export interface ProgressView {
+  readonly id: NodeId;
+  readonly state: ProgressState;
+  readonly matchIndex: LogIndex;
+  readonly nextIndex: LogIndex;
+  readonly isLearner: boolean;
+  /** Nothing is sent now. */
+  readonly isPaused: boolean;
+  /** Heard of since the last check of the quorum. */
+  readonly isActive: boolean;
+  /** 0: none under way. */
+  readonly pendingSnapshot: LogIndex;
+  readonly inflightCount: number;
+  readonly isInflightFull: boolean;
+}
+
+export class Progress {
+  readonly id: NodeId;
+  isLearner: boolean;
+  state: ProgressState = "probe";
+  /** Highest index known to be durable there. */
+  matchIndex: LogIndex = 0;
+  /** First index to send; always above matchIndex. */
+  nextIndex: LogIndex;
+  /** Heard of since the last check of the quorum. */
+  isActive = false;
+  pendingSnapshot: LogIndex = 0;
+  wish: AppendWish = "none";
+  /** Highest read position that this follower has confirmed in this term (raft.md §2 B2). */
+  readAck = 0;
+  readonly inflights: Inflights;
+  /** Wait for an answer, of a heartbeat at least, before the next append. */
+  #flowPaused = false;
+  /** Highest commit index sent that the follower can have used. */
+  #sentCommit: LogIndex = 0;
+
+  constructor(id: NodeId, nextIndex: LogIndex, isLearner: boolean, inflights: Inflights) {
+    this.id = id;
+    this.nextIndex = nextIndex;
+    this.isLearner = isLearner;
+    this.inflights = inflights;
+  }
+
+  get isPaused(): boolean {
+    return this.state === "snapshot" || this.#flowPaused;
+  }
+
+  becomeProbe(): void {
+    const pending = this.state === "snapshot" ? this.pendingSnapshot : 0;
+    this.#reset("probe");
+    this.nextIndex = Math.max(this.matchIndex, pending) + 1;
+    this.#clampSentCommit();
+  }
+
+  becomeReplicate(): void {
+    this.#reset("replicate");
+    this.nextIndex = this.matchIndex + 1;
+  }
+
+  becomeSnapshot(index: LogIndex): void {
+    this.#reset("snapshot");
+    this.pendingSnapshot = index;
+    this.nextIndex = index + 1;
+    this.#sentCommit = index;
+  }
+
+  /** The follower holds everything up to `index`. False when that is no news. */
+  advance(index: LogIndex): boolean {
+    if (index <= this.matchIndex) return false;
+    this.matchIndex = index;
+    this.nextIndex = Math.max(this.nextIndex, index + 1);
+    this.#flowPaused = false;
+    return true;
+  }
+
+  /**
+   * The follower refused an append after `rejected`; the logs may still agree up to `hint`. False when that answers
+   * an append which was overtaken since (raft.md §2 D7).
+   */
+  retreat(rejected: LogIndex, hint: LogIndex): boolean {
+    if (this.state === "replicate") {
+      if (rejected <= this.matchIndex) return false;
+      this.nextIndex = this.matchIndex + 1;
+      this.#clampSentCommit();
+      return true;
+    }
+    if (this.nextIndex - 1 !== rejected) return false;
+    this.nextIndex = Math.max(Math.min(rejected, hint + 1), this.matchIndex + 1);
+    this.#clampSentCommit();
+    this.#flowPaused = false;
+    return true;
+  }
+
+  sentEntries(count: number, bytes: number): void {
+    invariant(this.state !== "snapshot", "appends wait while a snapshot is under way");
+    if (this.state === "probe") {
+      if (count > 0) this.#flowPaused = true;
+      return;
+    }
+    if (count > 0) {
+      this.nextIndex += count;
+      this.inflights.add(this.nextIndex - 1, bytes);
+    }
+    this.#flowPaused = this.inflights.full;
+  }
+
+  sentCommit(index: LogIndex): void {
+    this.#sentCommit = index;
+  }
+
+  /** True when the follower's commit index can be moved by sending `commitIndex`. */
+  canBumpCommit(commitIndex: LogIndex): boolean {
+    return commitIndex > this.#sentCommit && this.#sentCommit < this.nextIndex - 1;
+  }
+
+  /** A sign of life: one more append may go, an empty one if the window is still full (raft.md §2 D7). */
+  resume(): void {
+    this.#flowPaused = false;
+  }
+
+  view(): ProgressView {
+    return {
+      id: this.id,
+      state: this.state,
+      matchIndex: this.matchIndex,
+      nextIndex: this.nextIndex,
+      isLearner: this.isLearner,
+      isPaused: this.isPaused,
+      isActive: this.isActive,
+      pendingSnapshot: this.pendingSnapshot,
+      inflightCount: this.inflights.count,
+      isInflightFull: this.inflights.count > 0 && this.inflights.full,
+    };
+  }
+
+  #reset(state: ProgressState): void {
+    this.state = state;
+    this.#flowPaused = false;
+    this.pendingSnapshot = 0;
+    this.inflights.reset();
+  }
+
+  #clampSentCommit(): void {
+    this.#sentCommit = Math.min(this.#sentCommit, this.nextIndex - 1);
+  }
+}

@@ -1,0 +1,303 @@
+/**
+ * The door of the consensus core: a pure function of its inputs (DESIGN D7). Each call changes the state and leaves
+ * effects, which takeEffects() hands out; it never does anything itself, keeps no clock and throws no dice but the
+ * given ones. A thrown InvariantViolation means that the node must halt.
+ */
+
+import { invariant, unreachable } from "../sql/invariant.ts";
+import { Core, type Stored } from "./core.ts";
+import type { Effects, Input, Persist, ProposalResult, RaftOptions, RaftStatus } from "./effect.ts";
+import { hup, onOwnVoteStored } from "./elections.ts";
+import type { Entry, EntryId, HardState, LogIndex } from "./entry.ts";
+import { NOBODY } from "./entry.ts";
+import { forwardRead } from "./follower.ts";
+import {
+  broadcastHeartbeat,
+  checkQuorum,
+  flush,
+  onOwnEntriesStored,
+  onUnreachable,
+  propose,
+  requestRead,
+} from "./leader.ts";
+import type { ProgressView } from "./progress.ts";
+import { payloadBytes } from "./raft-log.ts";
+import { onMessage } from "./step.ts";
+
+export type { Stored } from "./core.ts";
+export type { ProgressView } from "./progress.ts";
+
+/** All but who it is and its dice. With a tick of 50 ms: heartbeats every 100 ms, elections after 500 to 1000 ms. */
+export const DEFAULT_RAFT_OPTIONS: Omit<RaftOptions, "id" | "random"> = {
+  electionTicks: 10,
+  heartbeatTicks: 2,
+  maxMessageBytes: 256 * 1024,
+  maxInflightMessages: 64,
+  maxInflightBytes: 4 * 1024 * 1024,
+  maxUncommittedBytes: 64 * 1024 * 1024,
+  maxApplyBytes: 16 * 1024 * 1024,
+  maxPendingReads: 65_536,
+  preVote: true,
+  checkQuorum: true,
+};
+
+export class Raft {
+  readonly #core: Core;
+  #askedSeq = 0;
+  #persistedSeq = 0;
+  /** As last handed out to be stored. */
+  #askedHardState: HardState;
+  /** As last told by `changed`. */
+  #told: RaftStatus;
+  /** Offered and not yet applied: last index and payload bytes of each batch. */
+  readonly #applying: { readonly last: LogIndex; readonly bytes: number }[] = [];
+  #applyingBytes = 0;
+
+  /** Starts as a follower. `stored` is what the disk holds; its log may only change as effects ask. */
+  constructor(options: RaftOptions, stored: Stored) {
+    this.#core = new Core(options, stored);
+    this.#askedHardState = stored.hardState;
+    this.#told = this.status();
+  }
+
+  step(input: Input): void {
+    const core = this.#core;
+    switch (input.kind) {
+      case "tick":
+        this.#onTick();
+        break;
+      case "message":
+        onMessage(core, input.message);
+        break;
+      case "persisted":
+        this.#onPersisted(input.seq, input.last, input.term);
+        break;
+      case "applied":
+        this.#onApplied(input.index);
+        break;
+      case "campaign":
+        hup(core, core.options.preVote ? "preVote" : "election");
+        break;
+      case "forgetLeader":
+        if (core.role === "follower") core.followLeader(NOBODY);
+        break;
+      case "unreachable":
+        if (core.leadership !== null) onUnreachable(core.leadership, input.peer);
+        break;
+      default:
+        unreachable(input);
+    }
+    this.#flushIfEager();
+  }
+
+  /** At least one payload; all are taken or none. They get consecutive indexes. */
+  propose(payloads: readonly Uint8Array[]): ProposalResult {
+    const result = propose(this.#core, "command", payloads);
+    this.#flushIfEager();
+    return result;
+  }
+
+  /**
+   * Asks for an index at which a read is linearizable. Accepted: `readStates` or `readsDropped` will name the
+   * context. Refused: no leader is known, or too many reads wait.
+   */
+  readIndex(context: number): "accepted" | "refused" {
+    const core = this.#core;
+    const { leadership } = core;
+    const answer =
+      leadership === null
+        ? forwardRead(core, context)
+        : requestRead(core, leadership, { from: core.id, context });
+    this.#flushIfEager();
+    return answer;
+  }
+
+  status(): RaftStatus {
+    const core = this.#core;
+    const last = core.log.last;
+    return {
+      id: core.id,
+      role: core.role,
+      currentTerm: core.currentTerm,
+      votedFor: core.votedFor,
+      leader: core.leader,
+      commitIndex: core.commitIndex,
+      lastIndex: last.index,
+      lastTerm: last.term,
+      configuration: core.configuration,
+    };
+  }
+
+  /** The entry this leader began its term with; null while it does not lead. Applied: it has all that was committed. */
+  ownNoop(): EntryId | null {
+    return this.#core.leadership?.noop ?? null;
+  }
+
+  /** True when this node leads and an entry of its term is committed. */
+  hasCommittedInTerm(): boolean {
+    const { leadership, commitIndex } = this.#core;
+    return leadership !== null && commitIndex >= leadership.noop.index;
+  }
+
+  /** Highest index that is durable here. */
+  stableIndex(): LogIndex {
+    return this.#core.log.stableIndex;
+  }
+
+  /** Of the members, ascending by id; empty while this node does not lead. */
+  progress(): readonly ProgressView[] {
+    return this.#core.leadership?.peers.map((peer) => peer.view()) ?? [];
+  }
+
+  /** How long this one wait for a leader may last, in ticks from its start; drawn anew for the next. */
+  setElectionTimeout(ticks: number): void {
+    this.#core.electionTimeout = ticks;
+  }
+
+  /** Everything asked since the last call; null when there is nothing to do. To be called after each turn. */
+  takeEffects(): Effects | null {
+    const core = this.#core;
+    if (core.leadership !== null) flush(core, core.leadership);
+    const { readStates, readsDropped } = core;
+    const persist = this.#takePersist();
+    const apply = this.#takeApply();
+    const changed = this.#takeChanged();
+    const { send } = core;
+    if (
+      persist === null &&
+      send.length === 0 &&
+      apply.length === 0 &&
+      readStates.length === 0 &&
+      readsDropped.length === 0 &&
+      changed === null
+    ) {
+      return null;
+    }
+    if (send.length > 0) core.send = [];
+    if (readStates.length > 0) core.readStates = [];
+    if (readsDropped.length > 0) core.readsDropped = [];
+    return { persist, send, apply, readStates, readsDropped, changed };
+  }
+
+  #flushIfEager(): void {
+    const { options, leadership } = this.#core;
+    if (options.eager === true && leadership !== null) flush(this.#core, leadership);
+  }
+
+  #onTick(): void {
+    const core = this.#core;
+    core.ticks++;
+    core.electionElapsed++;
+    for (const context of core.forwarded.takeExpired(core.ticks)) core.readsDropped.push(context);
+    const { leadership, options } = core;
+    if (leadership === null) {
+      if (core.electionElapsed < core.electionTimeout || !core.isPromotable) return;
+      hup(core, options.preVote ? "preVote" : "election");
+      return;
+    }
+    core.heartbeatElapsed++;
+    if (core.electionElapsed >= options.electionTicks) {
+      core.electionElapsed = 0;
+      if (options.checkQuorum) checkQuorum(core, leadership);
+      if (core.leadership === null) return;
+    }
+    if (core.heartbeatElapsed >= options.heartbeatTicks) {
+      core.heartbeatElapsed = 0;
+      broadcastHeartbeat(core, leadership);
+    }
+  }
+
+  #onPersisted(seq: number, last: EntryId, term: number): void {
+    const core = this.#core;
+    invariant(seq > this.#persistedSeq, `persist ${seq} completed twice or out of order`);
+    invariant(seq <= this.#askedSeq, `persist ${seq} was never asked for`);
+    invariant(term <= core.currentTerm, `persist ${seq} completed in a term of the future`);
+    this.#persistedSeq = seq;
+    // An older term's completion may speak of entries that were replaced since. Nothing is lost: the term that came
+    // since had to be stored as well, and every persist attests the end of the log anew (raft.md §2 D9).
+    if (term !== core.currentTerm) return;
+    core.log.stableTo(last);
+    if (core.role === "candidate" && core.ownVoteSeq > 0 && seq >= core.ownVoteSeq) {
+      onOwnVoteStored(core);
+    } else if (core.leadership !== null) {
+      onOwnEntriesStored(core, core.leadership);
+    }
+  }
+
+  #onApplied(index: LogIndex): void {
+    const core = this.#core;
+    invariant(index >= core.appliedIndex, `applied fell from ${core.appliedIndex} to ${index}`);
+    invariant(index <= core.offeredIndex, `applied ${index} was never offered`);
+    core.appliedIndex = index;
+    let batch = this.#applying[0];
+    while (batch !== undefined && batch.last <= index) {
+      this.#applyingBytes -= batch.bytes;
+      this.#applying.shift();
+      batch = this.#applying[0];
+    }
+  }
+
+  #takePersist(): Persist | null {
+    const core = this.#core;
+    const { currentTerm, votedFor, commitIndex, log } = core;
+    const asked = this.#askedHardState;
+    const isVoteNew = currentTerm !== asked.currentTerm || votedFor !== asked.votedFor;
+    const isCommitNew = commitIndex !== asked.commitIndex;
+    const mustStore = isVoteNew || log.hasUnasked || (core.options.eager === true && isCommitNew);
+    const thenSend = core.thenSend;
+    if (!mustStore) {
+      if (thenSend.length === 0) return null;
+      if (this.#persistedSeq === this.#askedSeq && core.options.eager !== true) {
+        // Everything that these messages attest is durable already.
+        core.send.push(...thenSend);
+        core.thenSend = [];
+        return null;
+      }
+    }
+    core.thenSend = [];
+    const seq = ++this.#askedSeq;
+    // The commit index is worth storing, but not worth a write of its own.
+    const isHardStateNew = isVoteNew || (mustStore && isCommitNew);
+    const hardState = isHardStateNew ? { currentTerm, votedFor, commitIndex } : null;
+    if (hardState !== null) this.#askedHardState = hardState;
+    const entries = log.takeUnasked();
+    if (core.role === "candidate" && core.ownVoteSeq === 0) core.ownVoteSeq = seq;
+    return { seq, hardState, entries, last: log.last, term: currentTerm, thenSend };
+  }
+
+  /** Committed, and on this node's own disk (raft.md §2 D10). */
+  #takeApply(): readonly Entry[] {
+    const core = this.#core;
+    const { log, options } = core;
+    const through = Math.min(core.commitIndex, log.stableIndex);
+    const room = options.maxApplyBytes - this.#applyingBytes;
+    let entries: readonly Entry[] = [];
+    if (through > core.offeredIndex && (room > 0 || this.#applying.length === 0)) {
+      entries = log.slice(core.offeredIndex + 1, through, room);
+      const bytes = payloadBytes(entries);
+      core.offeredIndex += entries.length;
+      this.#applying.push({ last: core.offeredIndex, bytes });
+      this.#applyingBytes += bytes;
+    }
+    log.release(core.offeredIndex);
+    return entries;
+  }
+
+  #takeChanged(): RaftStatus | null {
+    const core = this.#core;
+    const told = this.#told;
+    if (
+      told.currentTerm === core.currentTerm &&
+      told.role === core.role &&
+      told.leader === core.leader &&
+      told.commitIndex === core.commitIndex &&
+      told.configuration === core.configuration
+    ) {
+      return null;
+    }
+    invariant(core.commitIndex >= told.commitIndex, "commitIndex never falls");
+    invariant(core.currentTerm >= told.currentTerm, "currentTerm never falls");
+    this.#told = this.status();
+    return this.#told;
+  }
+}
