@@ -1,0 +1,197 @@
+import { beforeEach, describe, expect, it } from "vitest";
+import { Formation } from "../../src/node/formation.ts";
+import type { FormAnswer, FormRequest, Identity } from "../../src/node/ports.ts";
+import type { NodeId } from "../../src/raft/entry.ts";
+import { Clock, silent } from "./fakes.ts";
+
+const MEMBERS = [1, 2, 3];
+
+interface Peer {
+  identity: Identity;
+  formation: Formation;
+  formed: number;
+  trouble: string;
+  up: boolean;
+}
+
+describe("forming a cluster", () => {
+  let clock: Clock;
+  let peers: Map<NodeId, Peer>;
+  let drop: (kind: "form" | "result", from: NodeId, to: NodeId) => boolean;
+
+  beforeEach(() => {
+    clock = new Clock();
+    peers = new Map();
+    drop = () => false;
+  });
+
+  function blank(id: NodeId): Identity {
+    return { nodeId: id, incarnation: `${id}`, clusterId: "", phase: "blank", members: [] };
+  }
+
+  /** Starts or restarts a node with what it has on disk. */
+  function start(id: NodeId, identity: Identity, members: readonly NodeId[] = MEMBERS): Peer {
+    const peer = { identity, formed: 0, trouble: "", up: true } as Peer;
+    const later = (to: NodeId, run: (target: Formation) => void) => {
+      clock.scheduler.after(1, () => {
+        const target = peers.get(to);
+        if (peer.up && target?.up) run(target.formation);
+      });
+    };
+    peer.formation = new Formation({
+      environment: clock.environment,
+      logger: silent,
+      members,
+      identity: () => peer.identity,
+      store: (next, done) => {
+        clock.scheduler.after(1, () => {
+          if (!peer.up) return;
+          peer.identity = next;
+          done();
+        });
+      },
+      sendForm: (to, request: FormRequest) => {
+        if (!drop("form", id, to)) later(to, (target) => target.form(id, request));
+      },
+      sendFormResult: (to, answer: FormAnswer) => {
+        if (!drop("result", id, to)) later(to, (target) => target.formResult(id, answer));
+      },
+      formed: () => {
+        peer.formed += 1;
+      },
+      trouble: (text) => {
+        peer.trouble = text;
+      },
+    });
+    peers.set(id, peer);
+    peer.formation.start();
+    for (const [other, { formation, up }] of peers) {
+      if (other === id || !up) continue;
+      formation.hello(hello(id, members));
+      peer.formation.hello(hello(other));
+    }
+    return peer;
+  }
+
+  function hello(id: NodeId, members: readonly NodeId[] = MEMBERS) {
+    const { clusterId, phase, incarnation } = peers.get(id)!.identity;
+    return { id, clusterId, phase, incarnation, members, address: `n${id}` };
+  }
+
+  function stop(id: NodeId): Identity {
+    const peer = peers.get(id)!;
+    peer.up = false;
+    peer.formation.stop();
+    return peer.identity;
+  }
+
+  const phases = () => MEMBERS.map((id) => peers.get(id)?.identity.phase);
+  const clusterIds = () => new Set(MEMBERS.map((id) => peers.get(id)?.identity.clusterId));
+
+  it("three blank nodes agree on one cluster id, and each starts once", () => {
+    for (const id of MEMBERS) start(id, blank(id));
+    clock.advance(2_000);
+    expect(phases()).toEqual(["formed", "formed", "formed"]);
+    expect(clusterIds().size).toBe(1);
+    expect([...clusterIds()][0]).toMatch(/^[0-9a-f]{32}$/);
+    expect(MEMBERS.map((id) => peers.get(id)?.formed)).toEqual([1, 1, 1]);
+  });
+
+  it("waits for every listed peer", () => {
+    start(1, blank(1));
+    start(2, blank(2));
+    clock.advance(5_000);
+    expect(phases().slice(0, 2)).toEqual(["blank", "blank"]);
+    start(3, blank(3));
+    clock.advance(2_000);
+    expect(phases()).toEqual(["formed", "formed", "formed"]);
+  });
+
+  it("a single node forms by itself", () => {
+    peers.clear();
+    const alone = start(7, blank(7), [7]);
+    clock.advance(100);
+    expect(alone.identity.phase).toBe("formed");
+    expect(alone.formed).toBe(1);
+  });
+
+  it("lost messages are repeated", () => {
+    let lost = 0;
+    drop = () => {
+      lost += 1;
+      return lost <= 5;
+    };
+    for (const id of MEMBERS) start(id, blank(id));
+    clock.advance(5_000);
+    expect(phases()).toEqual(["formed", "formed", "formed"]);
+  });
+
+  it("a crash at any moment leaves a state that goes on to one cluster", () => {
+    for (let crashAtMs = 0; crashAtMs < 14; crashAtMs += 1) {
+      for (const victim of MEMBERS) {
+        peers = new Map();
+        for (const id of MEMBERS) start(id, blank(id));
+        clock.advance(crashAtMs);
+        const kept = stop(victim);
+        clock.advance(300);
+        start(victim, kept);
+        clock.advance(3_000);
+        expect([crashAtMs, victim, ...phases()]).toEqual([
+          crashAtMs,
+          victim,
+          "formed",
+          "formed",
+          "formed",
+        ]);
+        expect(clusterIds().size).toBe(1);
+      }
+    }
+  });
+
+  it("D7: a node whose directory was emptied does not take part and says why", () => {
+    for (const id of MEMBERS) start(id, blank(id));
+    clock.advance(2_000);
+    const before = peers.get(1)?.identity.clusterId;
+    stop(3);
+    const wiped = start(3, blank(3));
+    clock.advance(5_000);
+    expect(wiped.identity.phase).toBe("blank");
+    expect(wiped.formed).toBe(0);
+    expect(wiped.trouble).toContain("empty");
+    expect(wiped.trouble).toContain(before);
+  });
+
+  it("D7: also when it is the one that proposes", () => {
+    for (const id of MEMBERS) start(id, blank(id));
+    clock.advance(2_000);
+    stop(1);
+    const wiped = start(1, blank(1));
+    clock.advance(5_000);
+    expect(wiped.identity.phase).toBe("blank");
+    expect(clusterIds().size).toBe(2);
+  });
+
+  it("a directory of another cluster is told apart", () => {
+    for (const id of MEMBERS) start(id, blank(id));
+    clock.advance(2_000);
+    stop(2);
+    const foreign: Identity = {
+      nodeId: 2,
+      incarnation: "x",
+      clusterId: "f".repeat(32),
+      phase: "formed",
+      members: MEMBERS,
+    };
+    expect(start(2, foreign).trouble).toContain("WRONG_CLUSTER");
+  });
+
+  it("lists that disagree form nothing, and the message shows both", () => {
+    start(1, blank(1));
+    start(2, blank(2));
+    const odd = start(3, blank(3), [1, 2, 3, 4]);
+    clock.advance(3_000);
+    expect(phases()).toEqual(["blank", "blank", "blank"]);
+    expect(odd.trouble).toContain("1,2,3,4");
+    expect(peers.get(1)?.trouble).toContain("1,2,3,4");
+  });
+});

@@ -1,0 +1,285 @@
+import { beforeEach, describe, expect, it } from "vitest";
+import { failure, type WriteRequest } from "../../src/node/write-request.ts";
+import { WriterDriver } from "../../src/node/writer-driver.ts";
+import type { EntryId } from "../../src/raft/entry.ts";
+import { Clock, FakeLog, FakeMachine, request, silent } from "./fakes.ts";
+
+const notLeader = failure("NOT_LEADER", "node 2 leads");
+
+describe("the writer driver", () => {
+  let clock: Clock;
+  let log: FakeLog;
+  let machine: FakeMachine;
+  let driver: WriterDriver;
+  let refuse: boolean;
+  let proposed: WriteRequest[];
+  let observed: { request: WriteRequest; seen: EntryId }[];
+  let applied: number[];
+  let broken: string[];
+  let mismatches: number[];
+
+  beforeEach(() => {
+    clock = new Clock();
+    log = new FakeLog();
+    machine = new FakeMachine();
+    refuse = false;
+    proposed = [];
+    observed = [];
+    applied = [];
+    broken = [];
+    mismatches = [];
+    driver = new WriterDriver(
+      { writeDeadlineMs: 30_000, dedup: true },
+      {
+        machine,
+        log,
+        environment: clock.environment,
+        logger: silent,
+        events: {
+          propose: (request) => {
+            if (refuse) return null;
+            proposed.push(request);
+            log.terms.push(2);
+            return { index: log.lastIndex(), term: 2 };
+          },
+          observed: (request, _outcome, seen) => observed.push({ request, seen }),
+          applied: (index) => applied.push(index),
+          mismatch: ({ index }) => mismatches.push(index),
+          broken: (reason) => broken.push(reason),
+        },
+      },
+    );
+  });
+
+  /** A leader of term 2 whose no-op is entry 1, applied. */
+  function lead(): void {
+    driver.start(() => {});
+    machine.writer.ready(0);
+    log.terms.push(2);
+    driver.lead({ index: 1, term: 2 });
+    driver.applicable(1);
+    machine.writer.events.applied({ index: 1, term: 2 }, null);
+  }
+
+  it("executes nothing before the no-op of its own term is applied", () => {
+    driver.start(() => {});
+    machine.writer.ready(0);
+    log.terms.push(2);
+    driver.lead({ index: 1, term: 2 });
+    driver.submit(request().request);
+    expect(machine.writer.jobs).toHaveLength(0);
+    driver.applicable(1);
+    expect(machine.writer.jobs).toHaveLength(0);
+    machine.writer.events.applied({ index: 1, term: 2 }, null);
+    expect(machine.writer.jobs).toHaveLength(1);
+  });
+
+  it("commits in SQLite only what is committed by Raft and durable here", () => {
+    lead();
+    driver.submit(request().request);
+    machine.writer.proposal(0);
+    expect(machine.writer.commits).toEqual([]);
+    driver.applicable(2);
+    expect(machine.writer.commits).toEqual([{ index: 2, term: 2 }]);
+  });
+
+  it("keeps executing in the open transaction while a quorum round is under way", () => {
+    lead();
+    driver.submit(request().request);
+    machine.writer.proposal(0);
+    driver.submit(request().request);
+    expect(machine.writer.jobs).toHaveLength(2);
+    machine.writer.proposal(1);
+    driver.applicable(2);
+    expect(machine.writer.commits).toEqual([]);
+    driver.applicable(3);
+    expect(machine.writer.commits).toEqual([{ index: 3, term: 2 }]);
+  });
+
+  it("ends a cycle by force after 10 ms, so that readers see a fresh database", () => {
+    lead();
+    driver.submit(request().request);
+    clock.advance(11);
+    machine.writer.proposal(0);
+    driver.submit(request().request);
+    expect(machine.writer.jobs).toHaveLength(1);
+    driver.applicable(2);
+    expect(machine.writer.commits).toHaveLength(1);
+    expect(machine.writer.jobs).toHaveLength(2);
+  });
+
+  it("ends a cycle at once when a read waits for it", () => {
+    lead();
+    driver.submit(request().request);
+    machine.writer.proposal(0);
+    driver.demand(2);
+    driver.submit(request().request);
+    expect(machine.writer.jobs).toHaveLength(1);
+    driver.applicable(2);
+    expect(machine.writer.commits).toHaveLength(1);
+    machine.writer.events.committed({ index: 2, term: 2 });
+    expect(applied).toEqual([1, 2]);
+  });
+
+  it("kills the writer when leadership is lost with work in the open transaction", () => {
+    lead();
+    const first = request();
+    const second = request();
+    driver.submit(first.request);
+    machine.writer.proposal(0);
+    driver.submit(second.request);
+    const old = machine.writer;
+    driver.follow(notLeader);
+    expect(old.ended).toBe("killed");
+    expect(machine.writers).toHaveLength(2);
+    expect(second.answer).toEqual(notLeader);
+    expect(first.answer).toBeNull();
+  });
+
+  it("keeps the writer when leadership is lost with nothing open", () => {
+    lead();
+    driver.follow(notLeader);
+    expect(machine.writers).toHaveLength(1);
+    log.terms.push(3);
+    driver.applicable(2);
+    expect(machine.writer.applies).toHaveLength(2);
+  });
+
+  it("does not apply again what a COMMIT under way has already taken in", () => {
+    lead();
+    driver.submit(request().request);
+    machine.writer.proposal(0);
+    driver.applicable(2);
+    driver.follow(notLeader);
+    log.terms.push(3);
+    driver.applicable(3);
+    expect(machine.writer.applies).toHaveLength(1);
+    machine.writer.events.committed({ index: 2, term: 2 });
+    expect(machine.writer.applies[1]?.map((entry) => entry.index)).toEqual([3]);
+  });
+
+  it("replaces the writer after a refused proposal and executes the others again", () => {
+    lead();
+    const others = [request(), request()];
+    driver.submit(request().request);
+    for (const other of others) driver.submit(other.request);
+    refuse = true;
+    machine.writer.proposal(0);
+    refuse = false;
+    expect(machine.writers).toHaveLength(2);
+    machine.writer.ready(1);
+    expect(machine.writer.jobs.map((job) => job.id)).toEqual(
+      others.map((other) => other.request.id),
+    );
+  });
+
+  it("stops a write at its deadline by killing the process, and nothing else is lost", () => {
+    lead();
+    const endless = request();
+    const waiting = request();
+    driver.submit(endless.request);
+    driver.submit(waiting.request);
+    const old = machine.writer;
+    clock.advance(30_100);
+    expect(old.ended).toBe("killed");
+    expect(endless.answer).toMatchObject({ code: "DEADLINE_EXCEEDED", outcome: "not-applied" });
+    machine.writer.ready(1);
+    expect(machine.writer.jobs.map((job) => job.id)).toEqual([waiting.request.id]);
+  });
+
+  it("executes nothing after a kill until everything proposed before it is applied", () => {
+    lead();
+    driver.submit(request().request);
+    machine.writer.proposal(0);
+    const endless = request(1_000);
+    driver.submit(endless.request);
+    clock.advance(1_400);
+    expect(endless.answer).toMatchObject({ code: "DEADLINE_EXCEEDED" });
+    const next = request();
+    driver.submit(next.request);
+    machine.writer.ready(1);
+    expect(machine.writer.jobs).toHaveLength(0);
+    driver.applicable(2);
+    expect(machine.writer.applies[0]?.map((entry) => entry.index)).toEqual([2]);
+    machine.writer.events.applied({ index: 2, term: 2 }, null);
+    expect(machine.writer.jobs.map((job) => job.id)).toEqual([next.request.id]);
+  });
+
+  it("withdraws what waits past its deadline without touching the writer", () => {
+    lead();
+    const slow = request();
+    const late = request(500);
+    driver.submit(slow.request);
+    clock.advance(1);
+    // The pipe to the writer is full: nothing more is handed to it.
+    for (let filler = 0; filler < 255; filler += 1) driver.submit(request().request);
+    driver.submit(late.request);
+    clock.advance(600);
+    expect(late.answer).toMatchObject({ code: "DEADLINE_EXCEEDED", outcome: "not-applied" });
+    expect(machine.writer.ended).toBeNull();
+  });
+
+  it("tells how far an answer from the open transaction has seen", () => {
+    lead();
+    driver.submit(request().request);
+    machine.writer.proposal(0);
+    driver.submit(request().request);
+    const unique = { code: "SQLITE_CONSTRAINT_UNIQUE", message: "x", statementIndex: 0, facts: {} };
+    machine.writer.answer(
+      { kind: "failure", failure: { ...unique, outcome: "not-applied", code: "SQLITE_ERROR" } },
+      1,
+    );
+    expect(observed.map(({ seen }) => seen)).toEqual([{ index: 2, term: 2 }]);
+  });
+
+  it("replaces the writer when a statement ended the open transaction", () => {
+    lead();
+    driver.submit(request().request);
+    const other = request();
+    driver.submit(other.request);
+    const why = failure("INTERNAL", "INSERT OR ROLLBACK");
+    machine.writer.answer({ kind: "broken", failure: why }, 0);
+    expect(observed).toHaveLength(1);
+    expect(machine.writers).toHaveLength(2);
+    machine.writer.ready(1);
+    expect(machine.writer.jobs.map((job) => job.id)).toEqual([other.request.id]);
+  });
+
+  it("stops applying at an entry whose effects differ", () => {
+    driver.start(() => {});
+    machine.writer.ready(0);
+    log.terms.push(1, 1);
+    driver.applicable(2);
+    const mismatch = { index: 2, expected: 1, found: 2, detail: "" };
+    machine.writer.events.applied({ index: 1, term: 1 }, mismatch);
+    driver.applicable(2);
+    expect(mismatches).toEqual([2]);
+    expect(machine.writer.applies).toHaveLength(1);
+  });
+
+  it("halts when every new writer dies at once, and survives a single death", () => {
+    driver.start(() => {});
+    for (let death = 0; death < 5; death += 1) {
+      expect(broken).toEqual([]);
+      machine.writer.events.exited("disk full");
+    }
+    expect(broken).toEqual(["the writer keeps dying: disk full"]);
+  });
+
+  it("followers apply at once what a read waits for, and in paced batches otherwise", () => {
+    driver.start(() => {});
+    machine.writer.ready(0);
+    log.terms.push(1, 1, 1);
+    driver.applicable(1);
+    machine.writer.events.applied({ index: 1, term: 1 }, null);
+    driver.applicable(2);
+    expect(machine.writer.applies).toHaveLength(1);
+    driver.demand(2);
+    expect(machine.writer.applies).toHaveLength(2);
+    machine.writer.events.applied({ index: 2, term: 1 }, null);
+    driver.applicable(3);
+    expect(machine.writer.applies).toHaveLength(2);
+    clock.advance(6);
+    expect(machine.writer.applies).toHaveLength(3);
+  });
+});

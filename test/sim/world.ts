@@ -1,0 +1,181 @@
+/**
+ * A whole cluster in one process, on virtual time: real core, node, log and executor; simulated clock, network, disk
+ * and processes. It starts, crashes, pauses and restarts nodes, and shows every checker what happens.
+ */
+
+import { openLog } from "../../src/log/open-log.ts";
+import { checkOptions, type Plant } from "../../src/node/config.ts";
+import { Node } from "../../src/node/node.ts";
+import type { Log } from "../../src/node/ports.ts";
+import type { NodeStatus } from "../../src/node/service.ts";
+import type { NodeId } from "../../src/raft/entry.ts";
+import { CommittedLog, type LogView } from "./checkers/committed-log.ts";
+import { ElectionSafety } from "./checkers/election-safety.ts";
+import { checkLogMatching } from "./checkers/log-matching.ts";
+import { Monotony } from "./checkers/monotony.ts";
+import { SimulatedDisk } from "./disk.ts";
+import { SimEnvironment, SimLogger } from "./environment.ts";
+import { SimMachine, SimMachineStore } from "./machine.ts";
+import { SimNetwork, type SimTransport } from "./network.ts";
+import { Prng } from "./prng.ts";
+import { Scheduler } from "./scheduler.ts";
+
+export interface Life {
+  readonly node: Node;
+  readonly log: Log;
+  readonly environment: SimEnvironment;
+  readonly transport: SimTransport;
+  readonly machine: SimMachine;
+}
+
+/** What a node keeps when its process dies. */
+interface Host {
+  readonly id: NodeId;
+  readonly disk: SimulatedDisk;
+  readonly store: SimMachineStore;
+  life: Life | null;
+  starting: boolean;
+  /** Only of the running life: a paused process is alive. */
+  paused: boolean;
+}
+
+export class World {
+  readonly scheduler = new Scheduler();
+  readonly network: SimNetwork;
+  readonly elections = new ElectionSafety();
+  readonly committed = new CommittedLog();
+  readonly monotony = new Monotony();
+  readonly lines: string[] = [];
+  readonly hosts: Host[];
+  crashes = 0;
+  error: unknown = null;
+  readonly #seed: number;
+  readonly #plant: Plant | null;
+  #lives = 0;
+
+  constructor(seed: number, size: number, directory: string, plant: Plant | null) {
+    this.#seed = seed;
+    this.#plant = plant;
+    this.network = new SimNetwork(this.scheduler, new Prng(seed, "network"));
+    this.network.onSend = (_from, _to, message) => this.#guard(() => this.elections.sent(message));
+    this.hosts = Array.from({ length: size }, (_, at) => {
+      const id = at + 1;
+      const disk = new SimulatedDisk({
+        random: dice(seed, `disk${id}`),
+        schedule: (delayMs, run) => {
+          this.scheduler.after(delayMs, run);
+        },
+      });
+      const store = new SimMachineStore(directory, id, new Prng(seed, `machine${id}`));
+      return { id, disk, store, life: null, starting: false, paused: false };
+    });
+  }
+
+  get running(): Life[] {
+    return this.hosts.flatMap(({ life, paused }) => (life === null || paused ? [] : [life]));
+  }
+
+  async start(host: Host): Promise<void> {
+    if (host.life !== null || host.starting) return;
+    host.starting = true;
+    this.#lives += 1;
+    const label = `life${this.#lives}`;
+    const environment = new SimEnvironment(this.scheduler, new Prng(this.#seed, label));
+    environment.wallOffsetMs = Math.floor(environment.random() * 4_000) - 2_000;
+    const logger = new SimLogger(
+      this.lines,
+      () => `${this.scheduler.nowMs.toFixed(1)} n${host.id}`,
+    );
+    const log = await openLog({
+      dir: "log",
+      nodeId: host.id,
+      disk: host.disk,
+      random: () => environment.random(),
+      segmentBytes: 64 * 1024,
+      cacheBytes: 16 * 1024,
+    });
+    const peers = new Map(this.hosts.map(({ id }) => [id, `node${id}:1`]));
+    const config = checkOptions({
+      id: host.id,
+      dir: "simulated",
+      peers,
+      advertise: `node${host.id}:1`,
+      ...(this.#plant === null ? {} : { plant: this.#plant }),
+    });
+    const transport = this.network.transport(host.id);
+    const machine = new SimMachine(host.store, environment);
+    const node = new Node(config, { log, machine, transport, environment, logger });
+    node.onHalt = (error) => this.fail(error);
+    const life: Life = { node, log, environment, transport, machine };
+    host.life = life;
+    host.starting = false;
+    host.paused = false;
+    this.committed.restarted(host.id);
+    this.monotony.restarted(host.id);
+    node.watch((status) => this.#guard(() => this.#saw(life, status)));
+    node.start();
+  }
+
+  crash(host: Host): void {
+    const { life } = host;
+    if (life === null) return;
+    this.crashes += 1;
+    this.lines.push(`${this.scheduler.nowMs.toFixed(1)} n${host.id} --- crashes`);
+    host.life = null;
+    life.environment.alive = false;
+    this.network.down(life.transport, "crashed");
+    host.disk.crash();
+    host.store.crash(life.machine);
+  }
+
+  pause(host: Host): void {
+    if (host.life === null || host.paused) return;
+    host.paused = true;
+    host.life.environment.pause();
+    host.life.transport.held = [];
+  }
+
+  resume(host: Host): void {
+    if (host.life === null || !host.paused) return;
+    host.paused = false;
+    const { environment, transport } = host.life;
+    environment.resume();
+    const held = transport.held ?? [];
+    transport.held = null;
+    for (const deliver of held) this.scheduler.after(0, () => environment.run(deliver));
+  }
+
+  fail(error: unknown): void {
+    this.error ??= error;
+  }
+
+  #guard(run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  #saw(life: Life, status: NodeStatus): void {
+    this.monotony.saw(status);
+    const durable = Math.min(status.commitIndex, life.log.lastIndex());
+    this.committed.committed(status.id, durable, life.log);
+    if (status.role === "leader") {
+      this.elections.leads(status.id, status.term);
+      this.committed.elected(status.id, life.log);
+    }
+  }
+
+  /** Log matching, over all that run. */
+  checkLogs(): void {
+    const logs = new Map<NodeId, LogView>();
+    for (const { id, life } of this.hosts) if (life !== null) logs.set(id, life.log);
+    checkLogMatching(logs);
+  }
+}
+
+function dice(seed: number, label: string): () => number {
+  const prng = new Prng(seed, label);
+  return () => prng.next();
+}
