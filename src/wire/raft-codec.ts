@@ -222,6 +222,8 @@ function writeFields(writer: ProtobufWriter, fields: Fields): void {
 /** A batch whose size is known, ready to be written behind whatever frames it. */
 export interface MeasuredBatch {
   readonly size: number;
+  /** How many messages it holds. */
+  readonly count: number;
   write(writer: ProtobufWriter): void;
 }
 
@@ -269,7 +271,7 @@ function measured(
     });
     writer.uintField(3, clockMs);
   };
-  return { size, write };
+  return { size, count: gathered.length, write };
 }
 
 // --- decoding --------------------------------------------------------------------------------------------------

@@ -1,3 +1,5 @@
+/** Raft's messages on the wire: every kind, against the schema, and against whatever else may arrive. */
+
 import { join } from "node:path";
 import fc from "fast-check";
 import protobuf from "protobufjs";
