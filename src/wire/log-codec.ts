@@ -1,0 +1,88 @@
+/**
+ * What a log entry of kind "command" holds, as balsa.v1.Command. The batch stays as it came from the client: its bytes
+ * are never decoded and encoded anew.
+ */
+
+import { BalsaError } from "../sql/errors.ts";
+import { MessageReader } from "./message-reader.ts";
+import { MessageWriter } from "./message-writer.ts";
+
+/** Of Command.version. */
+export const COMMAND_VERSION = 1;
+
+export interface Command {
+  /** Log time: milliseconds since 1970. */
+  readonly timeMs: number;
+  /** 32 bits each, unsigned. */
+  readonly seedHigh: number;
+  readonly seedLow: number;
+  /** 0: none. */
+  readonly session: number;
+  readonly sequence: number;
+  readonly acknowledgedThrough: number;
+  /** Encoded balsa.v1.Batch; empty when openSession. */
+  readonly batch: Uint8Array;
+  readonly openSession: boolean;
+  /** crc32 of what it did on the leader (D5). */
+  readonly digest: number;
+}
+
+const NO_BATCH = Buffer.alloc(0);
+const writer = new MessageWriter();
+
+export function encodeCommand(command: Command): Buffer {
+  writer.start();
+  writer.uint(1, COMMAND_VERSION);
+  writer.uint(2, command.timeMs);
+  writer.fixed32(3, command.seedHigh);
+  writer.fixed32(4, command.seedLow);
+  writer.uint(5, command.session);
+  writer.uint(6, command.sequence);
+  writer.uint(7, command.acknowledgedThrough);
+  if (!command.openSession) writer.bytes(8, command.batch);
+  writer.bool(9, command.openSession);
+  writer.fixed32(10, command.digest);
+  return writer.finish();
+}
+
+/** @throws BalsaError PROTOCOL if it is malformed or of a version that this program does not know. */
+export function decodeCommand(bytes: Uint8Array): Command {
+  const reader = new MessageReader(bytes);
+  let version = 0;
+  let timeMs = 0;
+  let seedHigh = 0;
+  let seedLow = 0;
+  let session = 0;
+  let sequence = 0;
+  let acknowledgedThrough = 0;
+  let batch: Uint8Array = NO_BATCH;
+  let openSession = false;
+  let digest = 0;
+  for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
+    if (tag === 8) version = reader.uint32();
+    else if (tag === 16) timeMs = reader.uint();
+    else if (tag === 29) seedHigh = reader.fixed32();
+    else if (tag === 37) seedLow = reader.fixed32();
+    else if (tag === 40) session = reader.uint();
+    else if (tag === 48) sequence = reader.uint();
+    else if (tag === 56) acknowledgedThrough = reader.uint();
+    else if (tag === 66) batch = reader.bytes();
+    else if (tag === 72) openSession = reader.bool();
+    else if (tag === 85) digest = reader.fixed32();
+    else reader.skip(tag);
+  }
+  if (version !== COMMAND_VERSION) {
+    throw new BalsaError("PROTOCOL", `a log entry of version ${version}; this program knows 1`);
+  }
+  return {
+    timeMs,
+    seedHigh,
+    seedLow,
+    session,
+    sequence,
+    acknowledgedThrough,
+    batch,
+    openSession,
+    digest,
+  };
+}

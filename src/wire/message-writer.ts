@@ -1,0 +1,195 @@
+/**
+ * Writes protobuf messages whose size is not known beforehand: a growing buffer, nested messages with their length
+ * put in front afterwards. Reused from message to message; never keeps what it has handed out.
+ */
+
+const TWO_32 = 2 ** 32;
+/** A buffer that has grown beyond this is let go after the message. */
+const KEEP_BYTES = 1024 * 1024;
+const START_BYTES = 16 * 1024;
+/** A string of this many UTF-16 units has a one-byte length however it is encoded (3 × 42 = 126). */
+const SHORT_STRING = 42;
+
+const WIRE_VARINT = 0;
+const WIRE_FIXED64 = 1;
+const WIRE_BYTES = 2;
+const WIRE_FIXED32 = 5;
+
+const float64 = new Float64Array(1);
+const float64Bytes = new Uint8Array(float64.buffer);
+
+export class MessageWriter {
+  #buffer: Buffer = Buffer.allocUnsafeSlow(START_BYTES);
+  #position = 0;
+
+  /** Forgets whatever an earlier message, perhaps a failed one, left. */
+  start(): this {
+    this.#position = 0;
+    return this;
+  }
+
+  /** Bytes written since `start`. */
+  get length(): number {
+    return this.#position;
+  }
+
+  /** Takes back everything written after `length` bytes. */
+  truncate(length: number): void {
+    this.#position = length;
+  }
+
+  /** A copy of its own. */
+  finish(): Buffer {
+    const bytes = Buffer.allocUnsafe(this.#position);
+    this.#buffer.copy(bytes, 0, 0, this.#position);
+    this.#position = 0;
+    if (this.#buffer.length > KEEP_BYTES) this.#buffer = Buffer.allocUnsafeSlow(START_BYTES);
+    return bytes;
+  }
+
+  /** Starts a nested message; give what it returns to `endMessage`. */
+  beginMessage(field: number): number {
+    this.#reserve(11);
+    this.#tag(field, WIRE_BYTES);
+    return ++this.#position;
+  }
+
+  endMessage(begin: number): void {
+    const length = this.#position - begin;
+    if (length < 0x80) {
+      this.#buffer[begin - 1] = length;
+      return;
+    }
+    const more = varintSize(length) - 1;
+    this.#reserve(more);
+    this.#buffer.copyWithin(begin + more, begin, this.#position);
+    const end = this.#position + more;
+    this.#position = begin - 1;
+    this.#varint32(length);
+    this.#position = end;
+  }
+
+  /** Safe, not negative. Nothing is written for 0. */
+  uint(field: number, value: number): void {
+    if (value === 0) return;
+    this.#reserve(16);
+    this.#tag(field, WIRE_VARINT);
+    if (value < TWO_32) this.#varint32(value);
+    else this.#varint64(value >>> 0, Math.floor(value / TWO_32));
+  }
+
+  bool(field: number, value: boolean): void {
+    if (value) this.uint(field, 1);
+  }
+
+  /** An int64, written also when 0: a oneof tells it from an absent one. */
+  int64(field: number, value: number | bigint): void {
+    this.#reserve(16);
+    this.#tag(field, WIRE_VARINT);
+    if (typeof value === "number") {
+      if (value >= 0 && value < TWO_32) this.#varint32(value);
+      else this.#varint64(value >>> 0, Math.floor(value / TWO_32) >>> 0);
+      return;
+    }
+    const small = Number(value);
+    if (small >= 0 && small < TWO_32) {
+      this.#varint32(small);
+      return;
+    }
+    const bits = BigInt.asUintN(64, value);
+    this.#varint64(Number(bits & 0xffff_ffffn), Number(bits >> 32n));
+  }
+
+  /** Written also when 0. */
+  double(field: number, value: number): void {
+    this.#reserve(16);
+    this.#tag(field, WIRE_FIXED64);
+    float64[0] = value;
+    for (let i = 0; i < 8; i++) this.#buffer[this.#position++] = float64Bytes[i] ?? 0;
+  }
+
+  /** Nothing is written for 0. */
+  fixed32(field: number, value: number): void {
+    if (value === 0) return;
+    this.#reserve(8);
+    this.#tag(field, WIRE_FIXED32);
+    this.#position = this.#buffer.writeUInt32LE(value >>> 0, this.#position);
+  }
+
+  /** Written also when empty; lone surrogates become U+FFFD. */
+  string(field: number, value: string): void {
+    const units = value.length;
+    if (units > SHORT_STRING) {
+      const size = Buffer.byteLength(value);
+      this.#reserve(size + 16);
+      this.#tag(field, WIRE_BYTES);
+      this.#varint32(size);
+      this.#position += this.#buffer.write(value, this.#position);
+      return;
+    }
+    this.#reserve(160);
+    this.#tag(field, WIRE_BYTES);
+    const begin = ++this.#position;
+    const buffer = this.#buffer;
+    for (let i = 0; i < units; i++) {
+      const unit = value.charCodeAt(i);
+      if (unit > 0x7f) {
+        const size = buffer.write(value, begin);
+        buffer[begin - 1] = size;
+        this.#position = begin + size;
+        return;
+      }
+      buffer[begin + i] = unit;
+    }
+    buffer[begin - 1] = units;
+    this.#position = begin + units;
+  }
+
+  /** Written also when empty. */
+  bytes(field: number, value: Uint8Array): void {
+    this.#reserve(value.length + 16);
+    this.#tag(field, WIRE_BYTES);
+    this.#varint32(value.length);
+    this.#buffer.set(value, this.#position);
+    this.#position += value.length;
+  }
+
+  #tag(field: number, wireType: number): void {
+    this.#buffer[this.#position++] = (field << 3) | wireType;
+  }
+
+  #varint32(value: number): void {
+    let rest = value >>> 0;
+    while (rest >= 0x80) {
+      this.#buffer[this.#position++] = (rest & 0x7f) | 0x80;
+      rest >>>= 7;
+    }
+    this.#buffer[this.#position++] = rest;
+  }
+
+  #varint64(low: number, high: number): void {
+    let lo = low >>> 0;
+    let hi = high >>> 0;
+    while (hi > 0) {
+      this.#buffer[this.#position++] = (lo & 0x7f) | 0x80;
+      lo = ((lo >>> 7) | (hi << 25)) >>> 0;
+      hi >>>= 7;
+    }
+    this.#varint32(lo);
+  }
+
+  #reserve(size: number): void {
+    const needed = this.#position + size;
+    if (needed <= this.#buffer.length) return;
+    const grown = Buffer.allocUnsafeSlow(Math.max(needed, this.#buffer.length * 2));
+    this.#buffer.copy(grown, 0, 0, this.#position);
+    this.#buffer = grown;
+  }
+}
+
+function varintSize(value: number): number {
+  if (value < 0x80) return 1;
+  if (value < 0x4000) return 2;
+  if (value < 0x20_0000) return 3;
+  return value < 0x1000_0000 ? 4 : 5;
+}

@@ -1,0 +1,153 @@
+/**
+ * What comes back, as balsa.v1.BatchResult and RowChunk. Written by the machine's processes from SQLite's values, read by
+ * clients; what lies between passes the bytes on.
+ */
+
+import type { StatementResult } from "../sql/result.ts";
+import type { IntegerMode, Row, Value } from "../sql/value.ts";
+import { MessageReader } from "./message-reader.ts";
+import { MessageWriter } from "./message-writer.ts";
+import { readValue, type SqliteValue, toInteger, writeSqliteValue } from "./value-codec.ts";
+
+export interface RowChunk {
+  /** Empty but in the first chunk of a query. */
+  readonly columns: readonly string[];
+  readonly rows: readonly (readonly Value[])[];
+}
+
+/** Collects the results of a request's statements, in order. */
+export class BatchResultWriter {
+  readonly #writer = new MessageWriter();
+  #result = 0;
+
+  /** Bytes so far. */
+  get length(): number {
+    return this.#writer.length;
+  }
+
+  start(): void {
+    this.#writer.start();
+  }
+
+  beginResult(columns: readonly string[]): void {
+    this.#result = this.#writer.beginMessage(1);
+    for (const column of columns) this.#writer.string(1, column);
+  }
+
+  row(values: readonly SqliteValue[]): void {
+    writeRow(this.#writer, values);
+  }
+
+  endResult(changes: number | bigint, lastInsertRowid: number | bigint): void {
+    if (changes !== 0 && changes !== 0n) this.#writer.int64(3, changes);
+    if (lastInsertRowid !== 0 && lastInsertRowid !== 0n) this.#writer.int64(4, lastInsertRowid);
+    this.#writer.endMessage(this.#result);
+  }
+
+  finish(): Buffer {
+    return this.#writer.finish();
+  }
+}
+
+/** Collects the rows of one chunk after another. */
+export class RowChunkWriter {
+  readonly #writer = new MessageWriter();
+
+  get length(): number {
+    return this.#writer.length;
+  }
+
+  start(columns: readonly string[]): void {
+    this.#writer.start();
+    for (const column of columns) this.#writer.string(1, column);
+  }
+
+  row(values: readonly SqliteValue[]): void {
+    writeRow(this.#writer, values);
+  }
+
+  finish(): Buffer {
+    return this.#writer.finish();
+  }
+}
+
+function writeRow(writer: MessageWriter, values: readonly SqliteValue[]): void {
+  const begin = writer.beginMessage(2);
+  for (let i = 0; i < values.length; i++) writeSqliteValue(writer, 1, values[i] ?? null);
+  writer.endMessage(begin);
+}
+
+export function decodeBatchResult(bytes: Uint8Array, integers: IntegerMode): StatementResult[] {
+  const reader = new MessageReader(bytes);
+  const results: StatementResult[] = [];
+  for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
+    if (tag === 10) {
+      const outer = reader.enter();
+      results.push(readStatementResult(reader, integers));
+      reader.leave(outer);
+    } else reader.skip(tag);
+  }
+  return results;
+}
+
+function readStatementResult(reader: MessageReader, integers: IntegerMode): StatementResult {
+  const columns: string[] = [];
+  const rows: Value[][] = [];
+  let changes: number | bigint = 0;
+  let lastInsertRowid: number | bigint = integers === "bigint" ? 0n : 0;
+  for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
+    if (tag === 10) columns.push(reader.string());
+    else if (tag === 18) rows.push(readRow(reader, integers));
+    else if (tag === 24) changes = reader.int64();
+    else if (tag === 32) lastInsertRowid = toInteger(reader.int64(), integers);
+    else reader.skip(tag);
+  }
+  return { columns, rows: toRows(columns, rows), changes: Number(changes), lastInsertRowid };
+}
+
+export function decodeRowChunk(bytes: Uint8Array, integers: IntegerMode): RowChunk {
+  const reader = new MessageReader(bytes);
+  const columns: string[] = [];
+  const rows: Value[][] = [];
+  for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
+    if (tag === 10) columns.push(reader.string());
+    else if (tag === 18) rows.push(readRow(reader, integers));
+    else reader.skip(tag);
+  }
+  return { columns, rows };
+}
+
+function readRow(reader: MessageReader, integers: IntegerMode): Value[] {
+  const outer = reader.enter();
+  const values: Value[] = [];
+  for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
+    if (tag === 10) values.push(readValue(reader, integers));
+    else reader.skip(tag);
+  }
+  reader.leave(outer);
+  return values;
+}
+
+/** Rows by column name; of columns with one name the last stays. */
+export function toRows(columns: readonly string[], rows: readonly (readonly Value[])[]): Row[] {
+  const assign = columns.includes("__proto__") ? defineCell : setCell;
+  return rows.map((values) => {
+    const row: Row = {};
+    for (let i = 0; i < columns.length; i++) assign(row, columns[i] ?? "", values[i] ?? null);
+    return row;
+  });
+}
+
+function setCell(row: Row, column: string, value: Value): void {
+  row[column] = value;
+}
+
+/** A column called __proto__ must not replace the row's prototype. */
+function defineCell(row: Row, column: string, value: Value): void {
+  Object.defineProperty(row, column, {
+    value,
+    configurable: true,
+    enumerable: true,
+    writable: true,
+  });
+}
