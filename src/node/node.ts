@@ -5,7 +5,7 @@
 
 import type { RaftStatus } from "../raft/effect.ts";
 import { type EntryId, NOBODY, type NodeId, votersOnly } from "../raft/entry.ts";
-import { DEFAULT_RAFT_OPTIONS, Raft } from "../raft/raft.ts";
+import type { Raft } from "../raft/raft.ts";
 import { type Failure, isBalsaCode } from "../sql/errors.ts";
 import { Admission } from "./admission.ts";
 import type { NodeConfig } from "./config.ts";
@@ -13,6 +13,7 @@ import { EffectLoop } from "./effect-loop.ts";
 import { Failover } from "./failover.ts";
 import { Formation } from "./formation.ts";
 import { Freshness } from "./freshness.ts";
+import { openCore, tickMs } from "./open-core.ts";
 import { PendingQuery } from "./pending-query.ts";
 import type {
   Environment,
@@ -48,8 +49,6 @@ export interface NodeParts {
   readonly logger: Logger;
 }
 
-/** Ticks in a heartbeat interval: finer ticks spread the election timeouts more evenly. */
-const TICKS_PER_HEARTBEAT = 2;
 const SWEEP_MS = 100;
 
 export class Node implements NodeService {
@@ -171,34 +170,12 @@ export class Node implements NodeService {
     const state = this.#machineState;
     if (!this.#formed || state === null || this.#loop !== null || this.#stopped) return;
     const { log, transport, environment } = this.#parts;
-    const { appliedIndex, appliedTerm } = state;
-    const known = appliedIndex <= log.lastIndex() && appliedIndex >= log.firstIndex() - 1;
-    if (!known || log.term(appliedIndex) !== appliedTerm) {
-      const holds = `the log holds entries up to ${log.lastIndex()}`;
-      const message =
-        `the database file stands at log index ${appliedIndex} of term ${appliedTerm}, but ${holds}: ` +
-        "they do not belong together. Restore the node's directory as a whole";
-      return this.#halt(new Error(message));
+    let raft: Raft;
+    try {
+      raft = openCore(this.#config, this.#identity.members, log, state, environment);
+    } catch (error) {
+      return this.#halt(error instanceof Error ? error : new Error(String(error)));
     }
-    const { heartbeatMs, electionMs, id } = this.#config;
-    const tickMs = heartbeatMs / TICKS_PER_HEARTBEAT;
-    const { hardState } = log;
-    const commitIndex = Math.max(hardState.commitIndex, appliedIndex);
-    const raft = new Raft(
-      {
-        ...DEFAULT_RAFT_OPTIONS,
-        id,
-        heartbeatTicks: TICKS_PER_HEARTBEAT,
-        electionTicks: Math.max(3, Math.round(electionMs / tickMs)),
-        random: () => environment.random(),
-      },
-      {
-        hardState: { ...hardState, commitIndex },
-        configuration: votersOnly(this.#identity.members),
-        log,
-        appliedIndex,
-      },
-    );
     this.#loop = new EffectLoop(raft, {
       log,
       transport,
@@ -211,7 +188,7 @@ export class Node implements NodeService {
         broken: (error) => this.#halt(error instanceof Error ? error : new Error(String(error))),
       },
     });
-    this.#every(tickMs, () => this.#tick());
+    this.#every(tickMs(this.#config), () => this.#tick());
     this.#every(SWEEP_MS, () => this.#proposals.expire(environment.monotonicMs()));
     // Alone, there is nobody to wait for.
     if (this.#identity.members.length === 1) this.#loop.step({ kind: "campaign" });

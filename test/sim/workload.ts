@@ -5,12 +5,9 @@
 
 import type { NodeService } from "../../src/node/service.ts";
 import { isBalsaCode } from "../../src/sql/errors.ts";
-import {
-  decodeOpenSessionResponse,
-  decodeRowChunk,
-  encodeBatch,
-  encodeStatement,
-} from "../../src/wire/sql-codec.ts";
+import { decodeRowChunk } from "../../src/wire/result-codec.ts";
+import { decodeOpenSessionResponse } from "../../src/wire/sql-codec.ts";
+import { encodeBatch, encodeStatement } from "../../src/wire/statement-codec.ts";
 import type { ClientHistory } from "./checkers/client-history.ts";
 import type { Prng } from "./prng.ts";
 import type { Scheduler } from "./scheduler.ts";
@@ -24,6 +21,8 @@ export interface WorkloadParts {
   readonly scheduler: Scheduler;
   readonly dice: Prng;
   readonly history: ClientHistory;
+  /** Numbers that no other write has. */
+  nextRow(): number;
   /** Running nodes; the list changes. */
   nodes(): readonly NodeService[];
   /** A violation or any other error stops the run. */
@@ -42,8 +41,6 @@ const RETRY = new Set([
   "NOT_SERVING",
 ]);
 
-let nextRow = 0;
-
 export class SimClient {
   readonly #parts: WorkloadParts;
   readonly #keys: number;
@@ -56,10 +53,6 @@ export class SimClient {
   constructor(parts: WorkloadParts, keys: number) {
     this.#parts = parts;
     this.#keys = keys;
-  }
-
-  static resetRows(): void {
-    nextRow = 0;
   }
 
   start(): void {
@@ -136,8 +129,7 @@ export class SimClient {
   }
 
   #write(): void {
-    nextRow += 1;
-    const row = nextRow;
+    const row = this.#parts.nextRow();
     const key = this.#parts.dice.below(this.#keys);
     const fails = this.#parts.dice.chance(0.1);
     this.#sequence += 1;
@@ -150,7 +142,7 @@ export class SimClient {
     ];
     // A request that fails half-way must leave nothing.
     if (fails) statements.push({ sql: "INSERT INTO counter VALUES (?, NULL)", args: [-1] });
-    const batch = encodeBatch({ statements, script: false });
+    const batch = encodeBatch(statements);
     if (fails) this.#parts.history.attempt(-1, row);
     else this.#parts.history.attempt(key, row);
     this.busy = true;
@@ -207,7 +199,7 @@ export class SimClient {
       node.query(call, {
         chunk: (bytes) =>
           once(() => {
-            const value = decodeRowChunk(bytes).rows[0]?.[0] ?? 0;
+            const value = decodeRowChunk(bytes, "number").rows[0]?.[0] ?? 0;
             this.#parts.history.endRead(ticket, Number(value));
             next();
           }),

@@ -1,0 +1,43 @@
+/** Makes the core from what a node's disk holds, or says why log and database do not belong together. */
+
+import { type NodeId, votersOnly } from "../raft/entry.ts";
+import { DEFAULT_RAFT_OPTIONS, Raft } from "../raft/raft.ts";
+import type { NodeConfig } from "./config.ts";
+import type { Environment, Log, MachineState } from "./ports.ts";
+
+/** Ticks in a heartbeat interval: finer ticks spread the election timeouts more evenly. */
+const TICKS_PER_HEARTBEAT = 2;
+
+export function tickMs(config: NodeConfig): number {
+  return config.heartbeatMs / TICKS_PER_HEARTBEAT;
+}
+
+/** @throws Error when the database has applied what the log does not hold. */
+export function openCore(
+  config: NodeConfig,
+  members: readonly NodeId[],
+  log: Log,
+  state: MachineState,
+  environment: Environment,
+): Raft {
+  const { appliedIndex, appliedTerm } = state;
+  const known = appliedIndex <= log.lastIndex() && appliedIndex >= log.firstIndex() - 1;
+  if (!known || log.term(appliedIndex) !== appliedTerm) {
+    throw new Error(
+      `the database file stands at log index ${appliedIndex} of term ${appliedTerm}, but the log ` +
+        `holds entries up to ${log.lastIndex()}: they do not belong together. Restore the node's ` +
+        "directory as a whole",
+    );
+  }
+  const { hardState } = log;
+  return new Raft(
+    {
+      ...DEFAULT_RAFT_OPTIONS,
+      id: config.id,
+      heartbeatTicks: TICKS_PER_HEARTBEAT,
+      electionTicks: Math.max(3, Math.round(config.electionMs / tickMs(config))),
+      random: () => environment.random(),
+    },
+    { hardState, configuration: votersOnly(members), log, appliedIndex },
+  );
+}
