@@ -76,8 +76,10 @@ export class Core {
       this.commitIndex <= this.log.lastIndex,
       `committed to ${this.commitIndex} but the log ends at ${this.log.lastIndex}`,
     );
+    // A snapshot's term says nothing about the term this node is in (raft.md §2 E7).
+    const isEmpty = this.log.lastIndex < this.log.firstIndex;
     invariant(
-      this.log.lastTerm <= this.currentTerm,
+      isEmpty || this.log.lastTerm <= this.currentTerm,
       `the log's last term ${this.log.lastTerm} is above currentTerm ${this.currentTerm}`,
     );
     // Answers to the reads of an earlier run must find nobody waiting.

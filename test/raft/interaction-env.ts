@@ -1,0 +1,237 @@
+/**
+ * Runs the commands of interaction scripts on a handful of nodes and prints what happens, in the layout of etcd's
+ * raft test-suite. Nothing happens by itself: the script delivers each message and performs each write.
+ */
+
+import type { RaftStatus } from "../../src/raft/effect.ts";
+import type { Message } from "../../src/raft/message.ts";
+import { isVoter } from "../../src/raft/quorum.ts";
+import {
+  describeConfiguration,
+  describeEntries,
+  describeProgress,
+  describeReady,
+  describeRole,
+} from "./interaction-describe.ts";
+import type { NodeSetup } from "./interaction-node.ts";
+import { ScriptNode } from "./interaction-node.ts";
+import { Output } from "./interaction-output.ts";
+import {
+  appendText,
+  applyText,
+  describeParcel,
+  type Parcel,
+  parcelsOf,
+  parcelType,
+} from "./interaction-parcel.ts";
+
+/** A script that goes round longer than this does not stabilize. */
+const ROUNDS_MAX = 1000;
+
+export class InteractionEnv {
+  readonly output = new Output();
+  readonly nodes: ScriptNode[] = [];
+  /** On their way, in the order of sending. */
+  #parcels: Parcel[] = [];
+
+  node(id: number): ScriptNode {
+    const node = this.nodes[id - 1];
+    if (node === undefined) throw new Error(`no node ${id}`);
+    return node;
+  }
+
+  addNodes(count: number, setup: NodeSetup): void {
+    for (let i = 0; i < count; i++) {
+      const node = new ScriptNode(this.nodes.length + 1, setup);
+      this.nodes.push(node);
+      const { id, raft, log } = node;
+      const { voters } = setup.configuration;
+      const status = raft.status();
+      this.output.log(
+        "INFO",
+        `${id} switched to configuration ${describeConfiguration(status.configuration)}`,
+      );
+      this.output.log("INFO", `${id} became follower at term 0`);
+      this.output.log(
+        "INFO",
+        `newRaft ${id} [peers: [${voters.join(",")}], term: 0, commit: ${status.commitIndex}, ` +
+          `applied: ${node.appliedIndex}, lastindex: ${log.lastIndex()}, lastterm: ${status.lastTerm}]`,
+      );
+    }
+  }
+
+  /** Runs an input of one node, and logs the role that it led to. */
+  act(id: number, input: (node: ScriptNode) => void): void {
+    const node = this.node(id);
+    const before = node.raft.status();
+    input(node);
+    this.#logRole(node, before);
+  }
+
+  #logRole(node: ScriptNode, before: RaftStatus): void {
+    const after = node.raft.status();
+    if (before.role === after.role && before.currentTerm === after.currentTerm) return;
+    const role = after.role === "preCandidate" ? "pre-candidate" : after.role;
+    this.output.log("INFO", `${node.id} became ${role} at term ${after.currentTerm}`);
+  }
+
+  processReady(id: number): void {
+    const node = this.node(id);
+    const before = node.raft.status();
+    const { told } = node;
+    const effects = node.setup.isAsync ? node.takeReady() : node.takeStoredReady();
+    if (effects === null) {
+      this.output.write("<empty Ready>\n");
+      return;
+    }
+    node.told = effects.changed ?? told;
+    const parcels = parcelsOf(node, effects, told);
+    this.output.write(describeReady(effects, parcels.lines, told));
+    this.#parcels.push(...parcels.sent);
+    if (node.setup.isAsync) {
+      if (effects.persist !== null) node.appendWork.push(effects.persist);
+      if (effects.apply.length > 0) node.applyWork.push(effects.apply);
+      return;
+    }
+    this.#logRole(node, before);
+    if (effects.apply.length === 0) return;
+    node.apply(effects.apply);
+    this.act(id, () => node.applied());
+  }
+
+  processAppendThread(id: number): void {
+    const node = this.node(id);
+    const persist = node.appendWork.shift();
+    if (persist === undefined) {
+      this.output.write("no append work to perform");
+      return;
+    }
+    node.store(persist);
+    const { request, responses } = appendText(node, persist);
+    this.output.write(`Processing:\n${request}\nResponses:\n`);
+    for (const parcel of responses) this.output.write(`${describeParcel(parcel)}\n`);
+    this.#parcels.push(...responses);
+    // The last local answer carries the completion; without one there is nobody to tell it.
+    if (!responses.some((parcel) => parcel.kind === "persisted")) {
+      this.act(id, () => node.persisted(persist));
+    }
+  }
+
+  processApplyThread(id: number): void {
+    const node = this.node(id);
+    const entries = node.applyWork.shift();
+    if (entries === undefined) {
+      this.output.write("no apply work to perform");
+      return;
+    }
+    node.apply(entries);
+    const { request, response } = applyText(node, entries);
+    this.output.write(`Processing:\n${request}\nResponses:\n${describeParcel(response)}\n`);
+    this.#parcels.push(response);
+  }
+
+  /** Returns how many were delivered or dropped. `type` null: all. */
+  deliver(to: number, type: string | null, how: "deliver" | "drop"): number {
+    const chosen: Parcel[] = [];
+    const rest: Parcel[] = [];
+    for (const parcel of this.#parcels) {
+      const isChosen =
+        parcel.to === to &&
+        !(how === "drop" && parcel.kind !== "message") &&
+        (type === null || parcelType(parcel) === type);
+      (isChosen ? chosen : rest).push(parcel);
+    }
+    this.#parcels = rest;
+    for (const parcel of chosen) {
+      this.output.write(`${how === "drop" ? "dropped: " : ""}${describeParcel(parcel)}\n`);
+      if (how === "deliver") this.#hand(parcel);
+    }
+    return chosen.length;
+  }
+
+  #hand(parcel: Parcel): void {
+    switch (parcel.kind) {
+      case "message":
+        this.handMessage(parcel.message);
+        return;
+      case "persisted":
+        this.act(parcel.to, (node) => node.persisted(parcel.persist));
+        return;
+      case "applied":
+        this.act(parcel.to, (node) => node.applied());
+        return;
+      case "note":
+        return;
+    }
+  }
+
+  handMessage(message: Message): void {
+    this.act(message.to, (node) => node.raft.step({ kind: "message", message }));
+  }
+
+  hasParcels(to: number): boolean {
+    return this.#parcels.some((parcel) => parcel.to === to);
+  }
+
+  stabilize(ids: readonly number[]): void {
+    for (let round = 0; round < ROUNDS_MAX; round++) {
+      if (!this.#stabilizeOnce(ids)) return;
+    }
+    throw new Error(`not stable after ${ROUNDS_MAX} rounds`);
+  }
+
+  #stabilizeOnce(ids: readonly number[]): boolean {
+    let isBusy = false;
+    const under = (title: string, run: () => void) => {
+      this.output.write(`> ${title}\n`);
+      this.output.indented(run);
+      isBusy = true;
+    };
+    for (const id of ids) {
+      if (this.node(id).hasReady()) under(`${id} handling Ready`, () => this.processReady(id));
+    }
+    for (const id of ids) {
+      if (!this.hasParcels(id)) continue;
+      under(`${id} receiving messages`, () => this.deliver(id, null, "deliver"));
+    }
+    for (const id of ids) {
+      const { appendWork } = this.node(id);
+      if (appendWork.length === 0) continue;
+      under(`${id} processing append thread`, () => {
+        while (appendWork.length > 0) this.processAppendThread(id);
+      });
+    }
+    for (const id of ids) {
+      const { applyWork } = this.node(id);
+      if (applyWork.length === 0) continue;
+      under(`${id} processing apply thread`, () => {
+        while (applyWork.length > 0) this.processApplyThread(id);
+      });
+    }
+    return isBusy;
+  }
+
+  raftLog(id: number): void {
+    const { log } = this.node(id);
+    if (log.all().length > 0) this.output.write(describeEntries(log.all()));
+    else {
+      this.output.write(
+        `log is empty: first index=${log.firstIndex()}, last index=${log.lastIndex()}`,
+      );
+    }
+  }
+
+  raftState(): void {
+    for (const { raft } of this.nodes) {
+      const { id, role, currentTerm, leader, configuration } = raft.status();
+      const voter = isVoter(configuration, id) ? "(Voter)" : "(Non-Voter)";
+      this.output.write(
+        `${id}: ${describeRole(role)} ${voter} Term:${currentTerm} Lead:${leader}\n`,
+      );
+    }
+  }
+
+  status(id: number): void {
+    for (const view of this.node(id).raft.progress()) this.output.write(describeProgress(view));
+  }
+}

@@ -1,0 +1,206 @@
+/** One node of an interaction script: the core, its stored log in memory, and the work that waits for its threads. */
+
+import type {
+  Effects,
+  LogReader,
+  Persist,
+  RaftOptions,
+  RaftStatus,
+} from "../../src/raft/effect.ts";
+import {
+  type Configuration,
+  type Entry,
+  type HardState,
+  NOBODY,
+  votersOnly,
+} from "../../src/raft/entry.ts";
+import { DEFAULT_RAFT_OPTIONS, Raft, type Stored } from "../../src/raft/raft.ts";
+
+/** A stored log that shows an entry only once it was written. */
+export class MemoryLog implements LogReader {
+  #entries: Entry[] = [];
+  #base: { index: number; term: number };
+
+  constructor(index: number, term: number) {
+    this.#base = { index, term };
+  }
+
+  firstIndex(): number {
+    return this.#base.index + 1;
+  }
+
+  lastIndex(): number {
+    return this.#base.index + this.#entries.length;
+  }
+
+  term(index: number): number {
+    if (index === this.#base.index) return this.#base.term;
+    const entry = this.#entries[index - this.firstIndex()];
+    if (entry === undefined) throw new Error(`no entry ${index}`);
+    return entry.term;
+  }
+
+  entries(from: number, to: number, maxBytes: number): readonly Entry[] {
+    if (from < this.firstIndex() || to > this.lastIndex() + 1) throw new Error(`no ${from}..${to}`);
+    const taken: Entry[] = [];
+    let bytes = 0;
+    for (const entry of this.#entries.slice(from - this.firstIndex(), to - this.firstIndex())) {
+      bytes += entry.payload.length;
+      if (taken.length > 0 && bytes > maxBytes) break;
+      taken.push(entry);
+    }
+    return taken;
+  }
+
+  all(): readonly Entry[] {
+    return this.#entries;
+  }
+
+  write(entries: readonly Entry[]): void {
+    const first = entries[0];
+    if (first === undefined) return;
+    if (first.index > this.lastIndex() + 1) throw new Error(`gap before ${first.index}`);
+    this.#entries.length = Math.max(first.index - this.firstIndex(), 0);
+    this.#entries.push(...entries);
+  }
+
+  /** Everything up to `index` goes. */
+  compact(index: number): void {
+    const term = this.term(index);
+    this.#entries = this.#entries.slice(index - this.#base.index);
+    this.#base = { index, term };
+  }
+
+  reset(index: number, term: number): void {
+    this.#entries = [];
+    this.#base = { index, term };
+  }
+}
+
+/** What `add-nodes` can say. */
+export interface NodeSetup {
+  readonly configuration: Configuration;
+  readonly index: number;
+  readonly isAsync: boolean;
+  readonly options: Partial<RaftOptions>;
+}
+
+export const EMPTY_SETUP: NodeSetup = {
+  configuration: votersOnly([]),
+  index: 0,
+  isAsync: false,
+  options: {},
+};
+
+/** A script sets its limits one by one; what it does not set does not limit. */
+const SCRIPT_OPTIONS: Omit<RaftOptions, "id" | "random"> = {
+  ...DEFAULT_RAFT_OPTIONS,
+  electionTicks: 3,
+  heartbeatTicks: 1,
+  maxMessageBytes: Number.MAX_SAFE_INTEGER,
+  maxInflightMessages: Number.MAX_SAFE_INTEGER,
+  maxInflightBytes: Number.MAX_SAFE_INTEGER,
+  maxUncommittedBytes: Number.MAX_SAFE_INTEGER,
+  maxApplyBytes: Number.MAX_SAFE_INTEGER,
+  preVote: false,
+  checkQuorum: false,
+  eager: true,
+};
+
+export class ScriptNode {
+  readonly id: number;
+  readonly setup: NodeSetup;
+  readonly log: MemoryLog;
+  hardState: HardState;
+  appliedIndex: number;
+  /** The state machine: it appends. */
+  content = "";
+  raft: Raft;
+  told: RaftStatus;
+  readonly appendWork: Persist[] = [];
+  readonly applyWork: (readonly Entry[])[] = [];
+  #peeked: Effects | null = null;
+
+  constructor(id: number, setup: NodeSetup) {
+    this.id = id;
+    this.setup = setup;
+    const term = setup.index > 0 ? 1 : 0;
+    this.log = new MemoryLog(setup.index, term);
+    this.appliedIndex = setup.index;
+    this.hardState = { currentTerm: 0, votedFor: NOBODY, commitIndex: setup.index };
+    this.raft = this.#open();
+    this.told = this.raft.status();
+  }
+
+  /** As after a crash: what was not stored is gone. */
+  restart(): void {
+    this.appendWork.length = 0;
+    this.applyWork.length = 0;
+    this.#peeked = null;
+    this.raft = this.#open();
+    this.told = this.raft.status();
+  }
+
+  #open(): Raft {
+    // The first throw numbers the reads; later ones make the longest election timeout.
+    let throws = 0;
+    const random = () => (throws++ === 0 ? 0 : 0.999);
+    const options = { ...SCRIPT_OPTIONS, ...this.setup.options, id: this.id, random };
+    const stored: Stored = {
+      hardState: this.hardState,
+      configuration: this.setup.configuration,
+      log: this.log,
+      appliedIndex: this.appliedIndex,
+    };
+    return new Raft(options, stored);
+  }
+
+  hasReady(): boolean {
+    this.#peeked ??= this.raft.takeEffects();
+    return this.#peeked !== null;
+  }
+
+  takeReady(): Effects | null {
+    const effects = this.hasReady() ? this.#peeked : null;
+    this.#peeked = null;
+    return effects;
+  }
+
+  /**
+   * A Ready that is stored at once. What was committed already and is durable only now is applied along with it, as
+   * etcd does where storing is not asynchronous.
+   */
+  takeStoredReady(): Effects | null {
+    const effects = this.takeReady();
+    const persist = effects?.persist ?? null;
+    if (effects === null || persist === null) return effects;
+    this.store(persist);
+    this.persisted(persist);
+    const next = this.raft.takeEffects();
+    const appliesOnly =
+      next !== null && next.persist === null && next.changed === null && next.send.length === 0;
+    if (appliesOnly && effects.apply.length === 0) return { ...effects, apply: next.apply };
+    this.#peeked = next;
+    return effects;
+  }
+
+  store(persist: Persist): void {
+    if (persist.hardState !== null) this.hardState = persist.hardState;
+    this.log.write(persist.entries);
+  }
+
+  persisted({ seq, last, term }: Persist): void {
+    this.raft.step({ kind: "persisted", seq, last, term });
+  }
+
+  apply(entries: readonly Entry[]): void {
+    for (const entry of entries) {
+      if (entry.kind === "command") this.content += new TextDecoder().decode(entry.payload);
+      this.appliedIndex = entry.index;
+    }
+  }
+
+  applied(): void {
+    this.raft.step({ kind: "applied", index: this.appliedIndex });
+  }
+}

@@ -1,0 +1,120 @@
+/** What is on its way in a script: messages between nodes, and the answers of a node's own append and apply threads. */
+
+import type { Effects, Persist, RaftStatus } from "../../src/raft/effect.ts";
+import type { Entry } from "../../src/raft/entry.ts";
+import type { Message } from "../../src/raft/message.ts";
+import { describeEntryList, describeMessage, typeOf } from "./interaction-describe.ts";
+import type { ScriptNode } from "./interaction-node.ts";
+
+/** `note`: a local answer that etcd sends as a message of its own, and that here is part of `persisted`. */
+export type Parcel =
+  | { readonly kind: "message"; readonly to: number; readonly message: Message }
+  | {
+      readonly kind: "persisted";
+      readonly to: number;
+      readonly text: string;
+      readonly persist: Persist;
+    }
+  | { readonly kind: "note"; readonly to: number; readonly text: string }
+  | { readonly kind: "applied"; readonly to: number; readonly text: string };
+
+export function describeParcel(parcel: Parcel): string {
+  return parcel.kind === "message" ? describeMessage(parcel.message) : parcel.text;
+}
+
+export function parcelType(parcel: Parcel): string {
+  if (parcel.kind === "message") return typeOf(parcel.message);
+  return parcel.text.split(" ")[1] ?? "";
+}
+
+function parcelOf(message: Message): Parcel {
+  return { kind: "message", to: message.to, message };
+}
+
+/** What a Ready shows under `Messages:`, and what of it goes on its way at once. */
+export function parcelsOf(
+  node: ScriptNode,
+  effects: Effects,
+  before: RaftStatus,
+): { readonly lines: readonly string[]; readonly sent: readonly Parcel[] } {
+  const { persist, send, apply } = effects;
+  if (!node.setup.isAsync) {
+    const sent = [...send, ...(persist?.thenSend ?? [])].map(parcelOf);
+    return { lines: sent.map(describeParcel), sent };
+  }
+  const sent = send.map(parcelOf);
+  const lines = sent.map(describeParcel);
+  if (persist !== null) {
+    answersOf(node, persist, before);
+    const { request, responses } = appendText(node, persist);
+    lines.push(withResponses(request, responses.map(describeParcel)));
+  }
+  if (apply.length > 0) {
+    const { request, response } = applyText(node, apply);
+    lines.push(withResponses(request, [describeParcel(response)]));
+  }
+  return { lines, sent };
+}
+
+function withResponses(request: string, responses: readonly string[]): string {
+  if (responses.length === 0) return request;
+  const indented = responses.map((line) => line.replace(/^/gm, "  "));
+  return `${request} Responses:[\n${indented.join("\n")}\n]`;
+}
+
+const localAnswers = new WeakMap<Persist, readonly string[]>();
+
+/** What etcd's node would tell itself once this is stored; to be asked when it is handed out. */
+function answersOf(node: ScriptNode, persist: Persist, before: RaftStatus): void {
+  const { id, raft } = node;
+  const { role, lastIndex } = raft.status();
+  const { index, term } = persist.last;
+  const answers: string[] = [];
+  if (role === "candidate" && persist.term > before.currentTerm) {
+    answers.push(`${id}->${id} MsgVoteResp Term:${persist.term} Log:0/0`);
+  }
+  if (role === "leader" && persist.entries.length > 0) {
+    answers.push(`${id}->${id} MsgAppResp Term:${persist.term} Log:0/${index}`);
+  }
+  if (raft.stableIndex() < lastIndex) {
+    const log = `Log:${term}/${index}`;
+    answers.push(`AppendThread->${id} MsgStorageAppendResp Term:${persist.term} ${log}`);
+  }
+  localAnswers.set(persist, answers);
+}
+
+export function appendText(
+  node: ScriptNode,
+  persist: Persist,
+): { readonly request: string; readonly responses: readonly Parcel[] } {
+  const { id } = node;
+  const { hardState, entries, thenSend } = persist;
+  let request = `${id}->AppendThread MsgStorageAppend Term:${hardState?.currentTerm ?? 0} Log:0/0`;
+  if (hardState !== null) {
+    if (hardState.commitIndex !== 0) request += ` Commit:${hardState.commitIndex}`;
+    if (hardState.votedFor !== 0) request += ` Vote:${hardState.votedFor}`;
+  }
+  request += describeEntryList(entries);
+  const answers = localAnswers.get(persist) ?? [];
+  const own = answers.map((text, at): Parcel => {
+    const isLast = at === answers.length - 1;
+    return isLast ? { kind: "persisted", to: id, text, persist } : { kind: "note", to: id, text };
+  });
+  return { request, responses: [...thenSend.map(parcelOf), ...own] };
+}
+
+export function applyText(
+  node: ScriptNode,
+  entries: readonly Entry[],
+): { readonly request: string; readonly response: Parcel } {
+  const { id } = node;
+  const list = describeEntryList(entries);
+  return {
+    request: `${id}->ApplyThread MsgStorageApply Term:0 Log:0/0${list}`,
+    response: {
+      kind: "applied",
+      to: id,
+      text: `ApplyThread->${id} MsgStorageApplyResp Term:0 Log:0/0${list}`,
+    },
+  };
+}
