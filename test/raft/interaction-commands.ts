@@ -1,4 +1,4 @@
-/** The commands of interaction scripts, by name: etcd's, and `read-index`, `restart` of our own. */
+/** The commands of interaction scripts, by name: etcd's, and `read-index`, `restart` and some options of our own. */
 
 import type { RaftOptions } from "../../src/raft/effect.ts";
 import { InvariantViolation } from "../../src/sql/invariant.ts";
@@ -57,6 +57,9 @@ function setupOf(args: readonly Argument[]): NodeSetup {
       case "inflight":
       case "max-inflight":
         options.maxInflightMessages = numberOf(value);
+        break;
+      case "max-message-bytes":
+        options.maxMessageBytes = numberOf(value);
         break;
       case "max-committed-size-per-ready":
         options.maxApplyBytes = numberOf(value);
