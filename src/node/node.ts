@@ -66,6 +66,8 @@ export class Node implements NodeService {
   readonly #failover: Failover;
   readonly #watchers = new Set<(status: NodeStatus) => void>();
   readonly #addresses = new Map<NodeId, string>();
+  /** Cluster id that each peer named in its last hello; empty while it was blank. */
+  readonly #clusters = new Map<NodeId, string>();
 
   #loop: EffectLoop | null = null;
   #machineState: MachineState | null = null;
@@ -219,9 +221,13 @@ export class Node implements NodeService {
       hello: (peer) => {
         if (!this.#config.peers.has(peer.id)) return;
         this.#addresses.set(peer.id, peer.address);
+        this.#clusters.set(peer.id, peer.clusterId);
         this.#formation.hello(peer);
       },
-      messages: (_from, messages) => {
+      messages: (from, messages) => {
+        // A member of another cluster must not be heard: its terms and votes mean nothing here.
+        const cluster = this.#clusters.get(from) ?? "";
+        if (cluster !== "" && cluster !== this.#identity.clusterId) return;
         const nowMs = this.#parts.environment.monotonicMs();
         for (const message of messages) {
           this.#freshness.heard(message, this.#driver.applied, nowMs);
