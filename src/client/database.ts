@@ -1,0 +1,132 @@
+/**
+ * The database as a service sees it: what `connect` returns. It checks and encodes what it is given and leaves the rest
+ * to the client behind it, which all views of one connection share.
+ */
+
+import { BalsaError } from "../sql/errors.ts";
+import type { RunResult, StatementResult } from "../sql/result.ts";
+import type { Statement as StatementInput } from "../sql/statement.ts";
+import type { Row } from "../sql/value.ts";
+import { encodeBatch, encodeScript } from "../wire/statement-codec.ts";
+import { Client } from "./client.ts";
+import {
+  type CallOptions,
+  type ConnectOptions,
+  type ResolvedCallOptions,
+  resolveCallOptions,
+  resolveConnectOptions,
+} from "./options.ts";
+import { decodeResults, Statement } from "./statement.ts";
+import type { ClusterStatus } from "./status.ts";
+
+/** One statement's part of a batch. */
+export interface BatchStatementResult extends StatementResult {
+  /** Log index at which the batch took effect; the same for all its statements. */
+  readonly index: number;
+}
+
+/**
+ * A client of a cluster. Returns at once: connections are opened when they are needed, and a cluster that cannot be
+ * reached fails the first call, not this one.
+ *
+ * @throws BalsaError INVALID_ARGUMENT naming a bad or misspelt option.
+ */
+export function connect(options: ConnectOptions): Database {
+  const { client, call } = resolveConnectOptions(options);
+  return new Database(new Client(client), call);
+}
+
+/** A client of a cluster; see `connect`. */
+export class Database {
+  readonly #client: Client;
+  readonly #options: ResolvedCallOptions;
+
+  /** Made by `connect` and `with`. */
+  constructor(client: Client, options: ResolvedCallOptions) {
+    this.#client = client;
+    this.#options = options;
+  }
+
+  /**
+   * The same client with other options for its calls. It shares connections, the session and what session reads have
+   * seen; closing either closes both. Throws INVALID_ARGUMENT naming a bad option.
+   */
+  with(options: CallOptions): Database {
+    return new Database(this.#client, resolveCallOptions(this.#options, options));
+  }
+
+  /** A statement to execute as often as wanted. Nothing is sent yet: SQL that does not parse fails when executed. */
+  prepare<R extends object = Row>(sql: string): Statement<R> {
+    return new Statement<R>(this.#client, sql, this.#options);
+  }
+
+  /**
+   * Executes a script, statements separated by semicolons and without parameters, as one atomic write: all of it takes
+   * effect, or nothing. Returns the changes of all statements together and the rowid of the last insert.
+   */
+  async exec(sql: string, options: CallOptions = {}): Promise<RunResult> {
+    const resolved = resolveCallOptions(this.#options, options);
+    const response = await this.#client.write(
+      encodeScript(sql, this.#client.requestLimits),
+      resolved,
+    );
+    let changes = 0;
+    let lastInsertRowid: number | bigint = resolved.integers === "bigint" ? 0n : 0;
+    for (const result of decodeResults(response, resolved)) {
+      changes += result.changes;
+      if (Number(result.lastInsertRowid) !== 0) lastInsertRowid = result.lastInsertRowid;
+    }
+    return { changes, lastInsertRowid, index: response.index };
+  }
+
+  /**
+   * Executes statements with their parameters as one atomic write in one round trip, and returns a result each. Reads
+   * among them see the writes before them.
+   */
+  async batch(
+    statements: readonly StatementInput[],
+    options: CallOptions = {},
+  ): Promise<BatchStatementResult[]> {
+    const resolved = resolveCallOptions(this.#options, options);
+    if (!Array.isArray(statements)) {
+      throw new BalsaError("INVALID_ARGUMENT", "batch() takes a list of { sql, args }");
+    }
+    if (statements.length === 0) return [];
+    const batch = encodeBatch(statements, this.#client.requestLimits);
+    const response = await this.#client.write(batch, resolved);
+    return decodeResults(response, resolved).map((result) => ({
+      ...result,
+      index: response.index,
+    }));
+  }
+
+  /** Resolves when the cluster serves: a leader is known and the connection to it stands. */
+  async ready(options: CallOptions = {}): Promise<void> {
+    const resolved = resolveCallOptions(this.#options, options);
+    await new Statement(this.#client, "SELECT 1", resolved)
+      .with({ consistency: "linearizable" })
+      .get();
+  }
+
+  /** What every known node says of itself; one that does not answer is listed with the error. */
+  async status(options: CallOptions = {}): Promise<ClusterStatus> {
+    return this.#client.status(resolveCallOptions(this.#options, options));
+  }
+
+  /**
+   * The highest log index this client was told of. Given as `atLeast` to a session read of another client, it makes
+   * that one see what this one has seen.
+   */
+  get seenIndex(): number {
+    return this.#client.seenIndex;
+  }
+
+  /** Ends all connections. What is pending fails with CLOSED, and so does everything after it. */
+  async close(): Promise<void> {
+    await this.#client.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}

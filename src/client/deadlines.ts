@@ -1,0 +1,113 @@
+/**
+ * Ends calls whose time is up or whose caller gave up: one timer for all of them and one listener a signal, so that
+ * a request costs neither. Holds no timer that keeps a process alive when nothing is pending.
+ */
+
+import type { Call } from "./call.ts";
+
+/** How often pending calls are looked at when no deadline is nearer. */
+const TICK_MS = 250;
+
+export interface DeadlinesOwner {
+  expired(call: Call): void;
+  aborted(call: Call): void;
+  /** While calls are pending, about every `TICK_MS`. */
+  tick(now: number): void;
+}
+
+interface Watched {
+  readonly calls: Set<Call>;
+  readonly listener: () => void;
+}
+
+export class Deadlines {
+  readonly #owner: DeadlinesOwner;
+  readonly #tickMs: number;
+  readonly #calls = new Set<Call>();
+  readonly #signals = new Map<AbortSignal, Watched>();
+  #timer: NodeJS.Timeout | null = null;
+  #fireAt = 0;
+
+  constructor(owner: DeadlinesOwner, silenceMs: number) {
+    this.#owner = owner;
+    this.#tickMs = Math.min(TICK_MS, Math.max(10, silenceMs / 4));
+  }
+
+  get size(): number {
+    return this.#calls.size;
+  }
+
+  get calls(): Iterable<Call> {
+    return this.#calls;
+  }
+
+  add(call: Call): void {
+    this.#calls.add(call);
+    if (call.signal !== undefined) this.#watch(call.signal, call);
+    if (this.#timer === null) this.#arm(Math.min(this.#tickMs, call.deadlineMs));
+    else {
+      if (this.#calls.size === 1) this.#timer.ref();
+      if (call.deadline < this.#fireAt) this.moved(call);
+    }
+  }
+
+  /** The call's deadline has changed. */
+  moved(call: Call): void {
+    if (call.deadline >= this.#fireAt) return;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#arm(Math.max(0, call.deadline - performance.now()));
+  }
+
+  remove(call: Call): void {
+    this.#calls.delete(call);
+    if (call.signal !== undefined) this.#unwatch(call.signal, call);
+    if (this.#calls.size === 0) this.#timer?.unref();
+  }
+
+  close(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+
+  #arm(delayMs: number): void {
+    const delay = Math.ceil(delayMs);
+    this.#fireAt = performance.now() + delay;
+    this.#timer = setTimeout(this.#sweep, delay);
+  }
+
+  #sweep = (): void => {
+    this.#timer = null;
+    const now = performance.now();
+    for (const call of [...this.#calls]) {
+      if (call.deadline <= now && !call.settled) this.#owner.expired(call);
+    }
+    if (this.#calls.size === 0 || this.#timer !== null) return;
+    this.#owner.tick(now);
+    let next = now + this.#tickMs;
+    for (const call of this.#calls) if (call.deadline < next) next = call.deadline;
+    this.#arm(Math.max(1, next - now));
+  };
+
+  #watch(signal: AbortSignal, call: Call): void {
+    let watched = this.#signals.get(signal);
+    if (watched === undefined) {
+      const calls = new Set<Call>();
+      const listener = (): void => {
+        for (const each of [...calls]) this.#owner.aborted(each);
+      };
+      watched = { calls, listener };
+      this.#signals.set(signal, watched);
+      signal.addEventListener("abort", listener);
+    }
+    watched.calls.add(call);
+  }
+
+  #unwatch(signal: AbortSignal, call: Call): void {
+    const watched = this.#signals.get(signal);
+    if (watched === undefined) return;
+    watched.calls.delete(call);
+    if (watched.calls.size > 0) return;
+    signal.removeEventListener("abort", watched.listener);
+    this.#signals.delete(signal);
+  }
+}

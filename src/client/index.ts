@@ -1,0 +1,10 @@
+/** What services import. Everything a caller may name is here, and nothing else. */
+
+export { type BalsaCode, BalsaError, type Facts, type Outcome, SqlError } from "../sql/errors.ts";
+export type { RunResult, StatementResult } from "../sql/result.ts";
+export type { Consistency, Statement as StatementInput } from "../sql/statement.ts";
+export type { Args, BindValue, IntegerMode, Row, Value } from "../sql/value.ts";
+export { type BatchStatementResult, connect, Database } from "./database.ts";
+export type { CallOptions, ClientLimits, ConnectOptions } from "./options.ts";
+export { Statement } from "./statement.ts";
+export type { ClusterStatus, EndpointStatus, NodeStatus } from "./status.ts";

@@ -1,0 +1,128 @@
+/**
+ * A statement to be executed as often as wanted, in better-sqlite3's verbs, awaited. Encodes, chooses between the way
+ * of writes and the way of reads, and decodes; nothing is kept on a node between executions.
+ */
+
+import { BalsaError } from "../sql/errors.ts";
+import type { RunResult, StatementResult } from "../sql/result.ts";
+import type { Row } from "../sql/value.ts";
+import { decodeBatchResult } from "../wire/result-codec.ts";
+import type { ExecuteResponse } from "../wire/sql-codec.ts";
+import { encodeBatch, encodeStatement } from "../wire/statement-codec.ts";
+import { type Given, toArgs } from "./args.ts";
+import type { Client } from "./client.ts";
+import { type CallOptions, type ResolvedCallOptions, resolveCallOptions } from "./options.ts";
+import { type Route, routeOf } from "./sql-text.ts";
+
+/**
+ * One SQL statement. Parameters are given by position, `run(1, "a")` or `run([1, "a"])`, or by name, `run({ id: 1 })`.
+ *
+ * Every call may fail with `SqlError` (SQLite refused the statement; nothing took effect) or `BalsaError` (it could not
+ * be served; for a write `outcome` says what became of it).
+ */
+export class Statement<R extends object = Row> {
+  /** The text of the statement. */
+  readonly source: string;
+  readonly #client: Client;
+  readonly #options: ResolvedCallOptions;
+  #route: Route | null = null;
+
+  /** Made by `Database.prepare`. */
+  constructor(client: Client, source: string, options: ResolvedCallOptions) {
+    if (typeof source !== "string") {
+      throw new BalsaError("INVALID_ARGUMENT", `a statement is a string, not ${typeof source}`);
+    }
+    this.source = source;
+    this.#client = client;
+    this.#options = options;
+  }
+
+  /** The same statement with other options. Throws INVALID_ARGUMENT naming a bad one. */
+  with(options: CallOptions): Statement<R> {
+    return new Statement<R>(this.#client, this.source, resolveCallOptions(this.#options, options));
+  }
+
+  /** Executes it on the leader, once, and says what it changed. Rows it returns are dropped. */
+  async run(...args: Given): Promise<RunResult> {
+    const { result, response } = await this.#write(args);
+    return {
+      changes: result.changes,
+      lastInsertRowid: result.lastInsertRowid,
+      index: response.index,
+    };
+  }
+
+  /** The first row, or undefined if there is none. A write must have a RETURNING clause. */
+  async get(...args: Given): Promise<R | undefined> {
+    if (this.#isWrite("get")) return (await this.#write(args)).result.rows[0] as R | undefined;
+    const rows = await this.#client.read(this.#encode(args), "first", this.#options);
+    return rows[0] as R | undefined;
+  }
+
+  /**
+   * All rows. A write must have a RETURNING clause. Fails with LIMIT_EXCEEDED beyond `limits.resultBytes`: a result of
+   * any size can be had from `iterate`.
+   */
+  async all(...args: Given): Promise<R[]> {
+    // What the caller says of the rows' type is taken on trust, here as in get and iterate.
+    if (this.#isWrite("all")) return (await this.#write(args)).result.rows as unknown as R[];
+    const rows = await this.#client.read(this.#encode(args), "all", this.#options);
+    return rows as R[];
+  }
+
+  /**
+   * The rows one by one, read as they are consumed: the node runs a few chunks ahead and then waits. To leave the loop
+   * ends the reading. All rows are of one moment; a consumer that holds that moment for too long fails with
+   * SNAPSHOT_TOO_OLD. A connection that breaks after the first row fails with UNAVAILABLE. Can be iterated once.
+   */
+  iterate(...args: Given): AsyncIterableIterator<R> {
+    if (this.#isWrite("iterate")) return this.#iterateWritten(args);
+    const rows = this.#client.stream(this.#encode(args), this.#options);
+    return rows as AsyncIterableIterator<unknown> as AsyncIterableIterator<R>;
+  }
+
+  async *#iterateWritten(args: Given): AsyncIterableIterator<R> {
+    const { result } = await this.#write(args);
+    for (const row of result.rows) yield row as R;
+  }
+
+  #encode(args: Given): Uint8Array {
+    const statement = { sql: this.source, args: toArgs(args) };
+    return encodeStatement(statement, this.#client.requestLimits);
+  }
+
+  async #write(
+    args: Given,
+  ): Promise<{ readonly result: StatementResult; readonly response: ExecuteResponse }> {
+    const statement = { sql: this.source, args: toArgs(args) };
+    const batch = encodeBatch([statement], this.#client.requestLimits);
+    const response = await this.#client.write(batch, this.#options);
+    const [result] = decodeResults(response, this.#options);
+    if (result === undefined) throw new BalsaError("PROTOCOL", "an answer without a result");
+    return { result, response };
+  }
+
+  /** Whether it goes the way of writes. Throws REFUSED for a write that has no rows to give. */
+  #isWrite(method: string): boolean {
+    this.#route ??= routeOf(this.source);
+    if (this.#route === "read") return false;
+    if (this.#route === "returning") return true;
+    const message = `this statement writes and returns no rows: use run() instead of ${method}(), or add RETURNING`;
+    throw new BalsaError("REFUSED", message);
+  }
+}
+
+/** The results of an executed request, a statement each. */
+export function decodeResults(
+  response: ExecuteResponse,
+  options: ResolvedCallOptions,
+): StatementResult[] {
+  try {
+    return decodeBatchResult(response.result, options.integers);
+  } catch (error) {
+    if (!(error instanceof BalsaError)) throw error;
+    // The write stands; only its answer cannot be given in the form that was asked for.
+    const { code, message, facts } = error;
+    throw new BalsaError(code, message, { outcome: "applied", facts, cause: error });
+  }
+}
