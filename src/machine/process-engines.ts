@@ -1,0 +1,35 @@
+/** What the loops of the child processes drive: SQLite with the state machine on it. Declared here, joined in the entries. */
+
+import type { DigestMismatch, ExecuteJob, ExecuteOutcome, MachineState } from "../node/ports.ts";
+import type { Entry, EntryId } from "../raft/entry.ts";
+
+/** Anything it throws ends the process: the message is the reason that the node is told. */
+export interface WriterEngine {
+  readonly state: MachineState;
+  execute(job: ExecuteJob): ExecuteOutcome;
+  apply(entries: readonly Entry[]): {
+    readonly last: EntryId;
+    readonly mismatch: DigestMismatch | null;
+  };
+  commit(last: EntryId): void;
+  /** Bytes of the WAL that no checkpoint has copied into the file; 0 while a transaction is open. */
+  walBytes(): number;
+  /** Does nothing while a transaction is open. Waits for no reader. */
+  checkpoint(): void;
+  /** Rolls back what is open. */
+  close(): void;
+}
+
+export interface Chunk {
+  readonly bytes: Uint8Array;
+  readonly done: boolean;
+}
+
+/** One query at a time: begun, continued until done or stopped. What it throws is the query's failure. */
+export interface ReaderEngine {
+  start(statement: Uint8Array): Chunk;
+  next(): Chunk;
+  /** Ends the query that is not done, and with it its snapshot. */
+  stop(): void;
+  close(): void;
+}

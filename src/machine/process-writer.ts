@@ -1,0 +1,190 @@
+/**
+ * The writer as its node sees it: calls become frames, answers become events, in order. Asks for a checkpoint when the
+ * writer has been idle for a moment. It judges nothing: deadlines and replacement belong to the node.
+ */
+
+import type { ExecuteJob, Writer, WriterEvents } from "../node/ports.ts";
+import type { Entry, EntryId } from "../raft/entry.ts";
+import { invariant } from "../sql/invariant.ts";
+import { type ChildEvents, type ChildOptions, ChildProcess } from "./child-process.ts";
+import {
+  decodeApplied,
+  decodeEntryId,
+  decodeOutcome,
+  decodeState,
+  decodeText,
+  encodeEntries,
+  encodeEntryId,
+  encodeJobHead,
+  FROM_WRITER,
+  TO_WRITER,
+} from "./process-messages.ts";
+
+/** Silence after which a busy writer is asked to write the answers it holds back. */
+const POKE_MS = 5;
+/** Idle for so long after a commit: time for a checkpoint. */
+const IDLE_MS = 100;
+/** An orderly end takes at most this long. */
+const CLOSE_MS_MAX = 5_000;
+
+type State = "open" | "closing" | "killed" | "exited";
+
+export class ProcessWriter implements Writer {
+  readonly #child: ChildProcess;
+  readonly #events: WriterEvents;
+  #state: State = "open";
+  /** Ids of the jobs not answered yet, in order; frames carry 32 bits of them. */
+  #executing: number[] = [];
+  #answered = 0;
+  /** Calls not answered yet. */
+  #awaited = 0;
+  #poked = false;
+  #pokeTimer: NodeJS.Timeout | null = null;
+  #idleTimer: NodeJS.Timeout | null = null;
+  #closeTimer: NodeJS.Timeout | null = null;
+  /** Something was committed that no checkpoint has seen. */
+  #dirty = false;
+
+  constructor(options: ChildOptions, events: WriterEvents) {
+    this.#events = events;
+    const childEvents: ChildEvents = {
+      frame: (type, id, payload) => this.#frame(type, id, payload),
+      exited: (reason) => this.#exited(reason),
+    };
+    this.#child = new ChildProcess(options, childEvents);
+  }
+
+  /** 0 if it never started. */
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  start(): void {
+    this.#child.start();
+  }
+
+  execute(job: ExecuteJob): void {
+    if (this.#state !== "open") return;
+    this.#executing.push(job.id);
+    this.#child.send(TO_WRITER.execute, job.id >>> 0, encodeJobHead(job), job.batch);
+    this.#await();
+  }
+
+  apply(entries: readonly Entry[]): void {
+    if (this.#state !== "open") return;
+    invariant(entries.length > 0, "apply of no entries");
+    this.#child.send(TO_WRITER.apply, 0, ...encodeEntries(entries));
+    this.#await();
+  }
+
+  commit(last: EntryId): void {
+    if (this.#state !== "open") return;
+    this.#child.send(TO_WRITER.commit, 0, encodeEntryId(last));
+    this.#await();
+  }
+
+  /** After it nothing but `exited` is told. */
+  kill(): void {
+    if (this.#state === "exited") return;
+    this.#state = "killed";
+    this.#stopTimers();
+    this.#child.kill("killed by its node");
+  }
+
+  close(): void {
+    if (this.#state !== "open") return;
+    this.#state = "closing";
+    this.#child.send(TO_WRITER.close, 0);
+    this.#closeTimer = setTimeout(() => {
+      this.#child.kill(`did not close within ${CLOSE_MS_MAX} ms`);
+    }, CLOSE_MS_MAX);
+  }
+
+  #frame(type: number, id: number, payload: Uint8Array): void {
+    if (this.#state === "killed") return;
+    this.#poked = false;
+    switch (type) {
+      case FROM_WRITER.ready:
+        return this.#events.ready(decodeState(payload));
+      case FROM_WRITER.executed: {
+        const job = this.#nextJob();
+        invariant(job >>> 0 === id, `answer to job ${id}, expected ${job}`);
+        this.#settle();
+        return this.#events.executed(job, decodeOutcome(payload));
+      }
+      case FROM_WRITER.applied: {
+        const { last, mismatch } = decodeApplied(payload);
+        this.#dirty = true;
+        this.#settle();
+        return this.#events.applied(last, mismatch);
+      }
+      case FROM_WRITER.committed:
+        this.#dirty = true;
+        this.#settle();
+        return this.#events.committed(decodeEntryId(payload));
+      case FROM_WRITER.checkpointed:
+        return this.#settle();
+      case FROM_WRITER.fault:
+        return this.#child.expectExit(decodeText(payload));
+      case FROM_WRITER.closed:
+        return this.#child.expectExit("closed");
+      default:
+        invariant(false, `a frame of unknown type ${type} from the writer`);
+    }
+  }
+
+  #nextJob(): number {
+    const job = this.#executing[this.#answered];
+    invariant(job !== undefined, "an answer from the writer to no job");
+    this.#answered += 1;
+    if (this.#answered > 1_024 || this.#answered === this.#executing.length) {
+      this.#executing = this.#executing.slice(this.#answered);
+      this.#answered = 0;
+    }
+    return job;
+  }
+
+  #await(): void {
+    this.#awaited += 1;
+    this.#pokeTimer ??= setTimeout(() => this.#onSilence(), POKE_MS).unref();
+  }
+
+  #onSilence(): void {
+    if (this.#awaited === 0 || this.#state !== "open") {
+      this.#pokeTimer = null;
+      return;
+    }
+    // Until it answers something, another poke would find nothing new.
+    if (!this.#poked) this.#child.poke();
+    this.#poked = true;
+    this.#pokeTimer?.refresh();
+  }
+
+  #settle(): void {
+    this.#awaited -= 1;
+    if (this.#awaited > 0 || !this.#dirty) return;
+    if (this.#idleTimer === null)
+      this.#idleTimer = setTimeout(() => this.#onIdle(), IDLE_MS).unref();
+    else this.#idleTimer.refresh();
+  }
+
+  #onIdle(): void {
+    if (this.#state !== "open" || this.#awaited > 0 || !this.#dirty) return;
+    this.#dirty = false;
+    this.#child.send(TO_WRITER.checkpoint, 0);
+    this.#await();
+  }
+
+  #exited(reason: string): void {
+    if (this.#state === "exited") return;
+    this.#state = "exited";
+    this.#stopTimers();
+    this.#events.exited(reason);
+  }
+
+  #stopTimers(): void {
+    for (const timer of [this.#pokeTimer, this.#idleTimer, this.#closeTimer]) {
+      if (timer !== null) clearTimeout(timer);
+    }
+  }
+}

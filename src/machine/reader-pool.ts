@@ -1,0 +1,356 @@
+/**
+ * The readers of a node: a few processes, each with a read-only connection. Point reads go in batches to the least
+ * busy one; a long query has a process to itself; one that runs past its deadline, or that nobody waits for any more, is
+ * stopped by killing its process. Queries beside it are given to others and notice nothing. Never opens the database.
+ */
+
+import { availableParallelism } from "node:os";
+import type { QuerySink, ReaderLimits, Readers, RunningQuery } from "../node/ports.ts";
+import type { Failure } from "../sql/errors.ts";
+import type { ChildOptions } from "./child-process.ts";
+import { PooledQuery, type QueryOwner, readFailure } from "./pooled-query.ts";
+import { PooledReader, type ReaderEvents } from "./pooled-reader.ts";
+
+export interface ReaderPoolOptions {
+  readonly child: ChildOptions;
+  readonly readersMin: number;
+  readonly readersMax: number;
+  /** Queries waiting for a reader; one more is OVERLOADED. */
+  readonly waitingMax: number;
+  /** A stream older than this loses its snapshot. Milliseconds. */
+  readonly snapshotMsMax: number;
+  databaseBytes(): number;
+}
+
+/** How often running queries are looked at. */
+const TICK_MS = 5;
+/** The same while readers only hold streams whose callers are slow. */
+const SLOW_TICK_MS = 100;
+/** A query that has run for so long is long: others do not wait behind it. */
+const STALL_MS = 10;
+/** A query that nobody waits for may run on for so long before its reader is killed. */
+const ABANDONED_MS_MAX = 100;
+/** A reader beyond the least number ends after so long without a query. */
+const IDLE_MS_MAX = 30_000;
+/** Readers that may die under one query before it fails. */
+const ATTEMPTS_MAX = 3;
+/** Readers that died in a row before any was ready: after these, waiting queries fail. */
+const FAILED_STARTS_MAX = 3;
+const RESTART_MS_MAX = 5_000;
+const CLOSE_MS_MAX = 1_000;
+
+export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
+  readonly #options: ReaderPoolOptions;
+  readonly #readers = new Set<PooledReader>();
+  #waiting: PooledQuery[] = [];
+  #state: "new" | "open" | "closed" = "new";
+  #failedStarts = 0;
+  #lastDeath = "";
+  #tickTimer: NodeJS.Timeout | null = null;
+  #restartTimer: NodeJS.Timeout | null = null;
+  #idleTimer: NodeJS.Timeout | null = null;
+  /** Processes not gone yet, also those that left the pool. */
+  #processes = 0;
+  #onClosed: (() => void) | null = null;
+
+  constructor(options: ReaderPoolOptions) {
+    this.#options = options;
+  }
+
+  get pids(): readonly number[] {
+    return [...this.#readers].map((reader) => reader.pid);
+  }
+
+  /** A writer has made the file. Further calls do nothing. */
+  start(): void {
+    if (this.#state !== "new") return;
+    this.#state = "open";
+    this.#fill();
+    this.#idleTimer = setInterval(() => this.#shrink(), IDLE_MS_MAX / 2).unref();
+  }
+
+  query(statement: Uint8Array, limits: ReaderLimits, sink: QuerySink): RunningQuery {
+    const query = new PooledQuery(statement, limits, { sink, owner: this });
+    const refusal = this.#refusal();
+    if (refusal !== null) {
+      setImmediate(() => query.fail(refusal));
+      return query;
+    }
+    this.#waiting.push(query);
+    this.#dispatch();
+    return query;
+  }
+
+  databaseBytes(): number {
+    return this.#options.databaseBytes();
+  }
+
+  close(done: () => void): void {
+    if (this.#state === "closed") {
+      setImmediate(done);
+      return;
+    }
+    this.#state = "closed";
+    for (const timer of [this.#tickTimer, this.#restartTimer, this.#idleTimer]) {
+      if (timer !== null) clearTimeout(timer);
+    }
+    const orphans = [...this.#waiting];
+    for (const reader of this.#readers) {
+      reader.leave();
+      orphans.push(...reader.takeBackAll());
+    }
+    this.#waiting = [];
+    setImmediate(() => {
+      for (const query of orphans) query.fail(readFailure("CLOSED", "the node is closing"));
+    });
+    const impatient = setTimeout(() => {
+      for (const reader of this.#readers) reader.kill("did not close in time");
+    }, CLOSE_MS_MAX);
+    this.#onClosed = () => {
+      clearTimeout(impatient);
+      done();
+    };
+    setImmediate(() => this.#closeIfEmpty());
+  }
+
+  // --- told by queries ------------------------------------------------------------------------------------------
+
+  fetched(query: PooledQuery): void {
+    for (const reader of this.#readers) reader.fetched(query);
+  }
+
+  cancelled(query: PooledQuery): void {
+    for (const reader of this.#readers) if (reader.abandon(query)) return;
+    const at = this.#waiting.indexOf(query);
+    if (at >= 0) this.#waiting.splice(at, 1);
+  }
+
+  // --- told by readers ------------------------------------------------------------------------------------------
+
+  ready(_reader: PooledReader): void {
+    this.#failedStarts = 0;
+    this.#dispatch();
+  }
+
+  progressed(_reader: PooledReader): void {
+    if (this.#waiting.length > 0) this.#dispatch();
+  }
+
+  occupied(reader: PooledReader): void {
+    this.#giveElsewhere(reader);
+  }
+
+  exited(reader: PooledReader, reason: string): void {
+    this.#processes -= 1;
+    if (this.#readers.delete(reader)) this.#died(reader, reason);
+    this.#closeIfEmpty();
+  }
+
+  // --- queries --------------------------------------------------------------------------------------------------
+
+  #refusal(): Failure | null {
+    if (this.#state === "closed") return readFailure("CLOSED", "the node is closing");
+    if (this.#state === "new") {
+      return readFailure("UNAVAILABLE", "the database has not been opened yet; try again");
+    }
+    if (this.#failedStarts >= FAILED_STARTS_MAX) return this.#noReader();
+    const { waitingMax } = this.#options;
+    if (this.#waiting.length < waitingMax) return null;
+    const message = `${waitingMax} reads are waiting already (option limits.pendingReads)`;
+    return readFailure("OVERLOADED", message, { waiting: String(this.#waiting.length) });
+  }
+
+  #noReader(): Failure {
+    return readFailure("UNAVAILABLE", `no reader process can be started: ${this.#lastDeath}`);
+  }
+
+  /** Gives out what waits, in order, for as long as a reader can take it. */
+  #dispatch(): void {
+    if (this.#state !== "open") return;
+    for (let query = this.#waiting[0]; query !== undefined; query = this.#waiting[0]) {
+      const reader = this.#leastBusy(query);
+      if (reader === null) {
+        this.#grow();
+        break;
+      }
+      this.#waiting.shift();
+      reader.give(query);
+    }
+    this.#arm(TICK_MS);
+  }
+
+  #leastBusy(query: PooledQuery): PooledReader | null {
+    let best: PooledReader | null = null;
+    for (const reader of this.#readers) {
+      if (!reader.accepts(query)) continue;
+      if (best === null || reader.inFlight < best.inFlight) best = reader;
+    }
+    return best;
+  }
+
+  #putBack(queries: readonly PooledQuery[]): void {
+    if (queries.length > 0) this.#waiting = [...queries, ...this.#waiting];
+  }
+
+  #failWaiting(): void {
+    const queries = this.#waiting;
+    this.#waiting = [];
+    for (const query of queries) query.fail(this.#noReader());
+  }
+
+  // --- time -------------------------------------------------------------------------------------------------------
+
+  #arm(delayMs: number): void {
+    if (this.#tickTimer !== null || this.#state !== "open") return;
+    this.#tickTimer = setTimeout(() => this.#tick(), delayMs).unref();
+  }
+
+  #tick(): void {
+    this.#tickTimer = null;
+    const nowMs = performance.now();
+    let nextMs = Number.POSITIVE_INFINITY;
+    for (const reader of [...this.#readers]) {
+      if (reader.inFlight === 0) continue;
+      this.#judge(reader, nowMs);
+      nextMs = Math.min(nextMs, reader.isPaused ? SLOW_TICK_MS : TICK_MS);
+    }
+    if (nextMs !== Number.POSITIVE_INFINITY) this.#arm(nextMs);
+  }
+
+  #judge(reader: PooledReader, nowMs: number): void {
+    reader.pokeIfSilent(nowMs, TICK_MS);
+    const ranMs = reader.ranMs(nowMs);
+    const query = reader.running;
+    if (query === null) {
+      if (reader.ghostMs(nowMs) <= ABANDONED_MS_MAX) return;
+      return this.#stop(reader, "it ran a query that nobody waits for");
+    }
+    if (reader.snapshotMs(nowMs) > this.#options.snapshotMsMax) {
+      reader.abandon(query);
+      return query.fail(this.#tooOld());
+    }
+    if (ranMs > query.deadlineMs) {
+      // This thread may have slept: an answer may be waiting to be read. The next tick is sure.
+      if (!reader.expired) reader.expired = true;
+      else return this.#expire(reader, query, ranMs);
+    }
+    if (ranMs <= STALL_MS || reader.stalled || reader.isStreaming) return;
+    reader.stalled = true;
+    this.#giveElsewhere(reader);
+  }
+
+  #tooOld(): Failure {
+    const { snapshotMsMax } = this.#options;
+    const message =
+      `the stream held its snapshot for more than ${snapshotMsMax} ms (option snapshotMsMax); ` +
+      "read faster, or in pages by key";
+    return readFailure("SNAPSHOT_TOO_OLD", message, { snapshotMsMax: String(snapshotMsMax) });
+  }
+
+  #expire(reader: PooledReader, query: PooledQuery, ranMs: number): void {
+    const { deadlineMs } = query;
+    const ran = Math.round(ranMs);
+    const message =
+      `the read was stopped after it had run for ${ran} ms; its deadline is ${deadlineMs} ms ` +
+      "(the request's timeoutMs, at most the node's readDeadlineMs)";
+    const facts = { ranMs: String(ran), deadlineMs: String(deadlineMs) };
+    query.fail(readFailure("DEADLINE_EXCEEDED", message, facts));
+    this.#stop(reader, "its query ran past the deadline");
+  }
+
+  // --- processes --------------------------------------------------------------------------------------------------
+
+  #giveElsewhere(reader: PooledReader): void {
+    this.#putBack(reader.takeBackWaiting());
+    this.#dispatch();
+  }
+
+  /** Kills a reader for its running query, which has been dealt with. The others did nothing wrong. */
+  #stop(reader: PooledReader, why: string): void {
+    this.#options.child.logger.warn({ pid: reader.pid, why }, "killing a reader process");
+    this.#readers.delete(reader);
+    this.#putBack(reader.takeBackAll().filter((query) => !query.ended));
+    reader.kill(why);
+    this.#fill();
+    this.#dispatch();
+  }
+
+  #died(reader: PooledReader, reason: string): void {
+    if (this.#state === "closed") return;
+    this.#options.child.logger.warn({ pid: reader.pid, reason }, "a reader process died");
+    this.#lastDeath = reason;
+    if (reader.wasReady) this.#rescue(reader, reason);
+    else this.#failedStarts += 1;
+    if (this.#failedStarts >= FAILED_STARTS_MAX) this.#failWaiting();
+    this.#fill();
+    this.#dispatch();
+  }
+
+  /** Queries of a reader that died by itself. Which one killed it is certain only if it had run for a while. */
+  #rescue(reader: PooledReader, reason: string): void {
+    const certain = reader.isCertain(performance.now());
+    const head = reader.running;
+    const again: PooledQuery[] = [];
+    for (const query of reader.takeBackAll()) {
+      query.attempts += 1;
+      const guilty = query === head && (certain || query.alone);
+      if (guilty || query.started || query.attempts >= ATTEMPTS_MAX) {
+        const message = `the reader process died while it ran this query: ${reason}`;
+        query.fail(readFailure("UNAVAILABLE", message));
+      } else {
+        query.alone = !certain;
+        again.push(query);
+      }
+    }
+    this.#putBack(again);
+  }
+
+  #fill(): void {
+    if (this.#state !== "open" || this.#restartTimer !== null) return;
+    if (this.#readers.size >= this.#options.readersMin) return;
+    if (this.#failedStarts === 0) {
+      while (this.#readers.size < this.#options.readersMin) this.#startReader();
+      return;
+    }
+    const delayMs = Math.min(RESTART_MS_MAX, 50 * 2 ** this.#failedStarts);
+    this.#restartTimer = setTimeout(() => {
+      this.#restartTimer = null;
+      if (this.#state === "open") this.#startReader();
+    }, delayMs).unref();
+  }
+
+  /** Nobody can take the next query. Another process helps if the others are taken, or if there are CPUs for it. */
+  #grow(): void {
+    const readers = [...this.#readers];
+    if (this.#failedStarts > 0 || readers.some((reader) => !reader.isReady)) return;
+    const taken = readers.every((reader) => reader.isStreaming || reader.stalled);
+    const { readersMax } = this.#options;
+    const most = taken ? readersMax : Math.min(readersMax, availableParallelism());
+    if (readers.length < most) this.#startReader();
+  }
+
+  #startReader(): void {
+    const reader = new PooledReader(this.#options.child, this);
+    this.#readers.add(reader);
+    this.#processes += 1;
+    reader.start();
+  }
+
+  #shrink(): void {
+    const nowMs = performance.now();
+    for (const reader of this.#readers) {
+      if (this.#readers.size <= this.#options.readersMin) return;
+      const idle = reader.isReady && reader.inFlight === 0;
+      if (!idle || nowMs - reader.idleSinceMs < IDLE_MS_MAX) continue;
+      this.#readers.delete(reader);
+      reader.leave();
+    }
+  }
+
+  #closeIfEmpty(): void {
+    if (this.#state !== "closed" || this.#processes > 0) return;
+    const done = this.#onClosed;
+    this.#onClosed = null;
+    done?.();
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * The main thread of a writer's process: takes every call that has arrived, runs them in order, answers with one
+ * write, and checkpoints between transactions. Never returns; any fault ends the process, with its reason told.
+ */
+
+import { invariant } from "../sql/invariant.ts";
+import { ChildChannel } from "./child-channel.ts";
+import type { WriterEngine } from "./process-engines.ts";
+import {
+  type ChildArguments,
+  decodeEntries,
+  decodeEntryId,
+  decodeJob,
+  encodeApplied,
+  encodeEntryId,
+  encodeJson,
+  encodeOutcome,
+  FROM_WRITER,
+  TO_WRITER,
+} from "./process-messages.ts";
+
+interface Call {
+  readonly type: number;
+  readonly id: number;
+  readonly payload: Uint8Array;
+}
+
+/** `open` is called when the lock is held. */
+export function runWriter(
+  given: ChildArguments,
+  parts: { takeLock(): object; open(): WriterEngine },
+): never {
+  let calls: Call[] = [];
+  const channel = new ChildChannel((type, id, payload) => calls.push({ type, id, payload }));
+  try {
+    channel.startWatchdog();
+    const lock = parts.takeLock();
+    const engine = parts.open();
+    channel.send(FROM_WRITER.ready, 0, encodeJson(engine.state));
+    const loop = new WriterLoop(given, channel, engine);
+    for (;;) {
+      channel.receive();
+      const batch = calls;
+      calls = [];
+      for (const call of batch) loop.run(call);
+      // The collector must not close the lock's file.
+      invariant(lock !== null, "the writer's lock is held");
+    }
+  } catch (error) {
+    return channel.end(FROM_WRITER.fault, 0, Buffer.from(describe(error)));
+  }
+}
+
+class WriterLoop {
+  readonly #given: ChildArguments;
+  readonly #channel: ChildChannel;
+  readonly #engine: WriterEngine;
+  /** Uncopied bytes of the WAL from which on it is copied. */
+  #checkpointAtBytes: number;
+
+  constructor(given: ChildArguments, channel: ChildChannel, engine: WriterEngine) {
+    this.#given = given;
+    this.#channel = channel;
+    this.#engine = engine;
+    this.#checkpointAtBytes = given.walBytesMax;
+  }
+
+  run({ type, id, payload }: Call): void {
+    const channel = this.#channel;
+    const engine = this.#engine;
+    channel.flushIfDue();
+    switch (type) {
+      case TO_WRITER.execute: {
+        const outcome = engine.execute(decodeJob(id, payload));
+        return channel.send(FROM_WRITER.executed, id, ...encodeOutcome(outcome));
+      }
+      case TO_WRITER.apply: {
+        const { last, mismatch } = engine.apply(decodeEntries(payload));
+        channel.send(FROM_WRITER.applied, 0, ...encodeApplied(last, mismatch));
+        return this.#checkpointIfDue();
+      }
+      case TO_WRITER.commit: {
+        const last = decodeEntryId(payload);
+        engine.commit(last);
+        channel.send(FROM_WRITER.committed, 0, encodeEntryId(last));
+        return this.#checkpointIfDue();
+      }
+      case TO_WRITER.checkpoint:
+        engine.checkpoint();
+        return channel.send(FROM_WRITER.checkpointed, 0);
+      case TO_WRITER.close:
+        engine.close();
+        return channel.end(FROM_WRITER.closed, 0);
+      default:
+        invariant(false, `a call of unknown type ${type}`);
+    }
+  }
+
+  /** The bound of the WAL while there is no idle moment. Answers go first. */
+  #checkpointIfDue(): void {
+    if (this.#engine.walBytes() < this.#checkpointAtBytes) return;
+    this.#channel.flush();
+    this.#engine.checkpoint();
+    // A reader may pin the rest: then it is tried again when there is more, not after every commit.
+    const { walBytesMax } = this.#given;
+    this.#checkpointAtBytes = Math.max(walBytesMax, this.#engine.walBytes() + walBytesMax / 2);
+  }
+}
+
+function describe(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const code = "code" in error && typeof error.code === "string" ? `${error.code}: ` : "";
+  return `${code}${error.message}`;
+}

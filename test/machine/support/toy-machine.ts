@@ -1,0 +1,165 @@
+/**
+ * A process machine over a fresh directory, with toy children unless told otherwise; a writer whose events can be
+ * awaited, and a sink that gathers. Everything it starts ends with the test.
+ */
+
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { onTestFinished } from "vitest";
+import {
+  type MachineOptions,
+  openMachine,
+  type ProcessMachine,
+} from "../../../src/machine/process-machine.ts";
+import type {
+  DigestMismatch,
+  ExecuteOutcome,
+  MachineState,
+  QuerySink,
+} from "../../../src/node/ports.ts";
+import type { EntryId } from "../../../src/raft/entry.ts";
+import type { Failure } from "../../../src/sql/errors.ts";
+import { job, SILENT, TOY_COMMANDS } from "./toy-processes.ts";
+
+export function freshDirectory(): string {
+  const dir = mkdtempSync(join(tmpdir(), "balsa-process-"));
+  onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
+  return dir;
+}
+
+export function toyMachine(options: Partial<MachineOptions> = {}): ProcessMachine {
+  const dir = options.dir ?? freshDirectory();
+  const machine = openMachine({ dir, logger: SILENT, commands: TOY_COMMANDS, ...options });
+  onTestFinished(() => new Promise<void>((resolve) => machine.readers.close(resolve)));
+  return machine;
+}
+
+export type WriterEvent =
+  | { readonly kind: "ready"; readonly state: MachineState }
+  | { readonly kind: "executed"; readonly id: number; readonly outcome: ExecuteOutcome }
+  | { readonly kind: "applied"; readonly last: EntryId; readonly mismatch: DigestMismatch | null }
+  | { readonly kind: "committed"; readonly last: EntryId }
+  | { readonly kind: "exited"; readonly reason: string };
+
+/** A writer that keeps its events; `next` waits for the one after those already taken. */
+export class WatchedWriter {
+  readonly events: WriterEvent[] = [];
+  readonly writer: ReturnType<ProcessMachine["openWriter"]>;
+  #taken = 0;
+  #wake: (() => void) | null = null;
+
+  constructor(machine: ProcessMachine) {
+    let inCall = true;
+    const take = (event: WriterEvent): void => {
+      if (inCall) throw new Error("an event inside the call that causes it");
+      this.events.push(event);
+      this.#wake?.();
+    };
+    this.writer = machine.openWriter({
+      ready: (state) => take({ kind: "ready", state }),
+      executed: (id, outcome) => take({ kind: "executed", id, outcome }),
+      applied: (last, mismatch) => take({ kind: "applied", last, mismatch }),
+      committed: (last) => take({ kind: "committed", last }),
+      exited: (reason) => take({ kind: "exited", reason }),
+    });
+    inCall = false;
+    onTestFinished(async () => {
+      this.writer.kill();
+      while (this.events.at(-1)?.kind !== "exited") await this.next();
+    });
+  }
+
+  async next(): Promise<WriterEvent> {
+    for (;;) {
+      const event = this.events[this.#taken];
+      if (event !== undefined) {
+        this.#taken += 1;
+        return event;
+      }
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
+  /** The next event, which must be of this kind. */
+  async expect<K extends WriterEvent["kind"]>(kind: K): Promise<WriterEvent & { kind: K }> {
+    const event = await this.next();
+    if (event.kind !== kind) throw new Error(`expected ${kind}, got ${JSON.stringify(event)}`);
+    return event as WriterEvent & { kind: K };
+  }
+
+  execute(id: number, sql: string): void {
+    this.writer.execute(job(id, sql));
+  }
+}
+
+/** A query under way: gathers its chunks and can be awaited. */
+export class WatchedQuery implements QuerySink {
+  readonly chunks: string[] = [];
+  failure: Failure | null = null;
+  done = false;
+  #wake: (() => void)[] = [];
+
+  chunk(bytes: Uint8Array, done: boolean): void {
+    if (this.isOver) throw new Error("a chunk after the end");
+    this.chunks.push(Buffer.from(bytes).toString());
+    this.done = done;
+    this.#notify();
+  }
+
+  failed(failure: Failure): void {
+    if (this.isOver) throw new Error("a failure after the end");
+    this.failure = failure;
+    this.#notify();
+  }
+
+  get isOver(): boolean {
+    return this.done || this.failure !== null;
+  }
+
+  get rows(): unknown[] {
+    return this.chunks.flatMap((chunk) => JSON.parse(chunk) as unknown[]);
+  }
+
+  async until(condition: () => boolean): Promise<void> {
+    while (!condition()) await new Promise<void>((resolve) => this.#wake.push(resolve));
+  }
+
+  async over(): Promise<this> {
+    await this.until(() => this.isOver);
+    return this;
+  }
+
+  #notify(): void {
+    const wake = this.#wake;
+    this.#wake = [];
+    for (const resolve of wake) resolve();
+  }
+}
+
+export function ask(
+  machine: ProcessMachine,
+  sql: string,
+  limits: { deadlineMs?: number; window?: number } = {},
+) {
+  const query = new WatchedQuery();
+  const { deadlineMs = 10_000, window = Number.POSITIVE_INFINITY } = limits;
+  const running = machine.readers.query(Buffer.from(sql), { deadlineMs, window }, query);
+  return Object.assign(query, { running });
+}
+
+/** Not there, or dead and not collected by its parent. */
+export function isGone(pid: number): boolean {
+  try {
+    return /^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+  } catch {
+    return true;
+  }
+}
+
+/** Waits until a condition holds; the test's own timeout is the bound. */
+export async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2));
+}

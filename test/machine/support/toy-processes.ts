@@ -1,0 +1,34 @@
+/** The toy children, and the words that they understand. Free of the test runner: a process of its own uses it too. */
+
+import { fileURLToPath } from "node:url";
+import type { ExecuteJob, Logger } from "../../../src/node/ports.ts";
+import type { Entry } from "../../../src/raft/entry.ts";
+
+export const SILENT: Logger = { debug() {}, info() {}, warn() {}, error() {} };
+
+export const TOY_COMMANDS = {
+  writer: [process.execPath, pathOf("toy-writer.mjs")],
+  reader: [process.execPath, pathOf("toy-reader.mjs")],
+} as const;
+
+function pathOf(name: string): string {
+  return fileURLToPath(new URL(name, import.meta.url));
+}
+
+export function job(id: number, sql: string): ExecuteJob {
+  return {
+    id,
+    batch: Buffer.from(sql),
+    openSession: false,
+    session: 0,
+    sequence: 0,
+    acknowledgedThrough: 0,
+    timeMs: 0,
+    seedHigh: 0,
+    seedLow: 0,
+  };
+}
+
+export function command(index: number, sql: string, term = 1): Entry {
+  return { index, term, kind: "command", payload: Buffer.from(sql) };
+}
