@@ -1,0 +1,57 @@
+/** Options that name nodes: addresses, lists of them, members with their ids, whole numbers. Resolves no names. */
+
+import { InvalidArgumentError } from "commander";
+import { formatAddress, parseAddress } from "../rpc/addresses.ts";
+
+/** For commander's argParser: what it throws becomes a usage error that names the option. */
+export function addressOption(text: string): string {
+  const wrong = new InvalidArgumentError(
+    `"${text}" is not HOST:PORT, such as 127.0.0.1:4001, or [::1]:4001 for IPv6.`,
+  );
+  try {
+    const address = parseAddress(text.trim());
+    if (address.port === 0) throw wrong;
+    return formatAddress(address);
+  } catch {
+    throw wrong;
+  }
+}
+
+/** `a:1,b:2`. */
+export function endpointsOption(text: string): string[] {
+  return text.split(",").map(addressOption);
+}
+
+/** `1=a:1,2=b:2`: each id from 1, no id and no address twice. */
+export function peersOption(text: string): Map<number, string> {
+  const peers = new Map<number, string>();
+  for (const part of text.split(",")) {
+    const [id, address, ...rest] = part.split("=");
+    if (id === undefined || address === undefined || rest.length > 0) {
+      throw new InvalidArgumentError(`"${part}" is not ID=HOST:PORT, such as 1=127.0.0.1:4001.`);
+    }
+    const number = idOption(id.trim());
+    if (peers.has(number)) throw new InvalidArgumentError(`Node ${number} is named twice.`);
+    const checked = addressOption(address);
+    if ([...peers.values()].includes(checked)) {
+      throw new InvalidArgumentError(`${checked} is given to two nodes.`);
+    }
+    peers.set(number, checked);
+  }
+  return peers;
+}
+
+export function idOption(text: string): number {
+  return wholeNumber(text, 1, 2 ** 32);
+}
+
+/** A whole number within bounds, digits only. */
+export function wholeOption(min: number, max: number): (text: string) => number {
+  return (text) => wholeNumber(text, min, max);
+}
+
+function wholeNumber(text: string, min: number, max: number): number {
+  const value = Number(text);
+  if (/^[0-9]{1,15}$/.test(text) && value >= min && value <= max) return value;
+  throw new InvalidArgumentError(`"${text}" is not a whole number from ${min} to ${max}.`);
+}

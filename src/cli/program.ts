@@ -1,0 +1,251 @@
+/**
+ * The commands with their options, and how each ends. Flags win over BALSA_* variables, those over defaults. What a
+ * command does stands in its own file, which is loaded only when the command is called.
+ */
+
+import { createRequire } from "node:module";
+import { Command, CommanderError, Option } from "commander";
+import { BalsaError, SqlError } from "../sql/errors.ts";
+import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
+import { CONSISTENCIES } from "../sql/statement.ts";
+import { EXIT, type ExitCode, exitCodeOf } from "./exit-code.ts";
+import { LOG_FORMATS, LOG_LEVELS } from "./logger.ts";
+import {
+  addressOption,
+  endpointsOption,
+  idOption,
+  peersOption,
+  wholeOption,
+} from "./option-values.ts";
+import type { Output } from "./output.ts";
+
+const DAY_MS = 86_400_000;
+const DEFAULT_ENDPOINTS = ["127.0.0.1:4001", "127.0.0.1:4002", "127.0.0.1:4003"];
+
+const EXIT_CODES = `
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 no cluster answers.
+Every option that names a variable (env: BALSA_…) may be given by it; the flag wins.`;
+
+/** Sets the status with which the process is to end. */
+type Finish = (status: ExitCode) => void;
+
+/** `argv`: without the interpreter and the script. Never throws. */
+export async function runProgram(argv: readonly string[], output: Output): Promise<ExitCode> {
+  let status: ExitCode = EXIT.ok;
+  const program = makeProgram(output, (code) => {
+    status = code;
+  });
+  try {
+    await program.parseAsync(argv, { from: "user" });
+    return status;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    output.err(`balsa: ${describe(error)}\n`);
+    return exitCodeOf(error);
+  }
+}
+
+function describe(error: unknown): string {
+  if (error instanceof BalsaError || error instanceof SqlError) {
+    return `${error.code}: ${error.message}`;
+  }
+  return error instanceof Error ? error.message : String(error);
+}
+
+function makeProgram(output: Output, finish: Finish): Command {
+  const program = new Command("balsa")
+    .description("SQLite on a Raft: a replicated SQLite for Node services")
+    .version(packageVersion(), "--version", "print the version")
+    .helpOption("--help", "show this help")
+    .exitOverride()
+    .configureOutput({ writeOut: output.out, writeErr: output.err })
+    .showHelpAfterError("(balsa --help lists the commands, balsa COMMAND --help its options)")
+    .addHelpText("after", EXIT_CODES);
+  addServe(program, output, finish);
+  addCluster(program, output, finish);
+  addStatus(program, output, finish);
+  addSql(program, output, finish);
+  return program;
+}
+
+function packageVersion(): string {
+  const manifest: unknown = createRequire(import.meta.url)("../../package.json");
+  return (manifest as { readonly version: string }).version;
+}
+
+function addServe(program: Command, output: Output, finish: Finish): void {
+  const command = program.command("serve").description("run one node of a cluster");
+  const required = (flags: string, what: string, variable: string) =>
+    new Option(flags, what).env(variable).makeOptionMandatory();
+  command
+    .addOption(required("--id <id>", "this node's id, from 1", "BALSA_ID").argParser(idOption))
+    .addOption(required("--dir <dir>", "its data directory, made if missing", "BALSA_DIR"))
+    .addOption(
+      required("--listen <host:port>", "where it listens", "BALSA_LISTEN").argParser(addressOption),
+    )
+    .addOption(
+      required(
+        "--peers <list>",
+        "all first members: 1=HOST:PORT,2=…, this one too",
+        "BALSA_PEERS",
+      ).argParser(peersOption),
+    )
+    .addOption(
+      new Option("--advertise <host:port>", "where others reach it (default: --listen)")
+        .env("BALSA_ADVERTISE")
+        .argParser(addressOption),
+    )
+    .option(
+      "--insecure",
+      "listen beyond this machine, unencrypted and open to all (env: BALSA_INSECURE=1)",
+    )
+    .option("--until-eof", "stop when standard input ends, as it does when the parent dies");
+  addTuning(command);
+  command
+    .addOption(logLevelOption("info"))
+    .addOption(
+      new Option("--log-format <format>", "of the log on standard error")
+        .env("BALSA_LOG_FORMAT")
+        .choices(LOG_FORMATS)
+        .default("auto"),
+    )
+    .addOption(new Option("--plant <fault>", "a fault on purpose, for tests").hideHelp())
+    .action(async (options) => {
+      const { serve } = await import("./serve.ts");
+      finish(await serve({ ...options, limits: limitsOf(options) }, output));
+    });
+}
+
+/** Options whose defaults the node knows; shown here so that --help tells all. */
+function addTuning(command: Command): void {
+  const whole = (flag: string, what: string, shown: number, min: number, max: number) => {
+    const variable = `BALSA_${flag.replaceAll("-", "_").toUpperCase()}`;
+    const option = new Option(`--${flag} <n>`, `${what} (default: ${shown})`);
+    command.addOption(option.env(variable).argParser(wholeOption(min, max)));
+  };
+  whole("heartbeat-ms", "between two heartbeats of the leader", 100, 10, 10_000);
+  whole("election-ms", "silence after which a node may stand for leader", 500, 30, 600_000);
+  whole("readers-min", "reader processes kept", 1, 1, 64);
+  whole("readers-max", "reader processes at most", 4, 1, 64);
+  whole("read-deadline-ms", "running time of one read", 10_000, 1, DAY_MS);
+  whole("write-deadline-ms", "running time of one write", 30_000, 1, DAY_MS);
+  for (const [name, what] of Object.entries(LIMIT_TEXTS)) {
+    const limit = name as keyof Limits;
+    whole(flagOf(limit), what, DEFAULT_LIMITS[limit], 1, 2 ** 40);
+  }
+}
+
+const LIMIT_TEXTS: { readonly [name in keyof Limits]: string } = {
+  requestBytes: "bytes of one request's statements and parameters",
+  valueBytes: "bytes of one text or blob",
+  statementBytes: "bytes of one statement or script",
+  statements: "statements in one batch or script",
+  resultBytes: "bytes of rows that a write returns",
+  pendingWrites: "writes waiting on the node",
+  pendingReads: "reads waiting on the node",
+  pendingBytes: "bytes of requests waiting on the node",
+};
+
+/** `requestBytes` → `max-request-bytes`; commander gives it back as `maxRequestBytes`. */
+function flagOf(limit: string): string {
+  return `max-${limit.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+function limitsOf(options: { readonly [name: string]: unknown }): Partial<Limits> {
+  const limits: { [name: string]: number } = {};
+  for (const name of Object.keys(LIMIT_TEXTS)) {
+    const given = options[`max${name.charAt(0).toUpperCase()}${name.slice(1)}`];
+    if (typeof given === "number") limits[name] = given;
+  }
+  return limits;
+}
+
+function addCluster(program: Command, output: Output, finish: Finish): void {
+  program
+    .command("cluster")
+    .description("run a development cluster on this machine, in the foreground")
+    .addOption(
+      new Option("--nodes <n>", "how many")
+        .argParser(wholeOption(1, 9))
+        .default(3)
+        .env("BALSA_NODES"),
+    )
+    .addOption(
+      new Option("--dir <dir>", "holds a directory for each node, kept between runs")
+        .env("BALSA_DIR")
+        .default("balsa-data"),
+    )
+    .addOption(
+      new Option("--port <port>", "of the first node; the others follow")
+        .env("BALSA_PORT")
+        .argParser(wholeOption(1, 65_527))
+        .default(4001),
+    )
+    .addOption(logLevelOption("info"))
+    .action(async (options) => {
+      const { runCluster } = await import("./cluster.ts");
+      finish(await runCluster(options, output));
+    });
+}
+
+function addStatus(program: Command, output: Output, finish: Finish): void {
+  program
+    .command("status")
+    .description("show each node: role, term, log, lag, size, leader")
+    .addOption(endpointsOptionWithDefault())
+    .addOption(
+      new Option("--deadline-ms <n>", "how long a node may take to answer")
+        .env("BALSA_DEADLINE_MS")
+        .argParser(wholeOption(1, DAY_MS))
+        .default(2_000),
+    )
+    .option("--json", "one JSON array instead of a table")
+    .action(async (options) => {
+      const { showStatus } = await import("./status.ts");
+      finish(await showStatus(options, output));
+    });
+}
+
+function addSql(program: Command, output: Output, finish: Finish): void {
+  program
+    .command("sql")
+    .description("run SQL: one statement, or a script that takes effect as a whole")
+    .argument("<sql>", "the SQL, or - to read it from standard input")
+    .addOption(endpointsOptionWithDefault())
+    .addOption(
+      new Option("--consistency <kind>", "of reads")
+        .env("BALSA_CONSISTENCY")
+        .choices(CONSISTENCIES)
+        .default("linearizable"),
+    )
+    .addOption(
+      new Option("--max-staleness-ms <n>", "with stale: how far behind a node may be")
+        .env("BALSA_MAX_STALENESS_MS")
+        .argParser(wholeOption(1, DAY_MS)),
+    )
+    .addOption(
+      new Option("--deadline-ms <n>", "how long it may take, retries included")
+        .env("BALSA_DEADLINE_MS")
+        .argParser(wholeOption(1, DAY_MS))
+        .default(10_000),
+    )
+    .option("--json", 'JSON, a line for each row; a blob is {"base64":"…"}')
+    .action(async (sql: string, options) => {
+      const { runSql } = await import("./sql.ts");
+      finish(await runSql(sql, options, output));
+    });
+}
+
+function endpointsOptionWithDefault(): Option {
+  return new Option("--endpoints <list>", "nodes to ask: HOST:PORT,HOST:PORT,…")
+    .env("BALSA_ENDPOINTS")
+    .argParser(endpointsOption)
+    .default(DEFAULT_ENDPOINTS, DEFAULT_ENDPOINTS.join(","));
+}
+
+function logLevelOption(level: string): Option {
+  return new Option("--log-level <level>", "of the log on standard error")
+    .env("BALSA_LOG_LEVEL")
+    .choices(LOG_LEVELS)
+    .default(level);
+}

@@ -1,0 +1,36 @@
+/** Which way `balsa sql` sends what it is given. */
+
+import { expect, test } from "vitest";
+import { kindOf, type SqlKind } from "../../src/cli/sql.ts";
+
+const CASES: { readonly [kind in SqlKind]: readonly string[] } = {
+  nothing: ["", "  \n", ";;", "-- only a comment", "/* only */ ; /* comments"],
+  read: [
+    "SELECT 1",
+    "  -- first\n select 1;",
+    "VALUES (1), (2);",
+    "EXPLAIN QUERY PLAN SELECT 1",
+    "PRAGMA table_info(t)",
+    "WITH a AS (SELECT 1) SELECT * FROM a",
+    "SELECT ';', \";\", [;], `;` -- ; \n /* ; */",
+    "SELECT 'it''s; fine'",
+    "INSERT INTO t VALUES (1) RETURNING id",
+  ],
+  write: [
+    "INSERT INTO t VALUES (';')",
+    "WITH a AS (SELECT 1) INSERT INTO t SELECT * FROM a",
+    "CREATE TABLE t (a)",
+    "DROP TABLE t;",
+    "ALTER TABLE t RENAME TO u",
+    "ANALYZE",
+  ],
+  script: [
+    "INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)",
+    "SELECT 1; SELECT 2;",
+    "CREATE TRIGGER r AFTER INSERT ON t BEGIN DELETE FROM t; END",
+  ],
+};
+
+for (const [kind, texts] of Object.entries(CASES)) {
+  test.each(texts)(`${kind}: %j`, (text) => expect(kindOf(text)).toBe(kind));
+}
