@@ -1,0 +1,390 @@
+/**
+ * One client's stream of requests and answers (Sql.Connect). Everything on it is bounded: when too much is under way
+ * it reads no further requests, and when the client reads no answers it asks the node for no more rows. It keeps no
+ * request that could not finish by itself from being read: a Fetch or Cancel must always get through in the end.
+ */
+
+import type { ServerDuplexStream } from "@grpc/grpc-js";
+import { Metadata } from "@grpc/grpc-js";
+import type { RunningQuery } from "../node/ports.ts";
+import type { NodeService, Served } from "../node/service.ts";
+import { BalsaError, type Failure, toFailure } from "../sql/errors.ts";
+import { unreachable } from "../sql/invariant.ts";
+import {
+  type ClientRequest,
+  decodeClientFrame,
+  decodeOpenSessionResponse,
+  encodeServerFrame,
+  type QueryRequest,
+  type ResponseBody,
+  responseSize,
+  type ServerResponse,
+} from "../wire/sql-codec.ts";
+import { toGrpc } from "../wire/status.ts";
+import type { RunningWrite, WriteGate, WriteRequest } from "./write-gate.ts";
+
+export interface StreamBounds {
+  /** Writes under way on one stream; more are not read. Default 4,096. */
+  readonly writes: number;
+  /** Their bytes. Default 16 MiB. */
+  readonly writeBytes: number;
+  /** Chunks of rows asked of the node and not yet given to the client. Default 512. */
+  readonly chunks: number;
+  /** Bytes of answers that the client has not taken; above it no more rows are asked for. Default 2 MiB. */
+  readonly answerBytes: number;
+  /** Reads open on one stream, the ones waiting for a Fetch included; one more is OVERLOADED. Default 20,000. */
+  readonly openQueries: number;
+}
+
+export const DEFAULT_STREAM_BOUNDS: StreamBounds = {
+  writes: 4096,
+  writeBytes: 16 * 1024 * 1024,
+  chunks: 512,
+  answerBytes: 2 * 1024 * 1024,
+  openQueries: 20_000,
+};
+
+/** A frame of answers is closed when it has grown this large; a single larger answer travels alone. */
+const FRAME_BYTES = 900_000;
+/** Chunks that the node may have ready for one read, beyond the first. */
+const CHUNKS_AHEAD = 4;
+/** Asked for at first: most reads end with it. */
+const CHUNKS_FIRST = 1;
+
+interface Write {
+  readonly bytes: number;
+  running: RunningWrite | null;
+}
+
+interface Query {
+  running: RunningQuery | null;
+  /** Chunks that the client will still take; Infinity if it set no window. */
+  credit: number;
+  /** Chunks asked of the node and not yet come. */
+  granted: number;
+}
+
+export interface ConnectStreamParts {
+  readonly node: NodeService;
+  readonly gate: WriteGate;
+  readonly bounds: StreamBounds;
+  /** The stream is over. */
+  ended(): void;
+}
+
+export class ConnectStream {
+  readonly #call: ServerDuplexStream<Buffer, Buffer>;
+  readonly #parts: ConnectStreamParts;
+  readonly #writes = new Map<number, Write>();
+  readonly #queries = new Map<number, Query>();
+  #writeBytes = 0;
+  #granted = 0;
+  #answers: ServerResponse[] = [];
+  /** Of `#answers`, and of frames that the socket has not taken. */
+  #answerBytes = 0;
+  #flushing = false;
+  /** The client reads too slowly: no more rows are asked for. */
+  #congested = false;
+  #paused = false;
+  #halfClosed = false;
+  #draining = false;
+  #over = false;
+
+  constructor(call: ServerDuplexStream<Buffer, Buffer>, parts: ConnectStreamParts) {
+    this.#call = call;
+    this.#parts = parts;
+  }
+
+  start(): void {
+    const call = this.#call;
+    holdOneMessage(call);
+    // At once, so that a client knows the stream to be standing before it sends what it could not take back.
+    call.sendMetadata(new Metadata());
+    call.on("data", (bytes: Buffer) => this.#receive(bytes));
+    call.on("end", () => {
+      this.#halfClosed = true;
+      // It can fetch no more; what it has asked for still goes out as fast as it reads.
+      for (const query of this.#queries.values()) query.credit = Number.POSITIVE_INFINITY;
+      for (const query of this.#queries.values()) this.#grant(query);
+      this.#endIfIdle();
+    });
+    call.on("cancelled", () => this.#abandon());
+    call.on("error", () => this.#abandon());
+    call.on("close", () => this.#abandon());
+  }
+
+  /** Takes no new requests and ends when those under way are done. */
+  drain(): void {
+    this.#draining = true;
+    this.#endIfIdle();
+  }
+
+  // --- requests ------------------------------------------------------------------------------------------------
+
+  #receive(bytes: Buffer): void {
+    if (this.#over) return;
+    try {
+      for (const request of decodeClientFrame(bytes)) {
+        if (this.#over) return;
+        this.#dispatch(request);
+      }
+    } catch (error) {
+      if (!(error instanceof BalsaError)) throw error;
+      this.#fail(toFailure(error));
+      return;
+    }
+    this.#regulate();
+  }
+
+  #dispatch({ id, body }: ClientRequest): void {
+    switch (body.kind) {
+      case "execute":
+        return this.#write(id, { ...body, openSession: false }, body.batch.length);
+      case "openSession": {
+        const numbers = { session: 0, sequence: 0, acknowledgedThrough: 0 };
+        return this.#write(id, { ...body, ...numbers, openSession: true, batch: NOTHING }, 0);
+      }
+      case "query":
+        return this.#query(id, body);
+      case "fetch": {
+        const query = this.#queries.get(id);
+        if (query === undefined) return;
+        query.credit += body.chunks;
+        this.#grant(query);
+        return;
+      }
+      case "cancel":
+        return this.#cancel(id);
+      default:
+        return unreachable(body);
+    }
+  }
+
+  /** False if it was answered here. @throws BalsaError PROTOCOL if the id is in use: its answers could not be told apart. */
+  #admit(id: number): boolean {
+    if (this.#writes.has(id) || this.#queries.has(id)) {
+      throw new BalsaError("PROTOCOL", `request id ${id} is in use on this stream`);
+    }
+    if (!this.#draining) return true;
+    this.#answer(id, { kind: "failure", failure: refusal("UNAVAILABLE", "the node is stopping") });
+    return false;
+  }
+
+  #write(id: number, request: WriteRequest, bytes: number): void {
+    if (!this.#admit(id)) return;
+    const write: Write = { bytes, running: null };
+    this.#writes.set(id, write);
+    this.#writeBytes += bytes;
+    const settle = (body: () => ResponseBody) => {
+      if (this.#writes.get(id) !== write) return;
+      this.#forgetWrite(id, write);
+      this.#answer(id, body());
+    };
+    write.running = this.#parts.gate.execute(request, {
+      done: (result, index) => {
+        settle(() => {
+          if (!request.openSession) return { kind: "execute", result, index };
+          return { kind: "openSession", ...decodeOpenSessionResponse(result) };
+        });
+      },
+      failed: (failure) => settle(() => ({ kind: "failure", failure })),
+    });
+  }
+
+  #query(id: number, request: QueryRequest): void {
+    if (!this.#admit(id)) return;
+    const { node, bounds } = this.#parts;
+    if (this.#queries.size >= bounds.openQueries) {
+      const message = `${bounds.openQueries} reads are open on this stream; end some, then try again`;
+      this.#answer(id, { kind: "failure", failure: refusal("OVERLOADED", message) });
+      return;
+    }
+    const asked = request.window === 0 ? Number.POSITIVE_INFINITY : request.window;
+    const first = Math.min(asked, CHUNKS_FIRST);
+    const query: Query = { running: null, credit: asked - first, granted: first };
+    this.#granted += first;
+    this.#queries.set(id, query);
+    query.running = node.query(
+      { ...request, window: first },
+      {
+        chunk: (rows, done, served) => this.#chunk(id, query, rows, { done, ...served }),
+        failed: (failure) => {
+          if (this.#queries.get(id) !== query) return;
+          this.#forgetQuery(id, query);
+          this.#answer(id, { kind: "failure", failure });
+        },
+      },
+    );
+  }
+
+  #chunk(id: number, query: Query, chunk: Uint8Array, news: Served & { done: boolean }): void {
+    if (this.#queries.get(id) !== query) return;
+    query.granted -= 1;
+    this.#granted -= 1;
+    const { done, node, index, lagMs } = news;
+    if (done) this.#forgetQuery(id, query);
+    this.#answer(id, { kind: "query", chunk, done, node, index, lagMs });
+    if (!done) this.#grant(query);
+  }
+
+  /** Asks the node for as many chunks as client and stream can take. */
+  #grant(query: Query): void {
+    if (this.#congested || query.running === null) return;
+    const chunks = Math.min(CHUNKS_AHEAD - query.granted, query.credit);
+    if (chunks <= 0) return;
+    query.credit -= chunks;
+    query.granted += chunks;
+    this.#granted += chunks;
+    query.running.fetch(chunks);
+  }
+
+  #cancel(id: number): void {
+    const write = this.#writes.get(id);
+    if (write !== undefined) {
+      this.#forgetWrite(id, write);
+      write.running?.cancel();
+    }
+    const query = this.#queries.get(id);
+    if (query !== undefined) {
+      this.#forgetQuery(id, query);
+      query.running?.cancel();
+    }
+    this.#endIfIdle();
+  }
+
+  #forgetWrite(id: number, write: Write): void {
+    this.#writes.delete(id);
+    this.#writeBytes -= write.bytes;
+  }
+
+  #forgetQuery(id: number, query: Query): void {
+    this.#queries.delete(id);
+    this.#granted -= query.granted;
+    query.granted = 0;
+  }
+
+  // --- answers -------------------------------------------------------------------------------------------------
+
+  /** Gathers what one turn of the loop brings, from whatever process it comes. */
+  #answer(id: number, body: ResponseBody): void {
+    if (this.#over) return;
+    this.#answers.push({ id, body });
+    this.#answerBytes += responseSize(body);
+    if (this.#answerBytes > this.#parts.bounds.answerBytes) this.#congested = true;
+    if (this.#flushing) return;
+    this.#flushing = true;
+    setImmediate(() => {
+      this.#flushing = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    if (this.#over) return;
+    const answers = this.#answers;
+    this.#answers = [];
+    let from = 0;
+    let size = 0;
+    answers.forEach(({ body }, at) => {
+      const own = responseSize(body);
+      if (at > from && size + own > FRAME_BYTES) {
+        this.#send(answers.slice(from, at), size);
+        from = at;
+        size = 0;
+      }
+      size += own;
+    });
+    if (from < answers.length) this.#send(answers.slice(from), size);
+    this.#regulate();
+    this.#endIfIdle();
+  }
+
+  /** @param size as it was counted in `#answerBytes`. */
+  #send(answers: readonly ServerResponse[], size: number): void {
+    this.#call.write(encodeServerFrame(answers), () => {
+      this.#answerBytes -= size;
+      this.#relieve();
+    });
+  }
+
+  #relieve(): void {
+    if (this.#over) return;
+    if (this.#congested && this.#answerBytes <= this.#parts.bounds.answerBytes / 2) {
+      this.#congested = false;
+      for (const query of this.#queries.values()) this.#grant(query);
+    }
+    this.#regulate();
+  }
+
+  // --- bounds and ends -----------------------------------------------------------------------------------------
+
+  /**
+   * Reads on or stops. Only what ends by itself may stop the reading: an open read that waits for the client's Fetch
+   * does not count.
+   */
+  #regulate(): void {
+    if (this.#over) return;
+    const { writes, writeBytes, chunks, answerBytes } = this.#parts.bounds;
+    const most = Math.max(
+      this.#writes.size / writes,
+      this.#writeBytes / writeBytes,
+      this.#granted / chunks,
+      this.#answerBytes / answerBytes,
+    );
+    if (!this.#paused && most > 1) {
+      this.#paused = true;
+      this.#call.pause();
+    } else if (this.#paused && most <= 0.5) {
+      this.#paused = false;
+      this.#call.resume();
+    }
+  }
+
+  #endIfIdle(): void {
+    if (this.#over || !(this.#halfClosed || this.#draining)) return;
+    if (this.#writes.size > 0 || this.#queries.size > 0 || this.#answers.length > 0) return;
+    this.#over = true;
+    this.#call.end();
+    this.#parts.ended();
+  }
+
+  /** The stream itself is broken: the client spoke nonsense. */
+  #fail(failure: Failure): void {
+    this.#flush();
+    if (this.#over) return;
+    this.#withdrawAll();
+    this.#call.emit("error", toGrpc(failure));
+  }
+
+  /** The client is gone. */
+  #abandon(): void {
+    if (!this.#over) this.#withdrawAll();
+  }
+
+  #withdrawAll(): void {
+    this.#over = true;
+    const running = [...this.#writes.values(), ...this.#queries.values()];
+    this.#writes.clear();
+    this.#queries.clear();
+    this.#answers = [];
+    for (const one of running) one.running?.cancel();
+    this.#parts.ended();
+  }
+}
+
+const NOTHING = new Uint8Array(0);
+
+function refusal(code: "UNAVAILABLE" | "OVERLOADED", message: string): Failure {
+  return { code, message, outcome: "not-applied", statementIndex: 0, facts: {} };
+}
+
+/**
+ * grpc-js buffers 16 messages of a paused stream, each perhaps 8 MiB; one is enough. There is no option for it, and
+ * where the field is missing the bound is only looser.
+ */
+function holdOneMessage(call: ServerDuplexStream<Buffer, Buffer>): void {
+  const state: unknown = Reflect.get(call, "_readableState");
+  if (typeof state === "object" && state !== null && "highWaterMark" in state) {
+    state.highWaterMark = 1;
+  }
+}
