@@ -80,7 +80,7 @@ export class ChildProcess {
     setImmediate(() => this.#flush());
   }
 
-  /** The process writes what it holds back, even while a query runs. Answers nothing. */
+  /** The process writes what it holds back, even while a query runs, and then a frame of type POKED. */
   poke(): void {
     if (this.#ended || this.#watchdog === null || this.#watchdog.writableLength > 0) return;
     this.#watchdog.write(POKE);

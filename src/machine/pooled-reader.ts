@@ -5,6 +5,7 @@
 
 import { invariant } from "../sql/invariant.ts";
 import { type ChildOptions, ChildProcess } from "./child-process.ts";
+import { POKED } from "./frames.ts";
 import type { PooledQuery } from "./pooled-query.ts";
 import {
   decodeFailure,
@@ -55,6 +56,8 @@ export class PooledReader {
   #ghostSinceMs = 0;
   #silentSinceMs = 0;
   #poked = false;
+  /** It answered the poke, and has said nothing since: the first of the given is what it runs. */
+  #isSure = false;
   idleSinceMs = 0;
   /** Its running query takes long: nothing more is given to it, and what waits behind is given to others. */
   stalled = false;
@@ -165,17 +168,15 @@ export class PooledReader {
     return this.#streaming ? nowMs - this.#streamSinceMs : 0;
   }
 
-  /** The first of the given is certain to be the one that runs: the reader was asked and had nothing more to say. */
-  isCertain(nowMs: number): boolean {
-    if (this.#given.length === 1) return true;
-    return this.#poked && nowMs - this.#silentSinceMs > 1;
+  /** Is the first of the given certain to be the one that runs? An answer to it may be held back. */
+  get isCertain(): boolean {
+    return this.#isSure || this.#given.length === 1;
   }
 
   /** Asks a silent reader for the answers it holds back, once until it says something. */
   pokeIfSilent(nowMs: number, afterMs: number): void {
     if (this.#poked || this.#given.length === 0 || nowMs - this.#silentSinceMs < afterMs) return;
     this.#poked = true;
-    this.#silentSinceMs = nowMs;
     this.#child.poke();
   }
 
@@ -215,9 +216,14 @@ export class PooledReader {
 
   #frame(type: number, id: number, payload: Uint8Array): void {
     if (this.isLeaving && type !== FROM_READER.closed) return;
+    if (type === POKED) {
+      this.#isSure = true;
+      return;
+    }
     const nowMs = performance.now();
     this.#silentSinceMs = nowMs;
     this.#poked = false;
+    this.#isSure = false;
     switch (type) {
       case FROM_READER.ready:
         this.isReady = true;

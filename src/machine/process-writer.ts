@@ -7,6 +7,7 @@ import type { ExecuteJob, Writer, WriterEvents } from "../node/ports.ts";
 import type { Entry, EntryId } from "../raft/entry.ts";
 import { invariant } from "../sql/invariant.ts";
 import { type ChildEvents, type ChildOptions, ChildProcess } from "./child-process.ts";
+import { POKED } from "./frames.ts";
 import {
   decodeApplied,
   decodeEntryId,
@@ -101,7 +102,7 @@ export class ProcessWriter implements Writer {
   }
 
   #frame(type: number, id: number, payload: Uint8Array): void {
-    if (this.#state === "killed") return;
+    if (this.#state === "killed" || type === POKED) return;
     this.#poked = false;
     switch (type) {
       case FROM_WRITER.ready:

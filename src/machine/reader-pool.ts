@@ -288,7 +288,7 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
 
   /** Queries of a reader that died by itself. Which one killed it is certain only if it had run for a while. */
   #rescue(reader: PooledReader, reason: string): void {
-    const certain = reader.isCertain(performance.now());
+    const certain = reader.isCertain;
     const head = reader.running;
     const again: PooledQuery[] = [];
     for (const query of reader.takeBackAll()) {

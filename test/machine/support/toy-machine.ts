@@ -159,6 +159,14 @@ export function isGone(pid: number): boolean {
   }
 }
 
+/** CPU time of a process, in hundredths of a second. */
+export function cpuTicks(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
+    .replace(/^.*\) /, "")
+    .split(" ");
+  return Number(fields[11]) + Number(fields[12]);
+}
+
 /** Waits until a condition holds; the test's own timeout is the bound. */
 export async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 2));
