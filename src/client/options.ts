@@ -34,6 +34,11 @@ export interface CallOptions {
 export interface ConnectOptions extends CallOptions {
   /** Where nodes listen, `host:port` each; at least one, better all. Others of the cluster are learnt. */
   readonly endpoints: readonly string[];
+  /**
+   * Whether nodes that others name are used too. Default true. With false only `endpoints` are: to ask one node alone,
+   * or where the addresses that nodes know of each other cannot be reached. Writes are then passed on by a follower.
+   */
+  readonly discover?: boolean;
   /** How long one attempt to connect to a node may take, in milliseconds. Default 2 000, range 10 to 60 000. */
   readonly connectTimeoutMs?: number;
   /**
@@ -78,6 +83,7 @@ export interface ResolvedCallOptions {
 /** Options of the client itself, all decided. */
 export interface ClientOptions {
   readonly endpoints: readonly string[];
+  readonly discover: boolean;
   readonly connectTimeoutMs: number;
   readonly silenceMs: number;
   readonly limits: ClientLimits;
@@ -107,7 +113,14 @@ const LIMIT_DEFAULTS: ClientLimits = {
 
 const LIMIT_NAMES = Object.keys(LIMIT_DEFAULTS) as (keyof ClientLimits)[];
 const CALL_NAMES = Object.keys(CALL_DEFAULTS);
-const CONNECT_NAMES = ["endpoints", "connectTimeoutMs", "silenceMs", "limits", ...CALL_NAMES];
+const CONNECT_NAMES = [
+  "endpoints",
+  "discover",
+  "connectTimeoutMs",
+  "silenceMs",
+  "limits",
+  ...CALL_NAMES,
+];
 
 /** Checks what was given to `connect`. Throws INVALID_ARGUMENT naming the option. */
 export function resolveConnectOptions(options: ConnectOptions): {
@@ -115,9 +128,11 @@ export function resolveConnectOptions(options: ConnectOptions): {
   readonly call: ResolvedCallOptions;
 } {
   checkNames("connect", options, CONNECT_NAMES);
-  const { connectTimeoutMs = 2_000, silenceMs = 1_000, limits = {} } = options;
+  const { discover = true, connectTimeoutMs = 2_000, silenceMs = 1_000, limits = {} } = options;
+  if (typeof discover !== "boolean") throw invalid("discover", "must be true or false");
   const client: ClientOptions = {
     endpoints: checkEndpoints(options.endpoints),
+    discover,
     connectTimeoutMs: integerIn("connectTimeoutMs", connectTimeoutMs, 10, 60_000),
     silenceMs: integerIn("silenceMs", silenceMs, 50, 600_000),
     limits: checkLimits(limits),

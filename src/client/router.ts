@@ -135,7 +135,7 @@ export class Router implements ConnectionOwner {
   refuted(from: string, epoch: number, hint: string | undefined): void {
     if (epoch !== this.#epoch || this.#leader?.address !== from) return;
     this.#forgetLeader();
-    if (hint === undefined || hint === from || !isAddress(hint)) return;
+    if (hint === undefined || hint === from || !this.#mayUse(hint)) return;
     if (this.#hintsInARow >= HINTS_IN_A_ROW_MAX) return;
     const member = this.#memberAt(hint);
     if (performance.now() < member.retryAt) return;
@@ -195,7 +195,7 @@ export class Router implements ConnectionOwner {
   }
 
   #onStatus(member: Member, status: StatusResponse): void {
-    for (const { address } of status.members) if (isAddress(address)) this.#memberAt(address);
+    for (const { address } of status.members) if (this.#mayUse(address)) this.#memberAt(address);
     if (status.role === "leader") {
       const isNews = this.#leader === null || status.term > this.#leaderTerm;
       if (isNews && this.#leader !== member) this.#adopt(member, status.term);
@@ -203,7 +203,7 @@ export class Router implements ConnectionOwner {
       return;
     }
     member.namesLeader = status.leader !== 0;
-    if (this.#leader !== null || !isAddress(status.leaderAddress)) return;
+    if (this.#leader !== null || !this.#mayUse(status.leaderAddress)) return;
     const known = this.#members.has(status.leaderAddress);
     const leader = this.#memberAt(status.leaderAddress);
     if (!known) this.#probe(leader, performance.now());
@@ -322,6 +322,11 @@ export class Router implements ConnectionOwner {
     member.retryAt = now + Math.min(RECONNECT_MS_MAX, Math.max(RECONNECT_MS_MIN, pause));
     this.#ready = this.#ready.filter((each) => each !== member);
     if (this.#leader === member) this.#forgetLeader();
+  }
+
+  /** Whether an address that a node has named may be connected to. */
+  #mayUse(address: string): boolean {
+    return this.#members.has(address) || (this.#options.discover && isAddress(address));
   }
 
   #memberAt(address: string): Member {
