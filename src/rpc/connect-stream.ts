@@ -101,13 +101,8 @@ export class ConnectStream {
     // At once, so that a client knows the stream to be standing before it sends what it could not take back.
     call.sendMetadata(new Metadata());
     call.on("data", (bytes: Buffer) => this.#receive(bytes));
-    call.on("end", () => {
-      this.#halfClosed = true;
-      // It can fetch no more; what it has asked for still goes out as fast as it reads.
-      for (const query of this.#queries.values()) query.credit = Number.POSITIVE_INFINITY;
-      for (const query of this.#queries.values()) this.#grant(query);
-      this.#endIfIdle();
-    });
+    // A client that breaks off is seen to end first, and to be cancelled right after.
+    call.on("end", () => setImmediate(() => this.#halfClose()));
     call.on("cancelled", () => this.#abandon());
     call.on("error", () => this.#abandon());
     call.on("close", () => this.#abandon());
@@ -116,6 +111,17 @@ export class ConnectStream {
   /** Takes no new requests and ends when those under way are done. */
   drain(): void {
     this.#draining = true;
+    this.#endIfIdle();
+  }
+
+  /** It can fetch no more; what it has asked for still goes out as fast as it reads. */
+  #halfClose(): void {
+    if (this.#over) return;
+    this.#halfClosed = true;
+    for (const query of this.#queries.values()) {
+      query.credit = Number.POSITIVE_INFINITY;
+      this.#grant(query);
+    }
     this.#endIfIdle();
   }
 

@@ -93,6 +93,7 @@ export class FakeNode implements NodeService {
 
   query(call: QueryCall, sink: QueryCallSink): RunningQuery {
     const credit = call.window === 0 ? Number.POSITIVE_INFINITY : call.window;
+    const { chunks: total, chunkBytes } = this;
     const seen: SeenQuery = { ...call, produced: 0, credit, cancelled: false };
     this.queries.push(seen);
     const pump = () => {
@@ -100,18 +101,21 @@ export class FakeNode implements NodeService {
         sink.failed(this.queryFailure);
         return;
       }
-      while (seen.credit > 0 && seen.produced < this.chunks && !seen.cancelled) {
+      while (seen.credit > 0 && seen.produced < total && !seen.cancelled) {
         seen.credit -= 1;
         seen.produced += 1;
         const served = { node: 1, index: 10, lagMs: 0 };
-        sink.chunk(rowChunk(seen.produced, this.chunkBytes), seen.produced === this.chunks, served);
+        sink.chunk(rowChunk(seen.produced, chunkBytes), seen.produced === total, served);
       }
     };
     setImmediate(pump);
     return {
       fetch: (chunks) => {
-        seen.credit += chunks;
-        setImmediate(pump);
+        // Later, as with a reader in a process of its own.
+        setImmediate(() => {
+          seen.credit += chunks;
+          pump();
+        });
       },
       cancel: () => {
         seen.cancelled = true;
