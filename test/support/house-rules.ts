@@ -23,7 +23,7 @@ export type Rule = (file: SourceFile) => Finding[];
 
 const FILE_LINES_MAX = 500;
 const FUNCTION_LINES_MAX = 70;
-const LINE_COLUMNS_MAX = 100;
+const LINE_COLUMNS_MAX = 130;
 
 /** What a module may import of the others. `types`: by `import type` only. A path stands for that one file. */
 interface Arrows {
@@ -36,8 +36,13 @@ interface Arrows {
 const ARROWS: { readonly [module: string]: Arrows } = {
   sql: { values: [], types: [], packages: [] },
   raft: { values: ["sql/invariant.ts"], types: ["sql"], packages: [] },
-  wire: { values: ["sql"], types: ["raft"], packages: ["protobufjs", "@grpc/proto-loader"] },
-  log: { values: ["sql"], types: ["raft", "node/ports.ts"], packages: [] },
+  wire: {
+    values: ["sql"],
+    types: ["raft"],
+    packages: ["protobufjs", "@grpc/grpc-js", "@grpc/proto-loader"],
+  },
+  // raft/entry.ts is types and a few constants.
+  log: { values: ["sql", "raft/entry.ts"], types: ["raft", "node/ports.ts"], packages: [] },
   machine: {
     values: ["sql", "wire"],
     types: ["raft", "node/ports.ts"],
@@ -179,23 +184,20 @@ export const functionLength: Rule = (file) => {
   return findings;
 };
 
-/** A line that the formatter could not break, too: a long string or comment. */
+/**
+ * The formatter breaks code at 100 columns. What is longer is a comment, or a string that it cannot break; those have a
+ * bound of their own. A regular expression has none: it cannot be broken at all.
+ */
 export const lineLength: Rule = (file) => {
   const findings: Finding[] = [];
   for (const [at, line] of file.lines.entries()) {
-    if (line.length <= LINE_COLUMNS_MAX) continue;
-    const isComment = /^\s*(\/\/|\*|\/\*)/.test(line);
-    const limit = isComment ? COMMENT_COLUMNS_MAX : LINE_COLUMNS_MAX;
-    if (line.length <= limit) continue;
-    findings.push(
-      finding(file, at + 1, `${line.length} columns; break the line (${limit} at most)`),
-    );
+    const isExpression = /^\s*\/(?![/*])/.test(line);
+    if (line.length <= LINE_COLUMNS_MAX || isExpression) continue;
+    const message = `${line.length} columns; break the line (${LINE_COLUMNS_MAX} at most)`;
+    findings.push(finding(file, at + 1, message));
   }
   return findings;
 };
-
-/** Comments may be a little wider than code. */
-const COMMENT_COLUMNS_MAX = 120;
 
 export const opensWithComment: Rule = (file) => {
   const first = file.lines[0]?.startsWith("#!") === true ? file.lines[1] : file.lines[0];
