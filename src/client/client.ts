@@ -39,6 +39,7 @@ export class Client implements CallOwner, RouterOwner, DeadlinesOwner, WriteQueu
   /** Calls that wait for the end of a pause. */
   readonly #paused = new Set<Call>();
   #pauseTimer: NodeJS.Timeout | null = null;
+  #pendingRequests = 0;
   #pendingBytes = 0;
   #seenIndex = 0;
   #closed = false;
@@ -137,6 +138,7 @@ export class Client implements CallOwner, RouterOwner, DeadlinesOwner, WriteQueu
       call.fail(refusal);
       return;
     }
+    this.#pendingRequests += 1;
     this.#pendingBytes += call.bytes;
     this.#deadlines.add(call);
     if (call instanceof WriteCall) this.#writes.add(call);
@@ -147,10 +149,10 @@ export class Client implements CallOwner, RouterOwner, DeadlinesOwner, WriteQueu
     if (this.#closed) return closedError(null);
     if (call.signal?.aborted === true) return cancelledError(call);
     const { pendingRequests, pendingBytes } = this.options.limits;
-    if (this.#deadlines.size >= pendingRequests) {
+    if (this.#pendingRequests >= pendingRequests) {
       return overloaded("pendingRequests", pendingRequests);
     }
-    if (this.#deadlines.size > 0 && this.#pendingBytes + call.bytes > pendingBytes) {
+    if (this.#pendingRequests > 0 && this.#pendingBytes + call.bytes > pendingBytes) {
       return overloaded("pendingBytes", pendingBytes);
     }
     return null;
@@ -195,7 +197,10 @@ export class Client implements CallOwner, RouterOwner, DeadlinesOwner, WriteQueu
   #settle(call: Call): void {
     if (call.settled) return;
     call.settled = true;
-    this.#pendingBytes -= call.bytes;
+    if (call.kind !== "open-session") {
+      this.#pendingRequests -= 1;
+      this.#pendingBytes -= call.bytes;
+    }
     this.#deadlines.remove(call);
     this.#parked.delete(call);
     this.#paused.delete(call);
@@ -329,7 +334,6 @@ export class Client implements CallOwner, RouterOwner, DeadlinesOwner, WriteQueu
         },
       },
     );
-    this.#pendingBytes += call.bytes;
     this.#deadlines.add(call);
     this.#dispatch(call);
   }

@@ -36,6 +36,7 @@ export type Body<K extends ClientRequest["body"]["kind"]> = Extract<
 export class FakeStream {
   readonly node: FakeNode;
   readonly #stream: ServerDuplexStream<Buffer, Buffer>;
+  #isDropped = false;
 
   constructor(node: FakeNode, stream: ServerDuplexStream<Buffer, Buffer>) {
     this.node = node;
@@ -43,7 +44,7 @@ export class FakeStream {
   }
 
   send(id: number, body: ResponseBody): void {
-    this.#stream.write(encodeServerFrame([{ id, body }]));
+    if (!this.#isDropped) this.#stream.write(encodeServerFrame([{ id, body }]));
   }
 
   fail(
@@ -64,6 +65,7 @@ export class FakeStream {
 
   /** The client sees the stream break. */
   drop(): void {
+    this.#isDropped = true;
     this.#stream.emit("error", { code: grpcStatus.UNAVAILABLE, details: "scripted break" });
   }
 }
