@@ -1,0 +1,271 @@
+/**
+ * The log of a running node: the newest entries from memory, older ones from their segments, appends through the batch
+ * writer. Synchronous for the reader; it waits for nothing. It never repairs anything: a damaged entry is an exception.
+ */
+
+import type { Identity, Log } from "../node/ports.ts";
+import type { Entry, HardState } from "../raft/entry.ts";
+import { invariant } from "../sql/invariant.ts";
+import type { Batch } from "./batch.ts";
+import { BatchWriter, type WriterOptions } from "./batch-writer.ts";
+import type { Disk, DiskFile } from "./disk.ts";
+import type { EntryIndex } from "./entry-index.ts";
+import { LogCorruptionError } from "./errors.ts";
+import {
+  payloadIsWhole,
+  RECORD_HEADER_BYTES,
+  RecordType,
+  readRecord,
+  recordBytes,
+} from "./format.ts";
+import type { IdentityStore } from "./identity-store.ts";
+import { RecentEntries } from "./recent-entries.ts";
+import type { Cut } from "./recovery.ts";
+import type { Segment } from "./segment.ts";
+import { maskOf } from "./torn.ts";
+
+/** Old entries that lie close together are read at once, up to so many bytes of a segment. */
+const READ_SPAN_BYTES_MAX = 1024 * 1024;
+
+export interface OpenedState {
+  readonly identity: Identity;
+  readonly identities: IdentityStore;
+  readonly hardState: HardState;
+  readonly index: EntryIndex;
+  readonly segments: readonly Segment[];
+  readonly spare: Segment | null;
+  readonly position: number;
+  readonly sequence: number;
+  readonly previous: number;
+  /** What opening had to cut, for the operator's eyes: the rest of writes that were never acknowledged. */
+  readonly cuts: readonly Cut[];
+}
+
+export interface SegmentedLogOptions extends WriterOptions {
+  readonly cacheBytes: number;
+}
+
+export class SegmentedLog implements Log {
+  readonly hardState: HardState;
+  /** Bytes of unacknowledged writes that opening cut. */
+  readonly cutBytes: number;
+  onFailure: (error: Error) => void = (error) => {
+    throw error;
+  };
+  readonly #disk: Disk;
+  readonly #index: EntryIndex;
+  readonly #recent: RecentEntries;
+  readonly #writer: BatchWriter;
+  readonly #identities: IdentityStore;
+  readonly #segments = new Map<number, Segment>();
+  #identity: Identity;
+  #failed = false;
+  #closing: (() => void) | null = null;
+
+  constructor(
+    options: SegmentedLogOptions,
+    state: OpenedState,
+    parts: { readonly disk: Disk; readonly random: () => number },
+  ) {
+    this.#disk = parts.disk;
+    this.#identity = state.identity;
+    this.#identities = state.identities;
+    this.hardState = state.hardState;
+    this.cutBytes = state.cuts.reduce((sum, { from, to }) => sum + to - from, 0);
+    this.#index = state.index;
+    this.#recent = new RecentEntries(options.cacheBytes, state.index.last + 1);
+    for (const segment of state.segments) this.#segments.set(segment.number, segment);
+    this.#writer = new BatchWriter(
+      options,
+      {
+        ...state,
+        active: state.segments.at(-1) ?? null,
+        lastIndex: state.index.last,
+        base: state.index.base,
+      },
+      {
+        disk: parts.disk,
+        random: parts.random,
+        events: {
+          begun: (segment) => this.#segments.set(segment.number, segment),
+          durable: (batch, segment, at) => this.#durable(batch, segment, at),
+          failed: (error) => this.#fail(error),
+        },
+      },
+    );
+  }
+
+  /** Prepares the next segment in the background. */
+  start(): void {
+    this.#writer.start();
+  }
+
+  get identity(): Identity {
+    return this.#identity;
+  }
+
+  firstIndex(): number {
+    return this.#index.base.index + 1;
+  }
+
+  lastIndex(): number {
+    return this.#index.last;
+  }
+
+  term(index: number): number {
+    return this.#index.term(index);
+  }
+
+  entries(from: number, to: number, maxBytes: number): readonly Entry[] {
+    invariant(from >= this.firstIndex(), `entry ${from} was dropped`);
+    invariant(to <= this.lastIndex() + 1, `entries up to ${to} asked for, beyond the log's end`);
+    const end = this.#fitting(from, to, maxBytes);
+    const found: Entry[] = [];
+    const onDiskTo = Math.min(end, this.#recent.first);
+    let index = from;
+    while (index < onDiskTo) index = this.#readSpan(index, onDiskTo, found);
+    for (; index < end; index += 1) found.push(this.#recent.get(index));
+    return found;
+  }
+
+  append(hardState: HardState | null, entries: readonly Entry[], done: () => void): void {
+    invariant(this.#closing === null, "append to a closed log");
+    if (this.#failed) return;
+    if (hardState !== null) this.#writer.addHardState(hardState);
+    for (const entry of entries) {
+      this.#index.put(entry.index, entry.term, entry.payload.length);
+      this.#recent.put(this.#writer.addEntry(entry));
+    }
+    this.#writer.flush(done);
+  }
+
+  /** `identity` changes when it is durable, just before `done`. */
+  setIdentity(identity: Identity, done: () => void): void {
+    invariant(this.#closing === null, "a change of identity in a closed log");
+    const { nodeId, incarnation } = this.#identity;
+    const same = identity.nodeId === nodeId && identity.incarnation === incarnation;
+    invariant(same, "node id and incarnation of a directory never change");
+    if (this.#failed) return;
+    this.#identities.set(identity, (error) => {
+      if (this.#failed) return;
+      if (error !== null) {
+        this.#writer.fail(error);
+        return;
+      }
+      this.#identity = identity;
+      done();
+      this.#finishClosing();
+    });
+  }
+
+  /** What was appended is made durable first, unless the log has failed. */
+  close(done: () => void): void {
+    invariant(this.#closing === null, "the log is closed twice");
+    this.#closing = done;
+    this.#writer.close(() => {
+      this.#writerIsClosed = true;
+      this.#finishClosing();
+    });
+  }
+
+  #writerIsClosed = false;
+
+  #finishClosing(): void {
+    const done = this.#closing;
+    if (done === null || !this.#writerIsClosed) return;
+    if (!this.#identities.isIdle && !this.#failed) return;
+    this.#writerIsClosed = false;
+    const files = [...this.#segments.values()].map(({ file }) => file);
+    const spare = this.#writer.takeSpare();
+    if (spare !== null) files.push(spare.file);
+    closeAll([...files, ...this.#identities.files], done);
+  }
+
+  #durable(batch: Batch, segment: Segment, at: number): void {
+    const { entryIndexes, entryOffsets } = batch;
+    for (let i = 0; i < entryIndexes.length; i += 1) {
+      const offset = at + (entryOffsets[i] as number);
+      this.#index.place(entryIndexes[i] as number, segment.number, offset);
+    }
+    this.#recent.evict(this.#writer.pinnedFrom);
+  }
+
+  #fail(error: Error): void {
+    this.#failed = true;
+    this.#disk.soon(() => this.onFailure(error));
+  }
+
+  /** The end of the entries that fit: the first always does. */
+  #fitting(from: number, to: number, maxBytes: number): number {
+    let bytes = 0;
+    for (let index = from; index < to; index += 1) {
+      bytes += this.#index.payloadBytes(index);
+      if (bytes > maxBytes && index > from) return index;
+    }
+    return to;
+  }
+
+  /** Reads entries from `from` on that lie close behind each other; gives the index after the last. */
+  #readSpan(from: number, to: number, found: Entry[]): number {
+    const number = this.#index.segment(from);
+    const start = this.#index.offset(from);
+    let end = start;
+    let next = from;
+    while (next < to && this.#index.segment(next) === number) {
+      const after = this.#index.offset(next) + recordBytes(this.#index.payloadBytes(next));
+      if (next > from && after - start > READ_SPAN_BYTES_MAX) break;
+      end = after;
+      next += 1;
+    }
+    const segment = this.#segments.get(number);
+    invariant(segment !== undefined, `segment ${number} is not open`);
+    const bytes = Buffer.allocUnsafeSlow(end - start);
+    const count = segment.file.readNow(bytes, start);
+    if (count !== bytes.length) throw corrupt(segment.file, start + count, "the file ends here");
+    for (let index = from; index < next; index += 1) {
+      const at = this.#index.offset(index);
+      found.push(this.#decode(segment, bytes, at - start, at, index));
+    }
+    return next;
+  }
+
+  #decode(segment: Segment, bytes: Buffer, at: number, fileAt: number, index: number): Entry {
+    const { file, segmentId } = segment;
+    const record = readRecord(bytes, at, bytes.length);
+    if (record === null) throw corrupt(file, fileAt, "the record's header is damaged");
+    const term = this.#index.term(index);
+    const { kind, payloadAt, payloadBytes } = record;
+    const expected =
+      record.type === RecordType.Entry && record.index === index && record.term === term;
+    if (!expected || kind === undefined) {
+      throw corrupt(file, fileAt, `entry ${index} of term ${term} is not here`);
+    }
+    if (!payloadIsWhole(bytes, at, record)) {
+      throw corrupt(file, fileAt + RECORD_HEADER_BYTES, "the record's payload is damaged");
+    }
+    const payload = new Uint8Array(bytes.buffer, bytes.byteOffset + payloadAt, payloadBytes);
+    if (record.mask !== 0) unmask(payload, maskOf(segmentId, record.mask));
+    return { index, term, kind, payload };
+  }
+}
+
+function unmask(payload: Uint8Array, mask: Uint8Array): void {
+  for (let i = 0; i < payload.length; i += 1) {
+    payload[i] = (payload[i] as number) ^ (mask[i % mask.length] as number);
+  }
+}
+
+function corrupt(file: DiskFile, offset: number, reason: string): LogCorruptionError {
+  return new LogCorruptionError(file.path, offset, reason);
+}
+
+/** Errors of closing are of no consequence: what had to be durable is. */
+function closeAll(files: readonly DiskFile[], done: () => void): void {
+  let open = files.length;
+  for (const file of files) {
+    file.close(() => {
+      open -= 1;
+      if (open === 0) done();
+    });
+  }
+}
