@@ -68,6 +68,10 @@ export class Listener {
     });
   }
 
+  get connections(): number {
+    return this.#sockets.size;
+  }
+
   open(doors: Doors): void {
     this.#doors = doors;
   }

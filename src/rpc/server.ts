@@ -53,6 +53,8 @@ export interface ServerOptions {
 export interface RunningServer {
   /** Where it listens; the port is the real one. */
   readonly address: Address;
+  /** Connections that are open, of clients and peers. */
+  connections(): number;
   /**
    * Takes nothing new, lets what is under way finish for `graceMs` (default 2,000), then cuts off the rest.
    * Connections of peers are cut off last: stop the transport before, so that it can say goodbye.
@@ -93,7 +95,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     forwarder.close();
     await listener.close();
   };
-  return { address: listener.address, stop };
+  return { address: listener.address, connections: () => listener.connections, stop };
 }
 
 /** Calls under way may end; the rest is cut off by closing their connections. */
