@@ -10,13 +10,17 @@ import type { Plant } from "../../src/node/config.ts";
 import { ClientHistory } from "./checkers/client-history.ts";
 import { demand } from "./checkers/violation.ts";
 import { Adversary, type FaultCounts } from "./faults.ts";
+import { ModelStore } from "./model-engine.ts";
 import { Prng } from "./prng.ts";
+import { SqliteStore } from "./sqlite-store.ts";
 import { SimClient, type WorkloadParts } from "./workload.ts";
 import { World } from "./world.ts";
 
 export interface SimOptions {
   readonly seed: number;
   readonly plant?: Plant | null;
+  /** `model`: fast; `sqlite`: the real executor. Default: by the seed, one in four is real. */
+  readonly machine?: "model" | "sqlite";
   /** Virtual milliseconds of faults. Default 12,000. */
   readonly faultsMs?: number;
 }
@@ -62,7 +66,10 @@ class Simulation {
     this.#options = options;
     const dice = new Prng(seed, "shape");
     const size = dice.pick([1, 3, 3, 3, 3, 5, 5]);
-    this.#world = new World(seed, size, directory, options.plant ?? null);
+    const real = (options.machine ?? (seed % 4 === 0 ? "sqlite" : "model")) === "sqlite";
+    const makeStore = (id: number, storeDice: Prng) =>
+      real ? new SqliteStore(directory, id, storeDice) : new ModelStore(storeDice);
+    this.#world = new World(seed, size, makeStore, options.plant ?? null);
     this.#adversary = new Adversary(this.#world, new Prng(seed, "faults"));
     let rows = 0;
     const parts: WorkloadParts = {

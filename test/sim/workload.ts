@@ -115,11 +115,20 @@ export class SimClient {
         done: (result) =>
           once(() => {
             this.#session = decodeOpenSessionResponse(result).session;
-            this.#later(1, () => this.#next());
+            this.#makeTables();
           }),
         failed: () => once(again),
       });
     }, again);
+  }
+
+  #makeTables(): void {
+    this.#sequence += 1;
+    const batch = encodeBatch(SCHEMA.map((sql) => ({ sql })));
+    const failed = () => {
+      throw new Error("the tables could not be made");
+    };
+    this.#send(batch, this.#sequence, { done: () => {}, failed });
   }
 
   #next(): void {

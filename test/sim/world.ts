@@ -15,7 +15,7 @@ import { checkLogMatching } from "./checkers/log-matching.ts";
 import { Monotony } from "./checkers/monotony.ts";
 import { SimulatedDisk } from "./disk.ts";
 import { SimEnvironment, SimLogger } from "./environment.ts";
-import { SimMachine, SimMachineStore } from "./machine.ts";
+import { SimMachine, type Store } from "./machine.ts";
 import { SimNetwork, type SimTransport } from "./network.ts";
 import { Prng } from "./prng.ts";
 import { Scheduler } from "./scheduler.ts";
@@ -32,7 +32,7 @@ export interface Life {
 interface Host {
   readonly id: NodeId;
   readonly disk: SimulatedDisk;
-  readonly store: SimMachineStore;
+  readonly store: Store;
   life: Life | null;
   starting: boolean;
   /** Only of the running life: a paused process is alive. */
@@ -53,20 +53,31 @@ export class World {
   readonly #plant: Plant | null;
   #lives = 0;
 
-  constructor(seed: number, size: number, directory: string, plant: Plant | null) {
+  constructor(
+    seed: number,
+    size: number,
+    makeStore: (id: NodeId, dice: Prng) => Store,
+    plant: Plant | null,
+  ) {
     this.#seed = seed;
     this.#plant = plant;
     this.network = new SimNetwork(this.scheduler, new Prng(seed, "network"));
-    this.network.onSend = (_from, _to, message) => this.#guard(() => this.elections.sent(message));
+    this.network.onSend = (_from, _to, message) =>
+      this.#guard(() => {
+        this.elections.sent(message);
+        this.monotony.sent(message);
+      });
     this.hosts = Array.from({ length: size }, (_, at) => {
       const id = at + 1;
       const disk = new SimulatedDisk({
         random: dice(seed, `disk${id}`),
         schedule: (delayMs, run) => {
-          this.scheduler.after(delayMs, run);
+          // A completion is told to the process that asked, and waits while that is stopped.
+          const environment = this.hosts[at]?.life?.environment;
+          this.scheduler.after(delayMs, () => (environment ? environment.run(run) : run()));
         },
       });
-      const store = new SimMachineStore(directory, id, new Prng(seed, `machine${id}`));
+      const store = makeStore(id, new Prng(seed, `store${id}`));
       return { id, disk, store, life: null, starting: false, paused: false };
     });
   }
@@ -103,7 +114,11 @@ export class World {
       ...(this.#plant === null ? {} : { plant: this.#plant }),
     });
     const transport = this.network.transport(host.id);
-    const machine = new SimMachine(host.store, environment);
+    const machine = new SimMachine(
+      host.store,
+      environment,
+      new Prng(this.#seed, `machine${label}`),
+    );
     const node = new Node(config, { log, machine, transport, environment, logger });
     node.onHalt = (error) => this.fail(error);
     const life: Life = { node, log, environment, transport, machine };
@@ -111,7 +126,7 @@ export class World {
     host.starting = false;
     host.paused = false;
     this.committed.restarted(host.id);
-    this.monotony.restarted(host.id);
+    this.#guard(() => this.monotony.restarted(host.id, log.hardState.currentTerm));
     node.watch((status) => this.#guard(() => this.#saw(life, status)));
     node.start();
   }
@@ -125,7 +140,8 @@ export class World {
     life.environment.alive = false;
     this.network.down(life.transport, "crashed");
     host.disk.crash();
-    host.store.crash(life.machine);
+    life.machine.die();
+    host.store.crashed();
   }
 
   pause(host: Host): void {

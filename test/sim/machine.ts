@@ -1,0 +1,181 @@
+/** The machine behind its port, in this process: answers come later, on virtual time, one after another. */
+
+import type { ReaderEngine, WriterEngine } from "../../src/machine/process-engines.ts";
+import type {
+  ExecuteJob,
+  Machine,
+  QuerySink,
+  ReaderLimits,
+  Readers,
+  RunningQuery,
+  Writer,
+  WriterEvents,
+} from "../../src/node/ports.ts";
+import type { Entry, EntryId } from "../../src/raft/entry.ts";
+import { toFailure } from "../../src/sql/errors.ts";
+import type { SimEnvironment } from "./environment.ts";
+import type { Prng } from "./prng.ts";
+
+export interface Content {
+  /** Ledger row → how often. */
+  readonly rows: ReadonlyMap<number, number>;
+  /** Everything in the users' tables, as text. */
+  readonly digest: string;
+}
+
+/** What stays when the process dies, and how to open it again. */
+export interface Store {
+  openWriter(): WriterEngine;
+  openReader(): ReaderEngine;
+  /** The process is gone; nobody has it open. Leaves the last commit or the last checkpoint. */
+  crashed(): void;
+  /** A checkpoint was complete: a crash may fall back to here, no further. */
+  checkpointed(): void;
+  bytes(): number;
+  content(): Content;
+}
+
+export class SimMachine implements Machine {
+  readonly readers: Readers;
+  readonly #store: Store;
+  readonly #dice: Prng;
+  readonly #environment: SimEnvironment;
+  #writer: SimWriter | null = null;
+  #reader: ReaderEngine | null = null;
+
+  constructor(store: Store, environment: SimEnvironment, dice: Prng) {
+    this.#store = store;
+    this.#dice = dice;
+    this.#environment = environment;
+    this.readers = {
+      query: (statement, limits, sink) => this.#query(statement, limits, sink),
+      databaseBytes: () => store.bytes(),
+      close: (done) => environment.soon(done),
+    };
+  }
+
+  openWriter(events: WriterEvents): Writer {
+    const writer = new SimWriter(this.#store, this.#environment, this.#dice, events, this.#writer);
+    this.#writer = writer;
+    return writer;
+  }
+
+  die(): void {
+    this.#writer?.die();
+    this.#reader?.close();
+    this.#reader = null;
+  }
+
+  #query(statement: Uint8Array, _limits: ReaderLimits, sink: QuerySink): RunningQuery {
+    let cancelled = false;
+    this.#environment.after(this.#dice.next() * 2, () => {
+      if (cancelled) return;
+      try {
+        this.#reader ??= this.#store.openReader();
+        for (let chunk = this.#reader.start(statement); ; chunk = this.#reader.next()) {
+          sink.chunk(chunk.bytes, chunk.done);
+          if (chunk.done) return;
+        }
+      } catch (error) {
+        sink.failed(toFailure(error));
+      }
+    });
+    return {
+      fetch() {},
+      cancel() {
+        cancelled = true;
+      },
+    };
+  }
+}
+
+class SimWriter implements Writer {
+  readonly #store: Store;
+  readonly #dice: Prng;
+  readonly #environment: SimEnvironment;
+  readonly #events: WriterEvents;
+  #engine: WriterEngine | null = null;
+  #dead = false;
+  /** Commands run one after another, each when the one before has ended. */
+  #freeAtMs = 0;
+
+  constructor(
+    store: Store,
+    environment: SimEnvironment,
+    dice: Prng,
+    events: WriterEvents,
+    before: SimWriter | null,
+  ) {
+    this.#store = store;
+    this.#environment = environment;
+    this.#dice = dice;
+    this.#events = events;
+    this.#open(before);
+  }
+
+  /** As with the lock on the file: only when the writer before is gone. */
+  #open(before: SimWriter | null): void {
+    this.#environment.after(5 + this.#dice.next() * 30, () => {
+      if (this.#dead) return;
+      if (before !== null && !before.#dead) return this.#open(before);
+      this.#engine = this.#store.openWriter();
+      this.#events.ready(this.#engine.state);
+    });
+  }
+
+  #do(run: (engine: WriterEngine) => void): void {
+    const nowMs = this.#environment.monotonicMs();
+    this.#freeAtMs = Math.max(this.#freeAtMs, nowMs) + this.#dice.next() * 0.5;
+    this.#environment.after(this.#freeAtMs - nowMs, () => {
+      if (this.#dead || this.#engine === null) return;
+      run(this.#engine);
+    });
+  }
+
+  execute(job: ExecuteJob): void {
+    this.#do((engine) => {
+      const outcome = engine.execute(job);
+      this.#events.executed(job.id, outcome);
+    });
+  }
+
+  apply(entries: readonly Entry[]): void {
+    this.#do((engine) => {
+      const { last, mismatch } = engine.apply(entries);
+      this.#perhapsCheckpoint(engine);
+      this.#events.applied(last, mismatch);
+    });
+  }
+
+  commit(last: EntryId): void {
+    this.#do((engine) => {
+      engine.commit(last);
+      this.#perhapsCheckpoint(engine);
+      this.#events.committed(last);
+    });
+  }
+
+  #perhapsCheckpoint(engine: WriterEngine): void {
+    if (!this.#dice.chance(0.02)) return;
+    engine.checkpoint();
+    if (engine.walBytes() === 0) this.#store.checkpointed();
+  }
+
+  kill(): void {
+    if (this.#dead) return;
+    this.die();
+    this.#environment.soon(() => this.#events.exited("killed"));
+  }
+
+  close(): void {
+    this.kill();
+  }
+
+  /** Closing rolls back what is open: the same as what a new process finds after a kill. */
+  die(): void {
+    if (this.#dead) return;
+    this.#dead = true;
+    this.#engine?.close();
+    this.#engine = null;
+  }
+}

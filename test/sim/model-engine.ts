@@ -1,0 +1,260 @@
+/**
+ * The machine as a model: what the workload's statements mean, without SQLite. Ten times faster than the real executor,
+ * it lets the simulator look at many more schedules of everything else. The real one runs in other seeds.
+ */
+
+import { crc32 } from "node:zlib";
+import type { Chunk, ReaderEngine, WriterEngine } from "../../src/machine/process-engines.ts";
+import type {
+  DigestMismatch,
+  ExecuteJob,
+  ExecuteOutcome,
+  MachineState,
+} from "../../src/node/ports.ts";
+import type { Entry, EntryId } from "../../src/raft/entry.ts";
+import { BalsaError, SqlError, toFailure } from "../../src/sql/errors.ts";
+import { type Command, decodeCommand, encodeCommand } from "../../src/wire/log-codec.ts";
+import { BatchResultWriter, RowChunkWriter } from "../../src/wire/result-codec.ts";
+import { encodeOpenSessionResponse } from "../../src/wire/sql-codec.ts";
+import {
+  type BoundStatement,
+  decodeBatch,
+  decodeStatement,
+} from "../../src/wire/statement-codec.ts";
+import type { Content, Store } from "./machine.ts";
+import type { Prng } from "./prng.ts";
+
+interface Session {
+  floor: number;
+  results: Map<number, Uint8Array>;
+}
+
+/** What a file would hold. */
+export class ModelState {
+  applied: EntryId = { index: 0, term: 0 };
+  timeMs = 0;
+  rows: string[] = [];
+  counters = new Map<number, number>();
+  sessions = new Map<number, Session>();
+  nextSession = 1;
+
+  copy(): ModelState {
+    return Object.assign(new ModelState(), structuredClone({ ...this }));
+  }
+}
+
+export class ModelStore implements Store {
+  state = new ModelState();
+  /** Counters as committed: what a reader sees. */
+  visible = new Map<number, number>();
+  readonly #dice: Prng;
+  #checkpoint: ModelState | null = null;
+
+  constructor(dice: Prng) {
+    this.#dice = dice;
+  }
+
+  openWriter(): WriterEngine {
+    return new ModelWriter(this);
+  }
+
+  openReader(): ReaderEngine {
+    return new ModelReader((key) => this.visible.get(key));
+  }
+
+  crashed(): void {
+    if (this.#checkpoint !== null && this.#dice.chance(0.5)) {
+      this.state = this.#checkpoint.copy();
+      this.visible = new Map(this.state.counters);
+    }
+  }
+
+  checkpointed(): void {
+    this.#checkpoint = this.state.copy();
+  }
+
+  bytes(): number {
+    return 0;
+  }
+
+  content(): Content {
+    const rows = new Map<number, number>();
+    for (const text of this.state.rows) {
+      const row = Number(text.split("/")[0]);
+      rows.set(row, (rows.get(row) ?? 0) + 1);
+    }
+    const sessions = [...this.state.sessions].map(([id, { floor, results }]) => [
+      id,
+      floor,
+      [...results.keys()],
+    ]);
+    const { rows: ledger, counters } = this.state;
+    return { rows, digest: JSON.stringify([ledger, [...counters].sort(), sessions]) };
+  }
+}
+
+type Undo = (state: ModelState) => void;
+
+export class ModelWriter implements WriterEngine {
+  readonly #file: ModelStore;
+  readonly #results = new BatchResultWriter();
+  /** How to take back what is not committed, last first. */
+  #undo: Undo[] = [];
+  readonly #touched = new Set<number>();
+
+  constructor(file: ModelStore) {
+    this.#file = file;
+  }
+
+  get state(): MachineState {
+    const { applied, timeMs } = this.#file.state;
+    return { appliedIndex: applied.index, appliedTerm: applied.term, timeMs };
+  }
+
+  execute(job: ExecuteJob): ExecuteOutcome {
+    const session = this.#file.state.sessions.get(job.session);
+    if (job.session !== 0) {
+      if (session === undefined) return fail(new BalsaError("SESSION_EXPIRED", "no such session"));
+      const first = session.results.get(job.sequence);
+      if (first !== undefined) return { kind: "answer", result: first, index: 0 };
+      if (job.sequence <= session.floor) return fail(new BalsaError("SEQUENCE_EXPIRED", "late"));
+    }
+    const mark = this.#undo.length;
+    try {
+      const result = this.#perform({ ...job, digest: 0 });
+      return {
+        kind: "proposal",
+        payload: encodeCommand({ ...job, digest: crc32(result) }),
+        result,
+      };
+    } catch (error) {
+      this.#rollback(mark);
+      return fail(error);
+    }
+  }
+
+  apply(entries: readonly Entry[]): { last: EntryId; mismatch: DigestMismatch | null } {
+    let last: EntryId = this.#file.state.applied;
+    for (const entry of entries) {
+      if (entry.kind === "command") {
+        const command = decodeCommand(entry.payload);
+        const found = crc32(this.#perform(command));
+        if (found !== command.digest) {
+          const { index } = entry;
+          return { last, mismatch: { index, expected: command.digest, found, detail: "model" } };
+        }
+      }
+      last = { index: entry.index, term: entry.term };
+    }
+    this.commit(last);
+    return { last, mismatch: null };
+  }
+
+  commit(last: EntryId): void {
+    this.#undo = [];
+    const { state, visible } = this.#file;
+    state.applied = last;
+    for (const key of this.#touched) visible.set(key, state.counters.get(key) ?? 0);
+    this.#touched.clear();
+  }
+
+  walBytes(): number {
+    return 0;
+  }
+
+  checkpoint(): void {}
+
+  close(): void {
+    this.#rollback(0);
+  }
+
+  #rollback(mark: number): void {
+    for (const undo of this.#undo.splice(mark).reverse()) undo(this.#file.state);
+  }
+
+  #perform(command: Command): Uint8Array {
+    const { state } = this.#file;
+    if (command.openSession) {
+      const session = state.nextSession;
+      state.nextSession += 1;
+      state.sessions.set(session, { floor: 0, results: new Map() });
+      this.#undo.push((old) => {
+        old.nextSession -= 1;
+        old.sessions.delete(session);
+      });
+      return encodeOpenSessionResponse({ session, index: 0 });
+    }
+    this.#results.start();
+    for (const [at, statement] of decodeBatch(command.batch).statements.entries()) {
+      this.#run(statement, command.seedLow, at);
+      this.#results.beginResult([]);
+      this.#results.endResult(1, state.rows.length);
+    }
+    const result = Uint8Array.from(this.#results.finish());
+    if (command.session !== 0) this.#remember(command, result);
+    return result;
+  }
+
+  #run({ sql, args }: BoundStatement, seed: number, at: number): void {
+    const { state } = this.#file;
+    const values = args.kind === "positional" ? args.values.map(Number) : [];
+    const [first = 0, second = 0] = values;
+    if (sql.startsWith("CREATE")) return;
+    if (sql.startsWith("INSERT INTO ledger")) {
+      state.rows.push(`${first}/${second}/${seed}`);
+      this.#undo.push((old) => old.rows.pop());
+      return;
+    }
+    if (sql.includes("NULL")) throw new SqlError("SQLITE_CONSTRAINT_NOTNULL", "null", at);
+    const before = state.counters.get(first);
+    this.#touched.add(first);
+    state.counters.set(first, (before ?? 0) + 1);
+    this.#undo.push((old) => {
+      if (before === undefined) old.counters.delete(first);
+      else old.counters.set(first, before);
+    });
+  }
+
+  #remember({ session: id, sequence, acknowledgedThrough }: Command, result: Uint8Array): void {
+    const session = this.#file.state.sessions.get(id);
+    if (session === undefined) throw new BalsaError("SESSION_EXPIRED", "no such session");
+    const before: Session = { floor: session.floor, results: new Map(session.results) };
+    session.results.set(sequence, result);
+    session.floor = Math.max(session.floor, acknowledgedThrough);
+    for (const old of session.results.keys()) {
+      if (old <= session.floor) session.results.delete(old);
+    }
+    this.#undo.push((state) => state.sessions.set(id, before));
+  }
+}
+
+/** Sees what is committed only. */
+export class ModelReader implements ReaderEngine {
+  readonly #value: (key: number) => number | undefined;
+  readonly #rows = new RowChunkWriter();
+
+  constructor(value: (key: number) => number | undefined) {
+    this.#value = value;
+  }
+
+  start(bytes: Uint8Array): Chunk {
+    const { args } = decodeStatement(bytes);
+    const key = args.kind === "positional" ? Number(args.values[0]) : 0;
+    const value = this.#value(key);
+    this.#rows.start(["value"]);
+    if (value !== undefined) this.#rows.row([BigInt(value)]);
+    return { bytes: Uint8Array.from(this.#rows.finish()), done: true };
+  }
+
+  next(): Chunk {
+    throw new Error("the first chunk was the last");
+  }
+
+  stop(): void {}
+
+  close(): void {}
+}
+
+function fail(error: unknown): ExecuteOutcome {
+  return { kind: "failure", failure: toFailure(error) };
+}

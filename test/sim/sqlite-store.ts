@@ -1,0 +1,57 @@
+/**
+ * A real database file under the simulator: the real executor, a real crash state. A crash leaves the last commit, or, as
+ * SQLite promises no more under synchronous=NORMAL, an earlier complete checkpoint.
+ */
+
+import { copyFileSync, existsSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import Database from "better-sqlite3";
+import { openReaderEngine, openWriterEngine } from "../../src/machine/engines.ts";
+import type { ReaderEngine, WriterEngine } from "../../src/machine/process-engines.ts";
+import type { Content, Store } from "./machine.ts";
+import type { Prng } from "./prng.ts";
+
+export class SqliteStore implements Store {
+  readonly #path: string;
+  readonly #checkpoint: string;
+  readonly #dice: Prng;
+
+  constructor(directory: string, id: number, dice: Prng) {
+    this.#path = join(directory, `n${id}.db`);
+    this.#checkpoint = join(directory, `n${id}.checkpoint`);
+    this.#dice = dice;
+  }
+
+  openWriter(): WriterEngine {
+    return openWriterEngine(this.#path);
+  }
+
+  openReader(): ReaderEngine {
+    return openReaderEngine(this.#path);
+  }
+
+  crashed(): void {
+    if (!existsSync(this.#checkpoint) || !this.#dice.chance(0.5)) return;
+    for (const suffix of ["", "-wal", "-shm"]) rmSync(this.#path + suffix, { force: true });
+    copyFileSync(this.#checkpoint, this.#path);
+  }
+
+  checkpointed(): void {
+    copyFileSync(this.#path, this.#checkpoint);
+  }
+
+  bytes(): number {
+    return existsSync(this.#path) ? statSync(this.#path).size : 0;
+  }
+
+  content(): Content {
+    const database = new Database(this.#path, { readonly: true });
+    const ledger = database.prepare("SELECT rowid, * FROM ledger ORDER BY rowid").all();
+    const counters = database.prepare("SELECT * FROM counter ORDER BY id").all();
+    const sessions = database.prepare("SELECT * FROM balsa_session ORDER BY 1").all();
+    database.close();
+    const rows = new Map<number, number>();
+    for (const { row } of ledger as { row: number }[]) rows.set(row, (rows.get(row) ?? 0) + 1);
+    return { rows, digest: JSON.stringify([ledger, counters, sessions]) };
+  }
+}
