@@ -30,6 +30,8 @@ const NO_CLUSTER: ReadonlySet<BalsaCode> = new Set(["UNAVAILABLE", "NO_LEADER", 
 /** The exit code for whatever a command threw. */
 export function exitCodeOf(reason: unknown): ExitCode {
   if (reason instanceof CliError) return reason.exitCode;
-  if (reason instanceof BalsaError && NO_CLUSTER.has(reason.code)) return EXIT.noCluster;
+  if (!(reason instanceof BalsaError)) return EXIT.failed;
+  if (reason.code === "INVALID_ARGUMENT") return EXIT.usage;
+  if (NO_CLUSTER.has(reason.code)) return EXIT.noCluster;
   return EXIT.failed;
 }
