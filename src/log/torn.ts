@@ -47,8 +47,9 @@ export function isZero(bytes: Buffer, from: number, to: number): boolean {
 /** The end of the last byte in bytes[from .. to) that is not zero; `from` if there is none. */
 export function lastNonZero(bytes: Buffer, from: number, to: number): number {
   let end = to;
-  while (end - SECTOR_BYTES > from && isZero(bytes, end - SECTOR_BYTES, end)) end -= SECTOR_BYTES;
-  while (end > from && bytes[end - 1] === 0) end -= 1;
+  for (const step of [ZEROS.length, SECTOR_BYTES, 1]) {
+    while (end - step >= from && isZero(bytes, end - step, end)) end -= step;
+  }
   return end;
 }
 
