@@ -7,7 +7,11 @@ import { defineConfig } from "vitest/config";
 
 const SIMULATOR = "test/sim/**/*.test.ts";
 /** Tests that start processes: they need `npm run build` first. */
-const PROCESSES = ["test/e2e/**/*.test.ts", "test/cli/**/*.e2e.test.ts"];
+const PROCESSES = [
+  "test/e2e/**/*.test.ts",
+  "test/cli/**/*.e2e.test.ts",
+  "test/machine/process-*.test.ts",
+];
 
 export default defineConfig({
   test: {

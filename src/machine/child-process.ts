@@ -8,15 +8,12 @@ import { type ChildProcess as NodeChild, spawn } from "node:child_process";
 import type { Duplex, Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import type { Logger } from "../node/ports.ts";
-import { FrameBatch, FrameError, FrameParser, type TakeFrame } from "./frames.ts";
-import { type ChildArguments, encodeJson } from "./process-messages.ts";
-
-export type ChildRole = "writer" | "reader";
+import { invariant } from "../sql/invariant.ts";
+import { BECOME, FrameBatch, FrameError, FrameParser, type TakeFrame } from "./frames.ts";
+import { type ChildArguments, type ChildRole, encodeJson } from "./process-messages.ts";
 
 export interface ChildOptions {
-  readonly role: ChildRole;
-  readonly arguments: ChildArguments;
-  /** The program and its first arguments; default: this Node and the role's entry file. */
+  /** The program and its first arguments; default: this Node and the built entry. */
   readonly command?: readonly string[];
   readonly logger: Logger;
 }
@@ -37,7 +34,11 @@ const STDERR_BYTES_KEPT = 4_096;
 
 export class ChildProcess {
   readonly #options: ChildOptions;
-  readonly #events: ChildEvents;
+  /** Null until it has a role. */
+  #events: ChildEvents | null = null;
+  /** Told instead of `exited` if it ends without ever having had a role. */
+  unassigned: (reason: string) => void = () => undefined;
+  #role: ChildRole | "reserve" = "reserve";
   readonly #batch = new FrameBatch();
   #process: NodeChild | null = null;
   #pipe: Duplex | null = null;
@@ -48,9 +49,8 @@ export class ChildProcess {
   #why = "";
   #stderr = "";
 
-  constructor(options: ChildOptions, events: ChildEvents) {
+  constructor(options: ChildOptions) {
     this.#options = options;
-    this.#events = events;
   }
 
   /** 0 if it never started. */
@@ -69,6 +69,15 @@ export class ChildProcess {
     } catch (error) {
       this.#failed(error);
     }
+  }
+
+  /** Gives it its role, once. If it is dead already, `exited` follows all the same. */
+  become(given: ChildArguments, events: ChildEvents): void {
+    invariant(this.#events === null, `a process that is a ${this.#role} already`);
+    this.#events = events;
+    this.#role = given.role;
+    if (this.#ended) setImmediate(() => events.exited(this.#why));
+    else this.send(BECOME, 0, encodeJson(given));
   }
 
   /** Frames of one turn of the event loop leave in one write. */
@@ -99,14 +108,13 @@ export class ChildProcess {
   }
 
   #spawn(): void {
-    const { role, command, logger } = this.#options;
-    const [program, ...first] = command ?? [process.execPath, ...V8_FLAGS, entryOf(role)];
-    const child = spawn(
-      program ?? process.execPath,
-      [...first, Buffer.from(encodeJson(this.#options.arguments)).toString()],
-      // Pipes 3 and 4 are socket pairs whose other ends close on exec: no other child inherits them.
-      { stdio: ["ignore", "ignore", "pipe", "pipe", "pipe"], env: environmentOf() },
-    );
+    const { command, logger } = this.#options;
+    const [program, ...first] = command ?? [process.execPath, ...V8_FLAGS, ENTRY];
+    // Pipes 3 and 4 are socket pairs whose other ends close on exec: no other child inherits them.
+    const child = spawn(program ?? process.execPath, first, {
+      stdio: ["ignore", "ignore", "pipe", "pipe", "pipe"],
+      env: environmentOf(),
+    });
     this.#process = child;
     child.once("error", (error) => this.#failed(error));
     // Not "exit": answers written before the end are still in the pipe.
@@ -122,7 +130,7 @@ export class ChildProcess {
     this.#pipe = pipe;
     this.#watchdog = watchdog;
     const parser = new FrameParser((type, id, payload) => {
-      if (!this.#ended) this.#events.frame(type, id, payload);
+      if (!this.#ended) this.#events?.frame(type, id, payload);
     });
     pipe.on("data", (chunk: Buffer) => {
       try {
@@ -139,7 +147,8 @@ export class ChildProcess {
     stderr.on("data", (chunk: Buffer) => {
       this.#stderr = (this.#stderr + chunk.toString()).slice(-STDERR_BYTES_KEPT);
       const text = chunk.toString().trimEnd();
-      logger.warn({ role, pid: this.pid, text: text.slice(0, 2_000) }, "child process says");
+      const facts = { role: this.#role, pid: this.pid, text: text.slice(0, 2_000) };
+      logger.warn(facts, "child process says");
     });
   }
 
@@ -154,7 +163,7 @@ export class ChildProcess {
   }
 
   #failed(error: unknown): void {
-    const why = `cannot start a ${this.#options.role} process: ${messageOf(error)}`;
+    const why = `cannot start a ${this.#role} process: ${messageOf(error)}`;
     setImmediate(() => this.#end(why));
   }
 
@@ -169,19 +178,22 @@ export class ChildProcess {
   #end(reason: string): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#events.exited(reason);
+    this.#why = reason;
+    if (this.#events === null) this.unassigned(reason);
+    else this.#events.exited(reason);
   }
 }
 
 const POKE = Uint8Array.of(1);
 
 /** Children run the built program, also when the node itself runs from its sources. */
-function entryOf(role: ChildRole): string {
-  const here = import.meta.url;
+const ENTRY = entryFor(import.meta.url);
+
+function entryFor(here: string): string {
   const base = here.endsWith(".ts")
     ? here.replace(/\/src\/machine\/[^/]*$/, "/dist/machine/")
     : here;
-  return fileURLToPath(new URL(`./${role}-process.js`, base));
+  return fileURLToPath(new URL("./machine-process.js", base));
 }
 
 /** Local time does not exist in a child, and Node's own settings for the parent are not for it. */

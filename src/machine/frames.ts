@@ -11,6 +11,8 @@
 export const FRAME_HEADER_BYTES = 9;
 /** A type of the pipe's own: the child has written all that it had to say before a poke reached it. */
 export const POKED = 0;
+/** The same, to the child: its first frame, which says what it is. */
+export const BECOME = 0;
 /**
  * Payload of one frame: a result of 64 MiB with its entry, with room. More means that the two ends do not understand
  * each other.

@@ -4,7 +4,8 @@
  */
 
 import { invariant } from "../sql/invariant.ts";
-import { type ChildOptions, ChildProcess } from "./child-process.ts";
+import type { ChildProcess } from "./child-process.ts";
+import type { ChildSupply } from "./child-supply.ts";
 import { POKED } from "./frames.ts";
 import type { PooledQuery } from "./pooled-query.ts";
 import {
@@ -39,7 +40,8 @@ export interface ReaderEvents {
 }
 
 export class PooledReader {
-  readonly #child: ChildProcess;
+  readonly #supply: ChildSupply;
+  #child: ChildProcess | null = null;
   readonly #events: ReaderEvents;
   #nextId = 1;
   readonly #given: Given[] = [];
@@ -64,19 +66,13 @@ export class PooledReader {
   /** The running query was seen past its deadline once already. */
   expired = false;
 
-  constructor(options: ChildOptions, events: ReaderEvents) {
+  constructor(supply: ChildSupply, events: ReaderEvents) {
+    this.#supply = supply;
     this.#events = events;
-    this.#child = new ChildProcess(options, {
-      frame: (type, id, payload) => this.#frame(type, id, payload),
-      exited: (reason) => {
-        this.isReady = false;
-        events.exited(this, reason);
-      },
-    });
   }
 
   get pid(): number {
-    return this.#child.pid;
+    return this.#child?.pid ?? 0;
   }
 
   get inFlight(): number {
@@ -106,7 +102,13 @@ export class PooledReader {
   }
 
   start(): void {
-    this.#child.start();
+    this.#child = this.#supply.take("reader", {
+      frame: (type, id, payload) => this.#frame(type, id, payload),
+      exited: (reason) => {
+        this.isReady = false;
+        this.#events.exited(this, reason);
+      },
+    });
   }
 
   give(query: PooledQuery): void {
@@ -115,7 +117,7 @@ export class PooledReader {
     const ahead = Math.min(query.credit, AHEAD_MAX);
     this.#given.push({ id, query, ahead });
     if (this.#given.length === 1) this.#begin(performance.now());
-    this.#child.send(TO_READER.query, id, encodeCount(ahead), query.statement);
+    this.#child?.send(TO_READER.query, id, encodeCount(ahead), query.statement);
   }
 
   /** The caller allows more chunks of the stream. */
@@ -130,7 +132,7 @@ export class PooledReader {
     if (given === undefined) return false;
     given.query = null;
     this.#ghostSinceMs = performance.now();
-    this.#child.send(TO_READER.cancel, given.id);
+    this.#child?.send(TO_READER.cancel, given.id);
     return true;
   }
 
@@ -177,19 +179,19 @@ export class PooledReader {
   pokeIfSilent(nowMs: number, afterMs: number): void {
     if (this.#poked || this.#given.length === 0 || nowMs - this.#silentSinceMs < afterMs) return;
     this.#poked = true;
-    this.#child.poke();
+    this.#child?.poke();
   }
 
   kill(why: string): void {
     this.isLeaving = true;
-    this.#child.kill(why);
+    this.#child?.kill(why);
   }
 
   /** Ends in order, if it is idle. */
   leave(): void {
     this.isLeaving = true;
-    if (this.#given.length > 0) this.#child.kill("closed while a query ran");
-    else this.#child.send(TO_READER.close, 0);
+    if (this.#given.length > 0) this.#child?.kill("closed while a query ran");
+    else this.#child?.send(TO_READER.close, 0);
   }
 
   #isExecuting(head: Given): boolean {
@@ -211,7 +213,7 @@ export class PooledReader {
     if (more < Math.min(2, query.credit)) return;
     if (head.ahead === 0) this.#runningSinceMs = performance.now();
     head.ahead += more;
-    this.#child.send(TO_READER.fetch, head.id, encodeCount(more));
+    this.#child?.send(TO_READER.fetch, head.id, encodeCount(more));
   }
 
   #frame(type: number, id: number, payload: Uint8Array): void {
@@ -242,11 +244,11 @@ export class PooledReader {
         this.#terminate(id, nowMs);
         return this.#events.progressed(this);
       case FROM_READER.sync:
-        return this.#child.send(TO_READER.go, 0);
+        return this.#child?.send(TO_READER.go, 0);
       case FROM_READER.fault:
-        return this.#child.expectExit(decodeText(payload));
+        return this.#child?.expectExit(decodeText(payload));
       case FROM_READER.closed:
-        return this.#child.expectExit("closed");
+        return this.#child?.expectExit("closed");
       default:
         invariant(false, `a frame of unknown type ${type} from a reader`);
     }

@@ -7,8 +7,7 @@ import { statSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger, Machine, Readers, Writer, WriterEvents } from "../node/ports.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
-import type { ChildOptions, ChildRole } from "./child-process.ts";
-import type { ChildArguments } from "./process-messages.ts";
+import { ChildSupply, type ChildSupplyOptions } from "./child-supply.ts";
 import { ProcessWriter } from "./process-writer.ts";
 import { ReaderPool } from "./reader-pool.ts";
 
@@ -27,8 +26,10 @@ export interface MachineOptions {
   readonly lockWaitMs?: number;
   /** The writer checkpoints, even when busy, when its WAL has grown to this. Bytes, default 8 MiB. */
   readonly walBytesMax?: number;
-  /** Other programs instead of the built children, for tests. */
-  readonly commands?: { readonly [role in ChildRole]?: readonly string[] };
+  /** Keep a process in reserve, for a quick replacement? Default true. */
+  readonly reserve?: boolean;
+  /** Another program instead of the built child, for tests. */
+  readonly command?: readonly string[];
 }
 
 const MIB = 1024 * 1024;
@@ -39,14 +40,14 @@ export function openMachine(options: MachineOptions): ProcessMachine {
 }
 
 export class ProcessMachine implements Machine {
-  readonly #options: MachineOptions;
+  readonly #supply: ChildSupply;
   readonly #pool: ReaderPool;
 
   constructor(options: MachineOptions) {
-    this.#options = options;
+    this.#supply = new ChildSupply(supplyOptions(options));
     const path = join(options.dir, "main.db");
     this.#pool = new ReaderPool({
-      child: this.#childOptions("reader"),
+      supply: this.#supply,
       readersMin: options.readersMin ?? 1,
       readersMax: options.readersMax ?? 4,
       waitingMax: (options.limits ?? DEFAULT_LIMITS).pendingReads,
@@ -55,12 +56,17 @@ export class ProcessMachine implements Machine {
     });
   }
 
+  /** Of the process in reserve; 0 if there is none. */
+  get reservePid(): number {
+    return this.#supply.reservePid;
+  }
+
   get readers(): Readers & Pick<ReaderPool, "pids"> {
     return this.#pool;
   }
 
   openWriter(events: WriterEvents): Writer & Pick<ProcessWriter, "pid"> {
-    const writer = new ProcessWriter(this.#childOptions("writer"), {
+    const writer = new ProcessWriter(this.#supply, {
       ready: (state) => {
         this.#pool.start();
         events.ready(state);
@@ -73,18 +79,18 @@ export class ProcessMachine implements Machine {
     writer.start();
     return writer;
   }
+}
 
-  #childOptions(role: ChildRole): ChildOptions {
-    const { dir, limits, lockWaitMs, walBytesMax, commands, logger } = this.#options;
-    const given: ChildArguments = {
-      dir,
-      limits: limits ?? DEFAULT_LIMITS,
-      lockWaitMs: lockWaitMs ?? 10_000,
-      walBytesMax: walBytesMax ?? 8 * MIB,
-    };
-    const command = commands?.[role];
-    return { role, arguments: given, logger, ...(command === undefined ? {} : { command }) };
-  }
+function supplyOptions(options: MachineOptions): ChildSupplyOptions {
+  const { dir, limits, lockWaitMs, walBytesMax, command, logger } = options;
+  const given = {
+    dir,
+    limits: limits ?? DEFAULT_LIMITS,
+    lockWaitMs: lockWaitMs ?? 10_000,
+    walBytesMax: walBytesMax ?? 8 * MIB,
+  };
+  const reserve = options.reserve ?? true;
+  return { given, reserve, logger, ...(command === undefined ? {} : { command }) };
 }
 
 /** A stat opens nothing. */

@@ -38,8 +38,11 @@ export const FROM_READER = {
   closed: 8,
 } as const;
 
-/** What a child is told at its start. */
+export type ChildRole = "writer" | "reader";
+
+/** What a child is told at its start, as JSON. */
 export interface ChildArguments {
+  readonly role: ChildRole;
   /** The data directory. */
   readonly dir: string;
   readonly limits: Limits;
@@ -76,6 +79,10 @@ export function decodeText(bytes: Uint8Array): string {
 /** Trusted: it comes from our own process, of the same build. */
 export function decodeFailure(bytes: Uint8Array): Failure {
   return decodeJson(bytes) as Failure;
+}
+
+export function decodeArguments(bytes: Uint8Array): ChildArguments {
+  return decodeJson(bytes) as ChildArguments;
 }
 
 export function decodeState(bytes: Uint8Array): MachineState {

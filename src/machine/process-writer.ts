@@ -6,7 +6,8 @@
 import type { ExecuteJob, Writer, WriterEvents } from "../node/ports.ts";
 import type { Entry, EntryId } from "../raft/entry.ts";
 import { invariant } from "../sql/invariant.ts";
-import { type ChildEvents, type ChildOptions, ChildProcess } from "./child-process.ts";
+import type { ChildProcess } from "./child-process.ts";
+import type { ChildSupply } from "./child-supply.ts";
 import { POKED } from "./frames.ts";
 import {
   decodeApplied,
@@ -31,7 +32,8 @@ const CLOSE_MS_MAX = 5_000;
 type State = "open" | "closing" | "killed" | "exited";
 
 export class ProcessWriter implements Writer {
-  readonly #child: ChildProcess;
+  readonly #supply: ChildSupply;
+  #child: ChildProcess | null = null;
   readonly #events: WriterEvents;
   #state: State = "open";
   /** Ids of the jobs not answered yet, in order; frames carry 32 bits of them. */
@@ -46,41 +48,40 @@ export class ProcessWriter implements Writer {
   /** Something was committed that no checkpoint has seen. */
   #dirty = false;
 
-  constructor(options: ChildOptions, events: WriterEvents) {
+  constructor(supply: ChildSupply, events: WriterEvents) {
+    this.#supply = supply;
     this.#events = events;
-    const childEvents: ChildEvents = {
-      frame: (type, id, payload) => this.#frame(type, id, payload),
-      exited: (reason) => this.#exited(reason),
-    };
-    this.#child = new ChildProcess(options, childEvents);
   }
 
   /** 0 if it never started. */
   get pid(): number {
-    return this.#child.pid;
+    return this.#child?.pid ?? 0;
   }
 
   start(): void {
-    this.#child.start();
+    this.#child = this.#supply.take("writer", {
+      frame: (type, id, payload) => this.#frame(type, id, payload),
+      exited: (reason) => this.#exited(reason),
+    });
   }
 
   execute(job: ExecuteJob): void {
     if (this.#state !== "open") return;
     this.#executing.push(job.id);
-    this.#child.send(TO_WRITER.execute, job.id >>> 0, encodeJobHead(job), job.batch);
+    this.#child?.send(TO_WRITER.execute, job.id >>> 0, encodeJobHead(job), job.batch);
     this.#await();
   }
 
   apply(entries: readonly Entry[]): void {
     if (this.#state !== "open") return;
     invariant(entries.length > 0, "apply of no entries");
-    this.#child.send(TO_WRITER.apply, 0, ...encodeEntries(entries));
+    this.#child?.send(TO_WRITER.apply, 0, ...encodeEntries(entries));
     this.#await();
   }
 
   commit(last: EntryId): void {
     if (this.#state !== "open") return;
-    this.#child.send(TO_WRITER.commit, 0, encodeEntryId(last));
+    this.#child?.send(TO_WRITER.commit, 0, encodeEntryId(last));
     this.#await();
   }
 
@@ -89,15 +90,15 @@ export class ProcessWriter implements Writer {
     if (this.#state === "exited") return;
     this.#state = "killed";
     this.#stopTimers();
-    this.#child.kill("killed by its node");
+    this.#child?.kill("killed by its node");
   }
 
   close(): void {
     if (this.#state !== "open") return;
     this.#state = "closing";
-    this.#child.send(TO_WRITER.close, 0);
+    this.#child?.send(TO_WRITER.close, 0);
     this.#closeTimer = setTimeout(() => {
-      this.#child.kill(`did not close within ${CLOSE_MS_MAX} ms`);
+      this.#child?.kill(`did not close within ${CLOSE_MS_MAX} ms`);
     }, CLOSE_MS_MAX);
   }
 
@@ -126,9 +127,9 @@ export class ProcessWriter implements Writer {
       case FROM_WRITER.checkpointed:
         return this.#settle();
       case FROM_WRITER.fault:
-        return this.#child.expectExit(decodeText(payload));
+        return this.#child?.expectExit(decodeText(payload));
       case FROM_WRITER.closed:
-        return this.#child.expectExit("closed");
+        return this.#child?.expectExit("closed");
       default:
         invariant(false, `a frame of unknown type ${type} from the writer`);
     }
@@ -156,7 +157,7 @@ export class ProcessWriter implements Writer {
       return;
     }
     // Until it answers something, another poke would find nothing new.
-    if (!this.#poked) this.#child.poke();
+    if (!this.#poked) this.#child?.poke();
     this.#poked = true;
     this.#pokeTimer?.refresh();
   }
@@ -172,7 +173,7 @@ export class ProcessWriter implements Writer {
   #onIdle(): void {
     if (this.#state !== "open" || this.#awaited > 0 || !this.#dirty) return;
     this.#dirty = false;
-    this.#child.send(TO_WRITER.checkpoint, 0);
+    this.#child?.send(TO_WRITER.checkpoint, 0);
     this.#await();
   }
 

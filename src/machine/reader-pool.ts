@@ -7,12 +7,12 @@
 import { availableParallelism } from "node:os";
 import type { QuerySink, ReaderLimits, Readers, RunningQuery } from "../node/ports.ts";
 import type { Failure } from "../sql/errors.ts";
-import type { ChildOptions } from "./child-process.ts";
+import type { ChildSupply } from "./child-supply.ts";
 import { PooledQuery, type QueryOwner, readFailure } from "./pooled-query.ts";
 import { PooledReader, type ReaderEvents } from "./pooled-reader.ts";
 
 export interface ReaderPoolOptions {
-  readonly child: ChildOptions;
+  readonly supply: ChildSupply;
   readonly readersMin: number;
   readonly readersMax: number;
   /** Queries waiting for a reader; one more is OVERLOADED. */
@@ -108,7 +108,7 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
     }, CLOSE_MS_MAX);
     this.#onClosed = () => {
       clearTimeout(impatient);
-      done();
+      this.#options.supply.close(done);
     };
     setImmediate(() => this.#closeIfEmpty());
   }
@@ -267,7 +267,7 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
 
   /** Kills a reader for its running query, which has been dealt with. The others did nothing wrong. */
   #stop(reader: PooledReader, why: string): void {
-    this.#options.child.logger.warn({ pid: reader.pid, why }, "killing a reader process");
+    this.#options.supply.logger.warn({ pid: reader.pid, why }, "killing a reader process");
     this.#readers.delete(reader);
     this.#putBack(reader.takeBackAll().filter((query) => !query.ended));
     reader.kill(why);
@@ -277,7 +277,7 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
 
   #died(reader: PooledReader, reason: string): void {
     if (this.#state === "closed") return;
-    this.#options.child.logger.warn({ pid: reader.pid, reason }, "a reader process died");
+    this.#options.supply.logger.warn({ pid: reader.pid, reason }, "a reader process died");
     this.#lastDeath = reason;
     if (reader.wasReady) this.#rescue(reader, reason);
     else this.#failedStarts += 1;
@@ -330,7 +330,7 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
   }
 
   #startReader(): void {
-    const reader = new PooledReader(this.#options.child, this);
+    const reader = new PooledReader(this.#options.supply, this);
     this.#readers.add(reader);
     this.#processes += 1;
     reader.start();

@@ -11,7 +11,7 @@ import {
   WatchedQuery,
   WatchedWriter,
 } from "./support/toy-machine.ts";
-import { command, TOY_COMMANDS } from "./support/toy-processes.ts";
+import { command, TOY } from "./support/toy-processes.ts";
 
 const COUNTING = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c)";
 const ENDLESS = `${COUNTING} SELECT x FROM c WHERE x < 0`;
@@ -123,11 +123,11 @@ test("a query past its deadline is killed, and the others beside it are sent aga
 test("waiting for the caller does not count towards the deadline", async () => {
   const machine = await readyMachine();
   const query = ask(machine, `${COUNTING} SELECT x FROM c LIMIT 3500`, {
-    deadlineMs: 400,
+    deadlineMs: 1_000,
     window: 1,
   });
   await query.until(() => query.chunks.length === 1);
-  const endless = ask(machine, ENDLESS, { deadlineMs: 800 });
+  const endless = ask(machine, ENDLESS, { deadlineMs: 1_300 });
   await endless.over();
   expect(query.isOver).toBe(false);
   query.running.fetch(9);
@@ -194,11 +194,7 @@ test("a reader killed from outside is replaced", async () => {
 });
 
 test("readers that cannot start fail what waits, with the reason", async () => {
-  const commands = {
-    ...TOY_COMMANDS,
-    reader: [process.execPath, "-e", "throw new Error('no luck')"],
-  };
-  const machine = await readyMachine({ commands });
+  const machine = await readyMachine({ command: [...TOY, "--no-readers"] });
   const query = ask(machine, "SELECT 1");
   await query.over();
   expect(query.failure).toMatchObject({

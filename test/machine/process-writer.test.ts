@@ -6,7 +6,7 @@ import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test } from "vitest";
 import { freshDirectory, isGone, toyMachine, until, WatchedWriter } from "./support/toy-machine.ts";
-import { command, job, TOY_COMMANDS } from "./support/toy-processes.ts";
+import { command, job } from "./support/toy-processes.ts";
 
 const ENDLESS =
   "INSERT INTO t WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) " +
@@ -154,15 +154,33 @@ test("a crash is told with its signal, and a program that does not exist with it
   await one.expect("ready");
   one.execute(1, "crash");
   expect((await one.expect("exited")).reason).toMatch(/SIGABRT/);
-  const commands = { ...TOY_COMMANDS, writer: ["/no/such/program"] };
-  const two = new WatchedWriter(toyMachine({ commands }));
+  const two = new WatchedWriter(toyMachine({ command: ["/no/such/program"] }));
   expect((await two.expect("exited")).reason).toMatch(/cannot start a writer process.*ENOENT/);
-  const broken = {
-    ...TOY_COMMANDS,
-    writer: [process.execPath, "-e", "throw new Error('no luck')"],
-  };
-  const three = new WatchedWriter(toyMachine({ commands: broken }));
+  const command = [process.execPath, "-e", "throw new Error('no luck')"];
+  const three = new WatchedWriter(toyMachine({ command }));
   expect((await three.expect("exited")).reason).toMatch(/exit code 1: .*no luck/s);
+});
+
+test("the process in reserve takes over, is replaced, and ends with the machine", async () => {
+  const machine = toyMachine();
+  const one = new WatchedWriter(machine);
+  await one.expect("ready");
+  // The first one became the first reader.
+  await until(() => machine.reservePid !== 0 && !machine.readers.pids.includes(machine.reservePid));
+  const reserve = machine.reservePid;
+  one.writer.kill();
+  const two = new WatchedWriter(machine);
+  expect(two.writer.pid).toBe(reserve);
+  await two.expect("ready");
+  await until(() => machine.reservePid !== 0);
+  process.kill(machine.reservePid, "SIGKILL");
+  await until(() => machine.reservePid === 0);
+  await until(() => machine.reservePid !== 0);
+  const last = machine.reservePid;
+  two.writer.close();
+  await two.expect("exited");
+  await new Promise<void>((resolve) => machine.readers.close(resolve));
+  expect(isGone(last)).toBe(true);
 });
 
 test("a node killed while its children run endless queries takes them with it", async () => {
@@ -179,7 +197,8 @@ test("a node killed while its children run endless queries takes them with it", 
   onTestFinished(() => void parent.kill("SIGKILL"));
   const [line] = (await once(parent.stdout, "data")) as [Buffer];
   const pids = JSON.parse(line.toString()) as number[];
-  expect(pids).toHaveLength(2);
+  // The writer, the reader and the one in reserve.
+  expect(pids).toHaveLength(3);
   expect(pids.some(isGone)).toBe(false);
   parent.kill("SIGKILL");
   await until(() => pids.every(isGone));

@@ -20,7 +20,7 @@ import type {
 } from "../../../src/node/ports.ts";
 import type { EntryId } from "../../../src/raft/entry.ts";
 import type { Failure } from "../../../src/sql/errors.ts";
-import { job, SILENT, TOY_COMMANDS } from "./toy-processes.ts";
+import { job, SILENT, TOY } from "./toy-processes.ts";
 
 export function freshDirectory(): string {
   const dir = mkdtempSync(join(tmpdir(), "balsa-process-"));
@@ -30,7 +30,7 @@ export function freshDirectory(): string {
 
 export function toyMachine(options: Partial<MachineOptions> = {}): ProcessMachine {
   const dir = options.dir ?? freshDirectory();
-  const machine = openMachine({ dir, logger: SILENT, commands: TOY_COMMANDS, ...options });
+  const machine = openMachine({ dir, logger: SILENT, command: TOY, ...options });
   onTestFinished(() => new Promise<void>((resolve) => machine.readers.close(resolve)));
   return machine;
 }
@@ -124,7 +124,10 @@ export class WatchedQuery implements QuerySink {
   }
 
   async until(condition: () => boolean): Promise<void> {
-    while (!condition()) await new Promise<void>((resolve) => this.#wake.push(resolve));
+    while (!condition()) {
+      if (this.isOver) throw new Error(`over too early: ${JSON.stringify(this.failure)}`);
+      await new Promise<void>((resolve) => this.#wake.push(resolve));
+    }
   }
 
   async over(): Promise<this> {

@@ -6,14 +6,10 @@ import type { Entry } from "../../../src/raft/entry.ts";
 
 export const SILENT: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 
-export const TOY_COMMANDS = {
-  writer: [process.execPath, pathOf("toy-writer.mjs")],
-  reader: [process.execPath, pathOf("toy-reader.mjs")],
-} as const;
-
-function pathOf(name: string): string {
-  return fileURLToPath(new URL(name, import.meta.url));
-}
+export const TOY = [
+  process.execPath,
+  fileURLToPath(new URL("toy-child.mjs", import.meta.url)),
+] as const;
 
 export function job(id: number, sql: string): ExecuteJob {
   return {

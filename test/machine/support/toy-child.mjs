@@ -1,19 +1,21 @@
-// A writer's process with a toy for a state machine: a batch and a payload are the text of SQL. For tests of the
-// processes themselves. Runs against the built loops.
+// A child process with toys for its engines, for tests of the processes themselves. A batch, a payload and a statement are
+// the text of SQL; a chunk is JSON. Runs against the built loops. With --no-readers it fails as a reader.
 
 import { join } from "node:path";
 import Database from "better-sqlite3";
+import { awaitRole } from "../../../dist/machine/child-role.js";
+import { runReader } from "../../../dist/machine/reader-loop.js";
 import { takeWriterLock } from "../../../dist/machine/writer-lock.js";
 import { runWriter } from "../../../dist/machine/writer-loop.js";
 
-const given = JSON.parse(process.argv[2]);
+const CHUNK_ROWS = 1_000;
 
 function failure(error) {
   const { code = "INTERNAL", message } = error;
   return { code, message, outcome: "not-applied", statementIndex: 0, facts: {} };
 }
 
-function open() {
+function openWriter() {
   const database = new Database(join(given.dir, "main.db"));
   database.pragma("journal_mode = WAL");
   database.pragma("wal_autocheckpoint = 0");
@@ -75,4 +77,43 @@ function open() {
   };
 }
 
-runWriter(given, { takeLock: () => takeWriterLock(given.dir, given.lockWaitMs), open });
+function openReader() {
+  const database = new Database(join(given.dir, "main.db"), { readonly: true });
+  let rows = null;
+  const next = () => {
+    const taken = [];
+    while (taken.length < CHUNK_ROWS) {
+      const { value, done } = rows.next();
+      if (done) {
+        rows = null;
+        return { bytes: Buffer.from(JSON.stringify(taken)), done: true };
+      }
+      taken.push(value);
+    }
+    return { bytes: Buffer.from(JSON.stringify(taken)), done: false };
+  };
+  return {
+    start(statement) {
+      const text = Buffer.from(statement).toString();
+      if (text === "crash") process.abort();
+      if (text === "pid") return { bytes: Buffer.from(String(process.pid)), done: true };
+      rows = database.prepare(text).raw().iterate();
+      return next();
+    },
+    next,
+    stop() {
+      rows.return();
+      rows = null;
+    },
+    close: () => database.close(),
+  };
+}
+
+const given = awaitRole();
+if (given.role === "writer") {
+  const takeLock = () => takeWriterLock(given.dir, given.lockWaitMs);
+  runWriter(given, { takeLock, open: openWriter });
+} else {
+  if (process.argv.includes("--no-readers")) throw new Error("no luck");
+  runReader(openReader);
+}
