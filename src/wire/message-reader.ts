@@ -38,6 +38,11 @@ export class MessageReader {
     return long;
   }
 
+  /** Nothing is left of the message: how a packed list, which has no tags, is known to end. */
+  get done(): boolean {
+    return this.#position >= this.#end;
+  }
+
   /** Enters a nested message; give what it returns to `leave`. */
   enter(): number {
     const length = this.#length();

@@ -10,16 +10,11 @@
  * judged here: who may say what is the transport's business.
  */
 
-import { BalsaError } from "../sql/errors.ts";
-import {
-  bytesFieldSize,
-  ProtobufReader,
-  ProtobufWriter,
-  uintFieldSize,
-  WIRE_BYTES,
-  WIRE_VARINT,
-} from "./protobuf-bytes.ts";
+import { invariant } from "../sql/invariant.ts";
+import { MessageReader, malformed } from "./message-reader.ts";
+import { MessageWriter } from "./message-writer.ts";
 import { type MeasuredBatch, type RaftBatch, readRaftBatch } from "./raft-codec.ts";
+import { bytesFieldSize, SizedWriter, varintSize } from "./sized-writer.ts";
 
 /** First on every connection that a node opens to another. Its first byte begins neither HTTP nor TLS. */
 export const PEER_MAGIC: Buffer = Buffer.from("\0balsa\r\n", "latin1");
@@ -81,183 +76,169 @@ const PING = 6;
 // --- encoding: length and frame in one buffer ------------------------------------------------------------------
 
 export function encodeRaftFrame(batch: MeasuredBatch): Buffer {
-  return frame(RAFT, batch.size, (writer) => batch.write(writer));
+  return frame(RAFT, batch.size, (target) => batch.write(target));
 }
 
 export function encodeHello(hello: Hello): Buffer {
-  return encodeFields(HELLO, [
-    [1, hello.version],
-    [2, hello.id],
-    [3, hello.clusterId],
-    [4, hello.phase],
-    [5, hello.members],
-    [6, hello.incarnation],
-    [7, hello.address],
-    [8, hello.to],
-  ]);
+  writer.start();
+  writer.uint(1, hello.version);
+  writer.uint(2, hello.id);
+  writer.string(3, hello.clusterId);
+  writer.string(4, hello.phase);
+  writer.bytes(5, packed(hello.members));
+  writer.string(6, hello.incarnation);
+  writer.string(7, hello.address);
+  writer.uint(8, hello.to);
+  return rareFrame(HELLO);
 }
 
 export function encodeGoodbye(): Buffer {
-  return encodeFields(GOODBYE, []);
+  writer.start();
+  return rareFrame(GOODBYE);
 }
 
 export function encodeForm(form: Form): Buffer {
-  return encodeFields(FORM, [
-    [1, form.clusterId],
-    [2, form.phase],
-    [3, form.members],
-  ]);
+  writer.start();
+  writer.string(1, form.clusterId);
+  writer.string(2, form.phase);
+  writer.bytes(3, packed(form.members));
+  return rareFrame(FORM);
 }
 
 export function encodeFormResult(result: FormResult): Buffer {
-  return encodeFields(FORM_RESULT, [
-    [1, result.clusterId],
-    [2, result.phase],
-  ]);
+  writer.start();
+  writer.string(1, result.clusterId);
+  writer.string(2, result.phase);
+  return rareFrame(FORM_RESULT);
 }
 
 export function encodePing(kind: "question" | "answer"): Buffer {
-  return encodeFields(PING, kind === "answer" ? [[1, 1]] : []);
+  writer.start();
+  writer.bool(1, kind === "answer");
+  return rareFrame(PING);
 }
 
-type Field = readonly [field: number, value: number | string | readonly number[]];
+const writer = new MessageWriter();
 
-function frame(body: number, size: number, write: (writer: ProtobufWriter) => void): Buffer {
+function frame(body: number, size: number, write: (target: SizedWriter) => void): Buffer {
   const length = bytesFieldSize(size);
   const buffer = Buffer.allocUnsafe(FRAME_HEADER_BYTES + length);
-  const writer = new ProtobufWriter(buffer);
-  writer.uint32(length);
-  writer.bytesHeader(body, size);
-  write(writer);
+  const target = new SizedWriter(buffer);
+  target.uint32(length);
+  target.bytesHeader(body, size);
+  write(target);
+  invariant(target.position === buffer.length, `frame ${body}: its size was computed wrongly`);
   return buffer;
 }
 
-/** For frames that are rare and small. */
-function encodeFields(body: number, fields: readonly Field[]): Buffer {
-  const parts = fields.flatMap(([field, value]) => encodeField(field, value));
-  const bytes = Buffer.concat(parts);
-  return frame(body, bytes.length, (writer) => writer.raw(bytes));
-}
-
-function encodeField(field: number, value: Field[1]): Buffer[] {
-  if (typeof value === "number") {
-    const buffer = Buffer.alloc(uintFieldSize(value));
-    new ProtobufWriter(buffer).uintField(field, value);
-    return [buffer];
-  }
-  const bytes = typeof value === "string" ? Buffer.from(value) : packed(value);
-  if (bytes.length === 0) return [];
-  const buffer = Buffer.alloc(bytesFieldSize(bytes.length));
-  const writer = new ProtobufWriter(buffer);
-  writer.bytesHeader(field, bytes.length);
-  writer.raw(bytes);
-  return [buffer];
+/** Around what `writer` holds. */
+function rareFrame(body: number): Buffer {
+  const bytes = writer.finish();
+  return frame(body, bytes.length, (target) => target.raw(bytes));
 }
 
 /** A repeated number, as proto3 writes it. */
 function packed(values: readonly number[]): Buffer {
-  const buffer = Buffer.alloc(values.length * 8);
-  const writer = new ProtobufWriter(buffer);
-  for (const value of values) writer.varint(value);
-  return buffer.subarray(0, writer.position);
+  const size = values.reduce((sum, value) => sum + varintSize(value), 0);
+  const target = new SizedWriter(Buffer.allocUnsafe(size));
+  for (const value of values) target.varint(value);
+  return target.buffer;
 }
 
 // --- decoding --------------------------------------------------------------------------------------------------
 
 /** @param bytes one frame, without its length. @throws BalsaError PROTOCOL if it is none. */
 export function decodePeerFrame(bytes: Uint8Array): PeerFrame {
-  const reader = new ProtobufReader(bytes);
+  const reader = new MessageReader(bytes);
   let found: PeerFrame = { kind: "unknown" };
-  while (!reader.done) {
-    const tag = reader.varint();
-    if ((tag & 7) === WIRE_BYTES) found = decodeBody(tag >>> 3, reader.message());
-    else reader.skip(tag & 7);
+  for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
+    const read = (tag & 7) === 2 ? BODIES[tag >>> 3] : undefined;
+    if (read === undefined) reader.skip(tag);
+    else {
+      const outer = reader.enter();
+      found = read(reader);
+      reader.leave(outer);
+    }
   }
   return found;
 }
 
-function decodeBody(body: number, reader: ProtobufReader): PeerFrame {
-  if (body === RAFT) return { kind: "raft", batch: readRaftBatch(reader) };
-  if (body > PING) return { kind: "unknown" };
-  const fields = new RareFields(reader);
-  switch (body) {
-    case HELLO:
-      return { kind: "hello", hello: toHello(fields) };
-    case GOODBYE:
-      return { kind: "goodbye" };
-    case FORM: {
-      const phase = toPhase(fields.text(2));
-      if (phase === "blank") throw new BalsaError("PROTOCOL", "a Form of phase blank");
-      const form = { clusterId: fields.text(1), phase, members: fields.numbers(3) };
-      return { kind: "form", form };
+/** By field number of PeerFrame. */
+const BODIES: { readonly [field: number]: (reader: MessageReader) => PeerFrame } = {
+  [HELLO]: readHello,
+  [RAFT]: (reader) => ({ kind: "raft", batch: readRaftBatch(reader) }),
+  [GOODBYE]: (reader) => {
+    for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) reader.skip(tag);
+    return { kind: "goodbye" };
+  },
+  [FORM]: readForm,
+  [FORM_RESULT]: readFormResult,
+  [PING]: (reader) => {
+    let answer = false;
+    for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
+      if (tag === 8) answer = reader.bool();
+      else reader.skip(tag);
     }
-    case FORM_RESULT: {
-      const result = { clusterId: fields.text(1), phase: toPhase(fields.text(2)) };
-      return { kind: "formResult", result };
-    }
-    case PING:
-      return { kind: "ping", answer: fields.number(1) !== 0 };
-    default:
-      return { kind: "unknown" };
+    return { kind: "ping", answer };
+  },
+};
+
+function readHello(reader: MessageReader): PeerFrame {
+  let [version, id, to] = [0, 0, 0];
+  let [clusterId, phase, incarnation, address] = ["", "", "", ""];
+  const members: number[] = [];
+  for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
+    if (tag === 8) version = reader.uint();
+    else if (tag === 16) id = reader.uint();
+    else if (tag === 26) clusterId = reader.string();
+    else if (tag === 34) phase = reader.string();
+    else if (tag === 40 || tag === 42) readMembers(reader, tag, members);
+    else if (tag === 50) incarnation = reader.string();
+    else if (tag === 58) address = reader.string();
+    else if (tag === 64) to = reader.uint();
+    else reader.skip(tag);
   }
+  const who = { version, id, clusterId, phase: toPhase(phase), members };
+  return { kind: "hello", hello: { ...who, incarnation, address, to } };
 }
 
-function toHello(fields: RareFields): Hello {
-  return {
-    version: fields.number(1),
-    id: fields.number(2),
-    clusterId: fields.text(3),
-    phase: toPhase(fields.text(4)),
-    members: fields.numbers(5),
-    incarnation: fields.text(6),
-    address: fields.text(7),
-    to: fields.number(8),
-  };
+function readForm(reader: MessageReader): PeerFrame {
+  let [clusterId, text] = ["", ""];
+  const members: number[] = [];
+  for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
+    if (tag === 10) clusterId = reader.string();
+    else if (tag === 18) text = reader.string();
+    else if (tag === 24 || tag === 26) readMembers(reader, tag, members);
+    else reader.skip(tag);
+  }
+  const phase = toPhase(text);
+  if (phase === "blank") throw malformed("a Form of phase blank");
+  return { kind: "form", form: { clusterId, phase, members } };
+}
+
+function readFormResult(reader: MessageReader): PeerFrame {
+  let [clusterId, phase] = ["", ""];
+  for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
+    if (tag === 10) clusterId = reader.string();
+    else if (tag === 18) phase = reader.string();
+    else reader.skip(tag);
+  }
+  return { kind: "formResult", result: { clusterId, phase: toPhase(phase) } };
+}
+
+/** Packed or one by one: a reader of proto3 takes both. */
+function readMembers(reader: MessageReader, tag: number, members: number[]): void {
+  if ((tag & 7) === 0) {
+    members.push(reader.uint());
+    return;
+  }
+  const outer = reader.enter();
+  while (!reader.done) members.push(reader.uint());
+  reader.leave(outer);
 }
 
 function toPhase(text: string): PeerPhase {
   const phase = PHASES.find((known) => known === text);
-  if (phase === undefined) throw new BalsaError("PROTOCOL", `unknown phase "${text}"`);
+  if (phase === undefined) throw malformed(`unknown phase "${text}"`);
   return phase;
-}
-
-/** The fields of a small message, by number; one that is missing has its proto3 default. */
-class RareFields {
-  readonly #numbers = new Map<number, number[]>();
-  readonly #bytes = new Map<number, Uint8Array>();
-
-  constructor(reader: ProtobufReader) {
-    while (!reader.done) {
-      const tag = reader.varint();
-      const field = Math.floor(tag / 8);
-      if (tag % 8 === WIRE_BYTES) this.#bytes.set(field, reader.bytes());
-      else if (tag % 8 === WIRE_VARINT) this.#add(field, reader.varint());
-      else reader.skip(tag % 8);
-    }
-  }
-
-  number(field: number): number {
-    return this.#numbers.get(field)?.at(-1) ?? 0;
-  }
-
-  /** Packed or not: a reader takes both. */
-  numbers(field: number): number[] {
-    const values = [...(this.#numbers.get(field) ?? [])];
-    const bytes = this.#bytes.get(field);
-    if (bytes === undefined) return values;
-    const reader = new ProtobufReader(bytes);
-    while (!reader.done) values.push(reader.varint());
-    return values;
-  }
-
-  text(field: number): string {
-    const bytes = this.#bytes.get(field);
-    return bytes === undefined ? "" : new TextDecoder().decode(bytes);
-  }
-
-  #add(field: number, value: number): void {
-    const values = this.#numbers.get(field);
-    if (values === undefined) this.#numbers.set(field, [value]);
-    else values.push(value);
-  }
 }

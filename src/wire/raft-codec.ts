@@ -7,14 +7,8 @@ import type { Entry, EntryKind } from "../raft/entry.ts";
 import type { Message, MessageKind } from "../raft/message.ts";
 import { BalsaError } from "../sql/errors.ts";
 import { unreachable } from "../sql/invariant.ts";
-import {
-  bytesFieldSize,
-  ProtobufReader,
-  ProtobufWriter,
-  uintFieldSize,
-  WIRE_BYTES,
-  WIRE_VARINT,
-} from "./protobuf-bytes.ts";
+import { MessageReader } from "./message-reader.ts";
+import { bytesFieldSize, SizedWriter, uintFieldSize } from "./sized-writer.ts";
 
 /** RaftMessage.kind; numbers are never reused. */
 export const MESSAGE_KIND_NUMBERS: Record<MessageKind, number> = {
@@ -171,7 +165,7 @@ function entrySize(entry: Entry): number {
   );
 }
 
-function writeEntry(writer: ProtobufWriter, entry: Entry): void {
+function writeEntry(writer: SizedWriter, entry: Entry): void {
   writer.uintField(1, entry.index);
   writer.uintField(2, entry.term);
   writer.uintField(3, ENTRY_KIND_NUMBERS[entry.kind]);
@@ -199,7 +193,7 @@ function fieldsSize(fields: Fields): number {
   return size;
 }
 
-function writeFields(writer: ProtobufWriter, fields: Fields): void {
+function writeFields(writer: SizedWriter, fields: Fields): void {
   writer.uintField(1, fields.kind);
   writer.uintField(2, fields.from);
   writer.uintField(3, fields.to);
@@ -224,7 +218,7 @@ export interface MeasuredBatch {
   readonly size: number;
   /** How many messages it holds. */
   readonly count: number;
-  write(writer: ProtobufWriter): void;
+  write(writer: SizedWriter): void;
 }
 
 /**
@@ -264,7 +258,7 @@ function measured(
   clockMs: number,
   size: number,
 ): MeasuredBatch {
-  const write = (writer: ProtobufWriter): void => {
+  const write = (writer: SizedWriter): void => {
     gathered.forEach((fields, at) => {
       writer.bytesHeader(2, sizes[at] ?? 0);
       writeFields(writer, fields);
@@ -276,18 +270,22 @@ function measured(
 
 // --- decoding --------------------------------------------------------------------------------------------------
 
-function readEntry(reader: ProtobufReader): Entry {
+/** Tags of length-delimited fields, where the switch over numbers does not apply. */
+const ENTRY_PAYLOAD = (4 << 3) | 2;
+const MESSAGE_ENTRIES = (14 << 3) | 2;
+const BATCH_MESSAGES = (2 << 3) | 2;
+
+function readEntry(reader: MessageReader): Entry {
   let index = 0;
   let term = 0;
   let kindNumber = 0;
   let payload: Uint8Array = NO_PAYLOAD;
-  while (!reader.done) {
-    const tag = reader.varint();
-    if (tag === ((1 << 3) | WIRE_VARINT)) index = reader.varint();
-    else if (tag === ((2 << 3) | WIRE_VARINT)) term = reader.varint();
-    else if (tag === ((3 << 3) | WIRE_VARINT)) kindNumber = reader.varint();
-    else if (tag === ((4 << 3) | WIRE_BYTES)) payload = reader.bytes();
-    else reader.skip(tag & 7);
+  for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
+    if (tag === 1 << 3) index = reader.uint();
+    else if (tag === 2 << 3) term = reader.uint();
+    else if (tag === 3 << 3) kindNumber = reader.uint();
+    else if (tag === ENTRY_PAYLOAD) payload = reader.bytes();
+    else reader.skip(tag);
   }
   const kind = ENTRY_KINDS[kindNumber];
   if (kind === undefined) {
@@ -296,56 +294,47 @@ function readEntry(reader: ProtobufReader): Entry {
   return { index, term, kind, payload };
 }
 
-function readNumber(fields: Fields, field: number, value: number): void {
-  if (field === 1) fields.kind = value;
-  else if (field === 2) fields.from = value;
-  else if (field === 3) fields.to = value;
-  else if (field === 4) fields.term = value;
-  else if (field === 5) fields.index = value;
-  else if (field === 6) fields.logTerm = value;
-  else if (field === 7) fields.commit = value;
-  else if (field === 8) fields.hintIndex = value;
-  else if (field === 9) fields.hintTerm = value;
-  else if (field === 10) fields.context = value;
-  else if (field === 11) fields.rejected = value !== 0;
-  else if (field === 12) fields.preVote = value !== 0;
-  else if (field === 13) fields.transfer = value !== 0;
-}
-
-const LAST_NUMBER_FIELD = 13;
-const ENTRIES_FIELD = 14;
-
-function readMessage(reader: ProtobufReader): Message {
+function readMessage(reader: MessageReader): Message {
   const fields = new Fields();
   let entries: Entry[] | null = null;
-  while (!reader.done) {
-    const tag = reader.varint();
-    const field = tag >>> 3;
-    const wireType = tag & 7;
-    if (wireType === WIRE_VARINT && field <= LAST_NUMBER_FIELD) {
-      readNumber(fields, field, reader.varint());
-    } else if (wireType === WIRE_BYTES && field === ENTRIES_FIELD) {
+  for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
+    if (tag === 1 << 3) fields.kind = reader.uint();
+    else if (tag === 2 << 3) fields.from = reader.uint();
+    else if (tag === 3 << 3) fields.to = reader.uint();
+    else if (tag === 4 << 3) fields.term = reader.uint();
+    else if (tag === 5 << 3) fields.index = reader.uint();
+    else if (tag === 6 << 3) fields.logTerm = reader.uint();
+    else if (tag === 7 << 3) fields.commit = reader.uint();
+    else if (tag === 8 << 3) fields.hintIndex = reader.uint();
+    else if (tag === 9 << 3) fields.hintTerm = reader.uint();
+    else if (tag === 10 << 3) fields.context = reader.uint();
+    else if (tag === 11 << 3) fields.rejected = reader.bool();
+    else if (tag === 12 << 3) fields.preVote = reader.bool();
+    else if (tag === 13 << 3) fields.transfer = reader.bool();
+    else if (tag === MESSAGE_ENTRIES) {
       entries ??= [];
-      entries.push(readEntry(reader.message()));
-    } else {
-      reader.skip(wireType);
-    }
+      const outer = reader.enter();
+      entries.push(readEntry(reader));
+      reader.leave(outer);
+    } else reader.skip(tag);
   }
   if (entries !== null) fields.entries = entries;
   return fromFields(fields);
 }
 
 /** Throws BalsaError PROTOCOL on anything that is not a RaftMessages of this version. */
-export function readRaftBatch(reader: ProtobufReader): RaftBatch {
+export function readRaftBatch(reader: MessageReader): RaftBatch {
   let group = 0;
   let clockMs = 0;
   const messages: Message[] = [];
-  while (!reader.done) {
-    const tag = reader.varint();
-    if (tag === ((2 << 3) | WIRE_BYTES)) messages.push(readMessage(reader.message()));
-    else if (tag === ((1 << 3) | WIRE_VARINT)) group = reader.varint();
-    else if (tag === ((3 << 3) | WIRE_VARINT)) clockMs = reader.varint();
-    else reader.skip(tag & 7);
+  for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
+    if (tag === BATCH_MESSAGES) {
+      const outer = reader.enter();
+      messages.push(readMessage(reader));
+      reader.leave(outer);
+    } else if (tag === 1 << 3) group = reader.uint();
+    else if (tag === 3 << 3) clockMs = reader.uint();
+    else reader.skip(tag);
   }
   return { group, messages, clockMs };
 }
@@ -354,10 +343,10 @@ export function readRaftBatch(reader: ProtobufReader): RaftBatch {
 export function encodeRaftBatch(messages: readonly Message[], clockMs: number): Buffer {
   const [batch] = measureRaftBatches(messages, clockMs, Number.POSITIVE_INFINITY);
   const buffer = Buffer.allocUnsafe(batch?.size ?? 0);
-  batch?.write(new ProtobufWriter(buffer));
+  batch?.write(new SizedWriter(buffer));
   return buffer;
 }
 
 export function decodeRaftBatch(bytes: Uint8Array): RaftBatch {
-  return readRaftBatch(new ProtobufReader(bytes));
+  return readRaftBatch(new MessageReader(bytes));
 }

@@ -7,13 +7,14 @@ import { describe, expect, test } from "vitest";
 import type { Entry } from "../../src/raft/entry.ts";
 import type { Message, MessageKind } from "../../src/raft/message.ts";
 import { BalsaError } from "../../src/sql/errors.ts";
-import { ProtobufReader, ProtobufWriter, varintSize } from "../../src/wire/protobuf-bytes.ts";
+import { MessageReader } from "../../src/wire/message-reader.ts";
 import {
   decodeRaftBatch,
   encodeRaftBatch,
   MESSAGE_KIND_NUMBERS,
   measureRaftBatches,
 } from "../../src/wire/raft-codec.ts";
+import { SizedWriter, varintSize } from "../../src/wire/sized-writer.ts";
 
 const uint = fc.oneof(
   fc.nat(300),
@@ -153,7 +154,7 @@ describe("Raft messages on the wire", () => {
     const decoded = batches.flatMap((batch) => {
       expect(batch.size).toBeLessThanOrEqual(100);
       const buffer = Buffer.alloc(batch.size);
-      batch.write(new ProtobufWriter(buffer));
+      batch.write(new SizedWriter(buffer));
       return decodeRaftBatch(buffer).messages;
     });
     expect(decoded).toEqual(messages);
@@ -181,11 +182,11 @@ describe("Raft messages on the wire", () => {
     fc.assert(
       fc.property(fc.maxSafeNat(), (value) => {
         const buffer = Buffer.alloc(varintSize(value));
-        const writer = new ProtobufWriter(buffer);
+        const writer = new SizedWriter(buffer);
         writer.varint(value);
         expect(writer.position).toBe(buffer.length);
         expect(buffer).toEqual(Buffer.from(protobuf.Writer.create().uint64(value).finish()));
-        expect(new ProtobufReader(buffer).varint()).toBe(value);
+        expect(new MessageReader(buffer).uint()).toBe(value);
       }),
     );
   });
