@@ -53,6 +53,9 @@ export abstract class Call {
   /** Names it on its connection. */
   id = 0;
   connection: Connection | null = null;
+  /** Its neighbours among the pending calls. */
+  earlier: Call | null = null;
+  later: Call | null = null;
   /** Which belief in a leader it was sent under. */
   epoch = 0;
   attempts = 0;

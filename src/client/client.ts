@@ -111,17 +111,28 @@ export class Client implements CallOwner, RouterOwner, DeadlinesOwner, WriteQueu
     if (options.signal?.aborted === true) {
       throw new BalsaError("CANCELLED", "the caller gave up", { cause: options.signal.reason });
     }
-    const ask = ({ address }: { readonly address: string }): Promise<EndpointStatus> =>
-      this.#statusOf(address, options.deadlineMs);
-    return summarize(await Promise.all(this.#router.members.map(ask)));
+    const answers: EndpointStatus[] = [];
+    const asked = new Set<string>();
+    // Twice, because the answers may name nodes that were not known.
+    for (let round = 0; round < 2; round += 1) {
+      const addresses = this.#router.members.map(({ address }) => address);
+      const fresh = addresses.filter((address) => !asked.has(address));
+      for (const address of fresh) asked.add(address);
+      const ask = (address: string): Promise<EndpointStatus> =>
+        this.#statusOf(address, options.deadlineMs);
+      answers.push(...(await Promise.all(fresh.map(ask))));
+    }
+    return summarize(answers, this.options.endpoints);
   }
 
   #statusOf(endpoint: string, deadlineMs: number): Promise<EndpointStatus> {
     const timeoutMs = Math.min(deadlineMs, this.options.connectTimeoutMs);
     return new Promise((resolve) => {
       this.#router.connect(endpoint).status(timeoutMs, (error, status) => {
-        if (status !== null) resolve({ endpoint, status, error: null });
-        else {
+        if (status !== null) {
+          this.#router.learn(status);
+          resolve({ endpoint, status, error: null });
+        } else {
           const unknown = new BalsaError("UNAVAILABLE", `${endpoint}: no answer`);
           resolve({ endpoint, status: null, error: error ?? unknown });
         }
@@ -374,7 +385,7 @@ export class Client implements CallOwner, RouterOwner, DeadlinesOwner, WriteQueu
     if (this.#closed) return;
     this.#closed = true;
     if (this.#pauseTimer !== null) clearTimeout(this.#pauseTimer);
-    for (const call of [...this.#deadlines.calls]) {
+    for (const call of this.#deadlines.calls()) {
       if (call.settled) continue;
       call.fail(this.#withdraw(call, () => closedError(call)));
     }

@@ -100,7 +100,7 @@ export class Database {
     }));
   }
 
-  /** Resolves when the cluster serves: a leader is known and the connection to it stands. */
+  /** Resolves when the cluster serves: a linearizable read was answered, which takes a leader and a majority. */
   async ready(options: CallOptions = {}): Promise<void> {
     const resolved = resolveCallOptions(this.#options, options);
     await new Statement(this.#client, "SELECT 1", resolved)

@@ -21,6 +21,9 @@ const HINTS_IN_A_ROW_MAX = 3;
 /** After this long with a leader that others name and this client cannot reach, a follower is asked to forward. */
 const FORWARD_AFTER_MS = 2_000;
 
+/** The same for a client that keeps to its endpoints: who the others name may never be among them. */
+const FORWARD_AFTER_MS_FIXED = 50;
+
 /** How soon a node that could not be reached is tried again. */
 const RECONNECT_MS_MIN = 50;
 const RECONNECT_MS_MAX = 500;
@@ -162,7 +165,8 @@ export class Router implements ConnectionOwner {
     if (this.#closed || this.#leader !== null || !this.#owner.isWaiting()) return;
     const now = performance.now();
     const spent = now - this.#searchStartedAt;
-    if (spent > FORWARD_AFTER_MS && this.#forwardThroughFollower()) return;
+    const patienceMs = this.#options.discover ? FORWARD_AFTER_MS : FORWARD_AFTER_MS_FIXED;
+    if (spent > patienceMs && this.#forwardThroughFollower()) return;
     const hopeless = this.#hopelessError();
     if (hopeless !== null) {
       this.#owner.hopeless(hopeless);
@@ -195,7 +199,7 @@ export class Router implements ConnectionOwner {
   }
 
   #onStatus(member: Member, status: StatusResponse): void {
-    for (const { address } of status.members) if (this.#mayUse(address)) this.#memberAt(address);
+    this.learn(status);
     if (status.role === "leader") {
       const isNews = this.#leader === null || status.term > this.#leaderTerm;
       if (isNews && this.#leader !== member) this.#adopt(member, status.term);
@@ -207,6 +211,11 @@ export class Router implements ConnectionOwner {
     const known = this.#members.has(status.leaderAddress);
     const leader = this.#memberAt(status.leaderAddress);
     if (!known) this.#probe(leader, performance.now());
+  }
+
+  /** Takes note of the nodes that a node names. */
+  learn(status: StatusResponse): void {
+    for (const { address } of status.members) if (this.#mayUse(address)) this.#memberAt(address);
   }
 
   #adopt(member: Member, term: number): void {

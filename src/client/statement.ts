@@ -44,17 +44,14 @@ export class Statement<R extends object = Row> {
 
   /** Executes it on the leader, once, and says what it changed. Rows it returns are dropped. */
   async run(...args: Given): Promise<RunResult> {
-    const { result, response } = await this.#write(args);
-    return {
-      changes: result.changes,
-      lastInsertRowid: result.lastInsertRowid,
-      index: response.index,
-    };
+    const response = await this.#client.write(this.#encodeWrite(args), this.#options);
+    const { changes, lastInsertRowid } = decodeOnly(response, this.#options);
+    return { changes, lastInsertRowid, index: response.index };
   }
 
   /** The first row, or undefined if there is none. A write must have a RETURNING clause. */
   async get(...args: Given): Promise<R | undefined> {
-    if (this.#isWrite("get")) return (await this.#write(args)).result.rows[0] as R | undefined;
+    if (this.#isWrite("get")) return (await this.#writtenRows(args))[0];
     const rows = await this.#client.read(this.#encode(args), "first", this.#options);
     return rows[0] as R | undefined;
   }
@@ -64,8 +61,7 @@ export class Statement<R extends object = Row> {
    * any size can be had from `iterate`.
    */
   async all(...args: Given): Promise<R[]> {
-    // What the caller says of the rows' type is taken on trust, here as in get and iterate.
-    if (this.#isWrite("all")) return (await this.#write(args)).result.rows as unknown as R[];
+    if (this.#isWrite("all")) return this.#writtenRows(args);
     const rows = await this.#client.read(this.#encode(args), "all", this.#options);
     return rows as R[];
   }
@@ -82,8 +78,7 @@ export class Statement<R extends object = Row> {
   }
 
   async *#iterateWritten(args: Given): AsyncIterableIterator<R> {
-    const { result } = await this.#write(args);
-    for (const row of result.rows) yield row as R;
+    yield* await this.#writtenRows(args);
   }
 
   #encode(args: Given): Uint8Array {
@@ -91,15 +86,15 @@ export class Statement<R extends object = Row> {
     return encodeStatement(statement, this.#client.requestLimits);
   }
 
-  async #write(
-    args: Given,
-  ): Promise<{ readonly result: StatementResult; readonly response: ExecuteResponse }> {
+  #encodeWrite(args: Given): Uint8Array {
     const statement = { sql: this.source, args: toArgs(args) };
-    const batch = encodeBatch([statement], this.#client.requestLimits);
-    const response = await this.#client.write(batch, this.#options);
-    const [result] = decodeResults(response, this.#options);
-    if (result === undefined) throw new BalsaError("PROTOCOL", "an answer without a result");
-    return { result, response };
+    return encodeBatch([statement], this.#client.requestLimits);
+  }
+
+  async #writtenRows(args: Given): Promise<R[]> {
+    const response = await this.#client.write(this.#encodeWrite(args), this.#options);
+    // What the caller says of the rows' type is taken on trust, here as in get, all and iterate.
+    return decodeOnly(response, this.#options).rows as unknown as R[];
   }
 
   /** Whether it goes the way of writes. Throws REFUSED for a write that has no rows to give. */
@@ -110,6 +105,13 @@ export class Statement<R extends object = Row> {
     const message = `this statement writes and returns no rows: use run() instead of ${method}(), or add RETURNING`;
     throw new BalsaError("REFUSED", message);
   }
+}
+
+/** The result of an executed request of one statement. */
+function decodeOnly(response: ExecuteResponse, options: ResolvedCallOptions): StatementResult {
+  const [result] = decodeResults(response, options);
+  if (result === undefined) throw new BalsaError("PROTOCOL", "an answer without a result");
+  return result;
 }
 
 /** The results of an executed request, a statement each. */

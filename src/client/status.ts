@@ -17,17 +17,32 @@ export type EndpointStatus =
 export interface ClusterStatus {
   /** The leader of the latest term that a node claims to be, if any. */
   readonly leader: { readonly id: number; readonly address: string } | null;
-  /** One for each known endpoint, in the order given to `connect`, then those that were learnt. */
+  /** One for each endpoint, in the order given to `connect`, then nodes that were learnt besides. */
   readonly nodes: readonly EndpointStatus[];
 }
 
-export function summarize(nodes: readonly EndpointStatus[]): ClusterStatus {
-  let best: { readonly endpoint: string; readonly status: NodeStatus } | null = null;
-  for (const { endpoint, status } of nodes) {
-    if (status?.role !== "leader") continue;
-    if (best === null || status.term > best.status.term) best = { endpoint, status };
+/** `endpoints`: those given to `connect`; the others were learnt, and may be the same nodes by other addresses. */
+export function summarize(
+  answers: readonly EndpointStatus[],
+  endpoints: readonly string[],
+): ClusterStatus {
+  const answered = new Map<string, number>();
+  const idOf = new Map<string, number>();
+  for (const { endpoint, status } of answers) {
+    if (status === null) continue;
+    if (endpoints.includes(endpoint)) answered.set(endpoint, status.id);
+    for (const { id, address } of [...status.members, status]) idOf.set(address, id);
   }
-  const leader =
-    best === null ? null : { id: best.status.id, address: best.status.address || best.endpoint };
+  const shown = new Set(answered.values());
+  const nodes = answers.filter(({ endpoint }) => {
+    return endpoints.includes(endpoint) || !shown.has(idOf.get(endpoint) ?? 0);
+  });
+  let leader: ClusterStatus["leader"] = null;
+  let term = -1;
+  for (const { endpoint, status } of nodes) {
+    if (status?.role !== "leader" || status.term <= term) continue;
+    term = status.term;
+    leader = { id: status.id, address: status.address || endpoint };
+  }
   return { leader, nodes };
 }

@@ -215,7 +215,24 @@ test("status lists every endpoint, the unreachable with the reason", async () =>
   expect(status.nodes[2]?.error?.message).toContain(cluster.node(2).address);
 });
 
-test("ready resolves when the leader answers", async () => {
-  await db.ready();
-  expect(cluster.node(0).of("query")).toHaveLength(1);
+test("status shows a node once, though it is known by two addresses", async () => {
+  const [one, two] = cluster.endpoints as [string, string];
+  const members = cluster.nodes.map(({ id, address }) => ({ id, address }));
+  for (const node of cluster.nodes) node.says = { members };
+  const other = connect({ endpoints: [one.replace("127.0.0.1", "localhost"), two] });
+  cluster.node(2).kill();
+  const { nodes, leader } = await other.status();
+  expect(leader?.id).toBe(1);
+  expect(nodes.map((node) => node.status?.id ?? node.endpoint)).toEqual([
+    1,
+    2,
+    cluster.node(2).address,
+  ]);
+  await other.close();
+});
+
+test("ready resolves when a linearizable read was answered", async () => {
+  await db.with({ consistency: "stale" }).ready();
+  const queries = cluster.nodes.flatMap((node) => node.of("query"));
+  expect(queries).toMatchObject([{ consistency: "linearizable" }]);
 });

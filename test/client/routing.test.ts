@@ -64,7 +64,7 @@ test("a leader outside of the endpoints is found through a follower", async () =
 });
 
 test("two nodes that point at each other are not asked without end", async () => {
-  const db = open(undefined, 400);
+  const db = open(undefined, 600);
   await insert(db);
   const [a, b] = [cluster.node(0), cluster.node(1)];
   a.says = { role: "leader" };
@@ -78,7 +78,7 @@ test("two nodes that point at each other are not asked without end", async () =>
     };
   }
   await expect(insert(db)).rejects.toMatchObject({ code: "DEADLINE_EXCEEDED" });
-  expect(writesAt(a) + writesAt(b)).toBeLessThan(40);
+  expect(writesAt(a) + writesAt(b)).toBeLessThan(60);
 });
 
 test("when the leader's connection breaks, the others are asked at once and the new leader is found", async () => {
@@ -233,7 +233,7 @@ async function withOther(address: string, code: unknown, close: () => void): Pro
     const failed = insert(alone);
     await expect(failed).rejects.toMatchObject({ code, outcome: "not-applied" });
     await expect(failed).rejects.toThrow(address);
-    expect(performance.now() - started).toBeLessThan(1_500);
+    expect(performance.now() - started).toBeLessThan(3_000);
     await expect(alone.prepare("SELECT 1").all()).rejects.toMatchObject({ code });
     const beside = open([address, ...cluster.endpoints], 3_000);
     await insert(beside);
