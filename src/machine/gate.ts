@@ -1,0 +1,211 @@
+/**
+ * Which statements a replicated database can run. Judged by words and tokens, because SQLite's own `readonly` says yes to
+ * ATTACH, COMMIT and many a PRAGMA. Every refusal says what to do instead. It never looks at values, nor at the schema.
+ */
+
+import { BalsaError } from "../sql/errors.ts";
+import type { PragmaShape, StatementShape } from "./statement-shape.ts";
+
+/** `read`: alone, on one node. `write`: on all nodes, so that nothing in it may differ between them. */
+export type GateMode = "read" | "write";
+
+/**
+ * `replicated`: belongs into the log if it succeeds. `readonly`: changes nothing; in a log entry its rows are the same on
+ * all nodes. `inspection`: its rows may differ between nodes, so it stands only among other reads. `sqlite`: SQLite's
+ * own `readonly` tells.
+ */
+export type StatementClass = "replicated" | "readonly" | "inspection" | "sqlite";
+
+const TRANSACTION =
+  "a request is a transaction of its own: send the statements that belong together as one batch or script";
+const ELSEWHERE = "a replicated database is one file on every node";
+
+/** By leading word: what is never allowed, and the way out. */
+const REFUSED_VERBS: { readonly [verb: string]: string } = {
+  begin: `BEGIN is not allowed: ${TRANSACTION}`,
+  commit: `COMMIT is not allowed: ${TRANSACTION}`,
+  end: `END is not allowed: ${TRANSACTION}`,
+  rollback: `ROLLBACK is not allowed: ${TRANSACTION}; a failing statement undoes them all`,
+  savepoint: `SAVEPOINT is not allowed: ${TRANSACTION}`,
+  release: `RELEASE is not allowed: ${TRANSACTION}`,
+  attach: `ATTACH is not allowed: ${ELSEWHERE}; create the tables in this database`,
+  detach: `DETACH is not allowed: ${ELSEWHERE}; nothing is ever attached`,
+  vacuum:
+    "VACUUM is not allowed: it renumbers rows on one node only; free pages are used again by themselves",
+};
+
+/** Words with which a statement that a reader runs may begin. */
+const READ_VERBS = new Set(["select", "values", "with", "pragma", "explain"]);
+
+/** Answered from the schema or the content: the same on all nodes. True: also with an argument. */
+const SHARED_PRAGMAS: { readonly [name: string]: boolean } = {
+  application_id: false,
+  foreign_key_check: true,
+  foreign_key_list: true,
+  index_info: true,
+  index_list: true,
+  index_xinfo: true,
+  table_info: true,
+  table_list: true,
+  table_xinfo: true,
+  user_version: false,
+};
+
+/** Tell of one node. True: also with an argument. */
+const NODE_PRAGMAS: { readonly [name: string]: boolean } = {
+  auto_vacuum: false,
+  automatic_index: false,
+  busy_timeout: false,
+  cache_size: false,
+  cache_spill: false,
+  case_sensitive_like: false,
+  cell_size_check: false,
+  checkpoint_fullfsync: false,
+  collation_list: false,
+  compile_options: false,
+  data_version: false,
+  database_list: false,
+  defer_foreign_keys: false,
+  encoding: false,
+  foreign_keys: false,
+  freelist_count: false,
+  fullfsync: false,
+  function_list: false,
+  hard_heap_limit: false,
+  ignore_check_constraints: false,
+  integrity_check: true,
+  journal_mode: false,
+  journal_size_limit: false,
+  legacy_alter_table: false,
+  locking_mode: false,
+  max_page_count: false,
+  mmap_size: false,
+  module_list: false,
+  page_count: false,
+  page_size: false,
+  pragma_list: false,
+  query_only: false,
+  quick_check: true,
+  read_uncommitted: false,
+  recursive_triggers: false,
+  reverse_unordered_selects: false,
+  schema_version: false,
+  secure_delete: false,
+  soft_heap_limit: false,
+  synchronous: false,
+  temp_store: false,
+  threads: false,
+  trusted_schema: false,
+  wal_autocheckpoint: false,
+  writable_schema: false,
+};
+
+/** Setting these is an ordinary, transactional write to the file's header. */
+const REPLICATED_PRAGMAS = new Set(["application_id", "user_version"]);
+
+const PRAGMA_ADVICE: { readonly [name: string]: string } = {
+  foreign_keys: "foreign keys are always enforced",
+  defer_foreign_keys: "declare the key DEFERRABLE INITIALLY DEFERRED instead",
+  journal_mode: "the journal is always a WAL",
+  synchronous: "durability is the replicated log's",
+  optimize: "run ANALYZE instead",
+  incremental_vacuum: "free pages are used again by themselves",
+  wal_checkpoint: "checkpoints happen by themselves",
+};
+
+/** Functions that tell of the node or the connection: in an entry they would differ. */
+const NODE_FUNCTIONS: { readonly [name: string]: string } = {
+  total_changes: "it counts what this connection did; use changes() or RETURNING",
+  load_extension: "extensions are the operator's, on all nodes alike",
+  fts3_tokenizer: "tokenizers are the operator's, on all nodes alike",
+  sqlite_version: "nodes may run different versions; pass the value as a parameter",
+  sqlite_source_id: "nodes may run different versions; pass the value as a parameter",
+  sqlite_compileoption_get: "nodes may be built differently; pass the value as a parameter",
+  sqlite_compileoption_used: "nodes may be built differently; pass the value as a parameter",
+  sqlite_offset: "where a row lies differs between nodes",
+};
+
+/** Tables that show the node, its pages or its connection. */
+const NODE_TABLES = new Set([
+  "dbstat",
+  "sqlite_dbpage",
+  "sqlite_temp_master",
+  "sqlite_temp_schema",
+]);
+
+const STATISTICS = /^sqlite_stat[0-9]$/;
+const OWN_TABLES = new Set(["balsa_meta", "balsa_session", "balsa_scratch"]);
+
+function refused(message: string): BalsaError {
+  return new BalsaError("REFUSED", message);
+}
+
+/** @throws BalsaError REFUSED, with the way out. */
+export function judge(shape: StatementShape, mode: GateMode): StatementClass {
+  const reason = REFUSED_VERBS[shape.verb];
+  if (reason !== undefined) throw refused(reason);
+  refuseReservedNames(shape);
+  if (mode === "read" && !READ_VERBS.has(shape.verb) && !shape.explain) {
+    throw refused(`${shape.verb.toUpperCase()} does not read: use run(), batch() or exec()`);
+  }
+  if (shape.temporary && mode === "write") {
+    throw refused(
+      "temporary objects are not allowed: they live on one connection of one node; use an ordinary table",
+    );
+  }
+  if (shape.pragma !== null && !shape.explain) return judgePragma(shape.pragma, mode);
+  if (shape.explain) return "inspection";
+  if (mode === "write") refuseNodeNames(shape);
+  if (shape.verb === "reindex") return "replicated";
+  return "sqlite";
+}
+
+function refuseReservedNames({ names, functions, strings }: StatementShape): void {
+  for (const name of names) {
+    if (name.startsWith("balsa_")) {
+      throw refused(`${name}: names that begin with balsa_ are Balsa's own; choose another`);
+    }
+  }
+  for (const name of ["load_extension", "fts3_tokenizer"]) {
+    if (functions.has(name)) throw refused(`${name}() is not allowed: ${NODE_FUNCTIONS[name]}`);
+  }
+  for (const own of OWN_TABLES) {
+    if (strings.has(own)) {
+      throw refused(`'${own}' is Balsa's own table; if a value is meant, pass it as a parameter`);
+    }
+  }
+}
+
+function refuseNodeNames({ names, functions, verb }: StatementShape): void {
+  for (const name of functions) {
+    if (!Object.hasOwn(NODE_FUNCTIONS, name)) continue;
+    throw refused(`${name}() is not allowed in a write: ${NODE_FUNCTIONS[name]}`);
+  }
+  for (const name of names) {
+    if (name.startsWith("pragma_") || NODE_TABLES.has(name)) {
+      throw refused(
+        `${name} is not allowed in a write: it may differ between nodes; ` +
+          "read it first and pass what you need as parameters",
+      );
+    }
+    if (STATISTICS.test(name) && verb !== "select") {
+      throw refused(`${name} is ANALYZE's own: connections would take up what you write at will`);
+    }
+  }
+}
+
+function judgePragma({ name, hasArgument }: PragmaShape, mode: GateMode): StatementClass {
+  const shared = Object.hasOwn(SHARED_PRAGMAS, name) ? SHARED_PRAGMAS[name] : undefined;
+  if (shared !== undefined && (shared || !hasArgument)) return "readonly";
+  const node = Object.hasOwn(NODE_PRAGMAS, name) ? NODE_PRAGMAS[name] : undefined;
+  if (node !== undefined && (node || !hasArgument)) return "inspection";
+  if (REPLICATED_PRAGMAS.has(name)) {
+    if (mode === "write") return "replicated";
+    throw refused(`PRAGMA ${name} = … does not read: use run(), batch() or exec()`);
+  }
+  const advice = PRAGMA_ADVICE[name];
+  const why = "it would change one node alone, or one connection of it";
+  throw refused(
+    `PRAGMA ${name} is not allowed: ${why}${advice === undefined ? "" : `; ${advice}`}`,
+  );
+}

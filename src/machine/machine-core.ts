@@ -1,0 +1,312 @@
+/**
+ * The replicated state machine over one SQLite connection (DESIGN D1, D2, D5, D6). In leader mode it runs requests in an
+ * open transaction before they are in the log; in follower mode it runs what the log holds. Both ways lead to the same
+ * content. Synchronous; it starts no process, no timer, and never decides when to commit.
+ */
+
+import type { Database, Statement } from "better-sqlite3";
+import type { DigestMismatch, ExecuteJob, ExecuteOutcome, MachineState } from "../node/ports.ts";
+import type { Entry, EntryId } from "../raft/entry.ts";
+import type { Failure } from "../sql/errors.ts";
+import { invariant } from "../sql/invariant.ts";
+import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
+import { type Command, decodeCommand, encodeCommand } from "../wire/log-codec.ts";
+import { encodeOpenSessionResponse } from "../wire/sql-codec.ts";
+import { decodeBatch } from "../wire/statement-codec.ts";
+import { DeterministicFunctions } from "./deterministic-functions.ts";
+import { MachineFault, toStatementFailure } from "./machine-fault.ts";
+import { MachineMeta } from "./machine-meta.ts";
+import { RequestExecutor, type RequestOutcome } from "./request-executor.ts";
+import { DEFAULT_SESSION_LIMITS, type SessionLimits, Sessions } from "./sessions.ts";
+import { openWriterConnection } from "./writer-connection.ts";
+
+export interface MachineCoreOptions {
+  /** The database file, made if missing; `:memory:` for tests. */
+  readonly path: string;
+  readonly limits?: Limits;
+  readonly sessionLimits?: SessionLimits;
+}
+
+export interface Applied {
+  /** Committed up to here. */
+  readonly last: EntryId;
+  readonly mismatch: DigestMismatch | null;
+}
+
+export interface Checkpoint {
+  /** Everything is in the file, and synced: the log may be compacted up to the applied index (D10). */
+  readonly complete: boolean;
+  /** Pages in the WAL, and how many of them are in the file. */
+  readonly walPages: number;
+  readonly copiedPages: number;
+}
+
+/** What `execute` needs of a job and `apply` of an entry. */
+type Work = Omit<Command, "digest">;
+
+/** A frame of the WAL: a page and its header. */
+const WAL_FRAME_BYTES = 4096 + 24;
+const EMPTY = Buffer.alloc(0);
+
+type CheckpointRow = [busy: bigint, log: bigint, checkpointed: bigint];
+
+/** Throws MachineFault when the file or the machine fails: it must then not be used any more. */
+export class MachineCore {
+  readonly #options: MachineCoreOptions;
+  readonly #limits: Limits;
+  readonly #sessionLimits: SessionLimits;
+  #database: Database;
+  #meta: MachineMeta;
+  #sessions: Sessions;
+  #functions: DeterministicFunctions;
+  #requests: RequestExecutor;
+  #walState: Statement<unknown[], CheckpointRow>;
+  #applied: EntryId = { index: 0, term: 0 };
+  #timeMs = 0;
+  #nextSession = 1;
+  /** The open transaction holds what is not in the log yet. */
+  #leading = false;
+  /** Why it cannot be used any more; empty while it can. */
+  #broken = "";
+
+  private constructor(options: MachineCoreOptions) {
+    this.#options = options;
+    this.#limits = options.limits ?? DEFAULT_LIMITS;
+    this.#sessionLimits = options.sessionLimits ?? DEFAULT_SESSION_LIMITS;
+    this.#database = openWriterConnection(options.path);
+    this.#meta = new MachineMeta(this.#database);
+    this.#sessions = new Sessions(this.#database, this.#sessionLimits);
+    this.#functions = new DeterministicFunctions();
+    this.#requests = this.#connectRequests();
+    this.#walState = this.#prepareWalState();
+    this.#load();
+  }
+
+  /** Opens the file and takes it over from the writer before. */
+  static open(options: MachineCoreOptions): MachineCore {
+    return new MachineCore(options);
+  }
+
+  get state(): MachineState {
+    const { index, term } = this.#applied;
+    return { appliedIndex: index, appliedTerm: term, timeMs: this.#timeMs };
+  }
+
+  /** Leader mode: in the open transaction, which is opened if none is. */
+  execute(job: ExecuteJob): ExecuteOutcome {
+    this.#begin();
+    this.#leading = true;
+    const work: Work = { ...job, timeMs: Math.max(job.timeMs, this.#timeMs) };
+    if (job.openSession) return this.#proposeSession(work);
+    if (job.session !== 0) {
+      try {
+        const known = this.#sessions.admit(job, work.timeMs);
+        if (known !== null) return { kind: "answer", result: known.result, index: known.index };
+      } catch (error) {
+        return { kind: "failure", failure: toStatementFailure(error, 0) };
+      }
+    }
+    const outcome = this.#runRequest(work);
+    if (outcome.kind === "broken") {
+      this.#broken = outcome.failure.message;
+      return { kind: "broken", failure: outcome.failure };
+    }
+    if (outcome.kind === "failure") return outcome;
+    const { result, digest, wrote } = outcome;
+    if (!wrote) return { kind: "answer", result, index: 0 };
+    this.#timeMs = work.timeMs;
+    if (job.session !== 0) this.#sessions.remember(job, work.timeMs, result, 0);
+    return { kind: "proposal", payload: encodeCommand({ ...work, digest }), result };
+  }
+
+  /** Leader mode: all that was executed is log[..last]. */
+  commit(last: EntryId): void {
+    invariant(last.index >= this.#applied.index, "commit goes forward");
+    this.#begin();
+    this.#sessions.placed(last.index);
+    this.#commit(last);
+  }
+
+  /** Follower mode: runs entries and commits them as one transaction. */
+  apply(entries: readonly Entry[]): Applied {
+    invariant(!this.#leading, "no leader's transaction is open");
+    const before = this.#applied;
+    let last = before;
+    this.#begin();
+    for (const entry of entries) {
+      if (entry.index !== last.index + 1) {
+        throw new MachineFault(`entry ${entry.index} does not follow ${last.index}`);
+      }
+      const mismatch = entry.kind === "command" ? this.#applyCommand(entry) : null;
+      if (mismatch !== null) return this.#applyBefore(entries, entry, mismatch);
+      last = { index: entry.index, term: entry.term };
+    }
+    this.#commit(last);
+    return { last, mismatch: null };
+  }
+
+  /** Bytes of the WAL that are not in the file yet; 0 while a transaction is open. */
+  walBytes(): number {
+    if (this.#database.inTransaction) return 0;
+    const [, log, checkpointed] = this.#walState.get() ?? [0n, 0n, 0n];
+    return Math.max(0, Number(log - checkpointed)) * WAL_FRAME_BYTES;
+  }
+
+  /** Copies the WAL into the file as far as readers allow, and syncs. Null while a transaction is open. */
+  checkpoint(): Checkpoint | null {
+    if (this.#database.inTransaction) return null;
+    const [busy, log, copied] = this.#database
+      .prepare<unknown[], CheckpointRow>("PRAGMA main.wal_checkpoint(PASSIVE)")
+      .raw(true)
+      .get() ?? [1n, 0n, 0n];
+    const complete = busy === 0n && log === copied;
+    return { complete, walPages: Number(log), copiedPages: Number(copied) };
+  }
+
+  /** Rolls back what is open, checkpoints, and closes the file. */
+  close(): void {
+    if (!this.#database.open) return;
+    if (this.#database.inTransaction) this.#database.exec("ROLLBACK");
+    this.#database.close();
+  }
+
+  // --- the transaction ----------------------------------------------------------------------------------------
+
+  #begin(): void {
+    if (this.#broken !== "") throw new MachineFault(`the transaction was lost: ${this.#broken}`);
+    if (this.#database.inTransaction) return;
+    // What the in-memory state stands for is gone with a transaction that ended by itself.
+    invariant(!this.#leading, "a leader's transaction ends by commit");
+    this.#meta.begin(this.#applied.index);
+  }
+
+  #commit(last: EntryId): void {
+    this.#sessions.flush();
+    this.#meta.commit({ applied: last, timeMs: this.#timeMs, nextSession: this.#nextSession });
+    this.#applied = last;
+    this.#leading = false;
+  }
+
+  #load(): void {
+    const { applied, timeMs, nextSession } = this.#meta.read();
+    this.#meta.claim(this.#database);
+    this.#applied = applied;
+    this.#timeMs = timeMs;
+    this.#nextSession = nextSession;
+    this.#sessions.load(applied.index);
+  }
+
+  // --- requests -----------------------------------------------------------------------------------------------
+
+  #runRequest(work: Work): RequestOutcome {
+    this.#functions.beginRequest(work.timeMs, work.seedHigh, work.seedLow);
+    let batch: ReturnType<typeof decodeBatch>;
+    try {
+      batch = decodeBatch(work.batch);
+    } catch (error) {
+      return { kind: "failure", failure: toStatementFailure(error, 0) };
+    }
+    const { resultBytes } = this.#limits;
+    const { rememberedBytes } = this.#sessionLimits;
+    const resultBytesMax =
+      work.session === 0 ? resultBytes : Math.min(resultBytes, rememberedBytes);
+    return this.#requests.run(batch, work.batch.length, resultBytesMax);
+  }
+
+  #proposeSession(work: Work): ExecuteOutcome {
+    const { result, digest } = this.#openSession(work.timeMs);
+    const payload = encodeCommand({ ...work, batch: EMPTY, digest });
+    return { kind: "proposal", payload, result };
+  }
+
+  #openSession(timeMs: number): { readonly result: Buffer; readonly digest: number } {
+    const id = this.#nextSession;
+    this.#nextSession += 1;
+    this.#timeMs = timeMs;
+    this.#sessions.open(id, timeMs);
+    // The index is filled in by whoever learns it.
+    return { result: encodeOpenSessionResponse({ session: id, index: 0 }), digest: id >>> 0 };
+  }
+
+  #applyCommand(entry: Entry): DigestMismatch | null {
+    const command = decodeCommand(entry.payload);
+    const { session, timeMs, digest } = command;
+    const differs = (found: number, detail: string): DigestMismatch => {
+      return { index: entry.index, expected: digest, found, detail };
+    };
+    if (timeMs < this.#timeMs) return differs(0, `log time runs back from ${this.#timeMs}`);
+    if (command.openSession) {
+      const opened = this.#openSession(timeMs);
+      return opened.digest === digest ? null : differs(opened.digest, "another session's id");
+    }
+    if (session !== 0) {
+      const detail = this.#admissionProblem(command);
+      if (detail !== null) return differs(0, detail);
+    }
+    const outcome = this.#runRequest(command);
+    if (outcome.kind === "broken" && outcome.exhausted) {
+      const { code, message } = outcome.failure;
+      throw new MachineFault(message, { code });
+    }
+    if (outcome.kind !== "done") return differs(0, describe(outcome.failure));
+    if (!outcome.wrote) return differs(outcome.digest, "it wrote nothing");
+    if (outcome.digest !== digest) return differs(outcome.digest, "other effects");
+    this.#timeMs = timeMs;
+    if (session !== 0) this.#sessions.remember(command, timeMs, outcome.result, entry.index);
+    return null;
+  }
+
+  /** The leader admitted it; a node that would not has another state. */
+  #admissionProblem(command: Command): string | null {
+    try {
+      const known = this.#sessions.admit(command, command.timeMs);
+      return known === null ? null : "it was applied before";
+    } catch (error) {
+      return describe(toStatementFailure(error, 0));
+    }
+  }
+
+  /**
+   * An entry differs. Its effects cannot be taken back alone, so all goes, and what came before is applied again, on a
+   * connection that has seen nothing of it.
+   */
+  #applyBefore(entries: readonly Entry[], sick: Entry, mismatch: DigestMismatch): Applied {
+    if (this.#database.inTransaction) this.#database.exec("ROLLBACK");
+    this.#reopen();
+    const healthy = entries.filter((entry) => entry.index < sick.index);
+    if (healthy.length === 0) return { last: this.#applied, mismatch };
+    const { last, mismatch: again } = this.apply(healthy);
+    return { last, mismatch: again ?? mismatch };
+  }
+
+  // --- the connection -----------------------------------------------------------------------------------------
+
+  #reopen(): void {
+    // Memory dies with its connection.
+    if (this.#options.path !== ":memory:") {
+      this.#database.close();
+      this.#database = openWriterConnection(this.#options.path);
+      this.#meta = new MachineMeta(this.#database);
+      this.#sessions = new Sessions(this.#database, this.#sessionLimits);
+      this.#functions = new DeterministicFunctions();
+      this.#requests = this.#connectRequests();
+      this.#walState = this.#prepareWalState();
+    }
+    this.#load();
+  }
+
+  #connectRequests(): RequestExecutor {
+    this.#functions.register(this.#database);
+    return new RequestExecutor(this.#database, this.#functions, this.#limits);
+  }
+
+  #prepareWalState(): Statement<unknown[], CheckpointRow> {
+    return this.#database
+      .prepare<unknown[], CheckpointRow>("PRAGMA main.wal_checkpoint(NOOP)")
+      .raw(true);
+  }
+}
+
+function describe(failure: Failure): string {
+  return `${failure.code}: ${failure.message}`;
+}

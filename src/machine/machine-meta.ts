@@ -1,0 +1,117 @@
+/**
+ * What the database file knows of the log: one row, written in the same transaction as the data (DESIGN D9). Nothing
+ * here is content: it may differ between nodes.
+ */
+
+import type { Database, Statement } from "better-sqlite3";
+import type { EntryId } from "../raft/entry.ts";
+import { MachineFault } from "./machine-fault.ts";
+import { SESSION_SCHEMA } from "./sessions.ts";
+
+/** Of the tables that are Balsa's own, and of what they hold. */
+const FORMAT_VERSION = 1;
+
+const META_SCHEMA = `CREATE TABLE IF NOT EXISTS balsa_meta(
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  format_version INTEGER NOT NULL,
+  applied_index INTEGER NOT NULL,
+  applied_term INTEGER NOT NULL,
+  time_ms INTEGER NOT NULL,
+  next_session INTEGER NOT NULL,
+  writer_epoch INTEGER NOT NULL
+)`;
+
+export interface MetaState {
+  readonly applied: EntryId;
+  readonly timeMs: number;
+  readonly nextSession: number;
+}
+
+type MetaRow = [
+  format: bigint,
+  index: bigint,
+  term: bigint,
+  timeMs: bigint,
+  nextSession: bigint,
+  epoch: bigint,
+];
+
+export class MachineMeta {
+  readonly #select: Statement<unknown[], MetaRow>;
+  readonly #update: Statement;
+  readonly #begin: Statement;
+  readonly #commit: Statement;
+  #epoch = 0n;
+
+  /** The tables must be there: see `prepareFile`. */
+  constructor(database: Database) {
+    this.#select = database
+      .prepare<unknown[], MetaRow>(
+        `SELECT format_version, applied_index, applied_term, time_ms, next_session, writer_epoch
+         FROM main.balsa_meta`,
+      )
+      .raw(true);
+    this.#update = database.prepare(
+      `UPDATE main.balsa_meta
+       SET applied_index = ?, applied_term = ?, time_ms = ?, next_session = ?`,
+    );
+    this.#begin = database.prepare("BEGIN IMMEDIATE");
+    this.#commit = database.prepare("COMMIT");
+  }
+
+  /** Takes the file over: whoever wrote it before finds another epoch, and writes no more. */
+  claim(database: Database): void {
+    this.#epoch = database
+      .prepare<unknown[], bigint>(
+        "UPDATE main.balsa_meta SET writer_epoch = writer_epoch + 1 RETURNING writer_epoch",
+      )
+      .pluck(true)
+      .get() as bigint;
+  }
+
+  read(): MetaState {
+    const row = this.#select.get();
+    if (row === undefined) throw new MachineFault("balsa_meta is empty: not a database of Balsa's");
+    const [format, index, term, timeMs, nextSession] = row;
+    if (format > BigInt(FORMAT_VERSION)) {
+      throw new MachineFault(
+        `the database has format ${format}; this program knows ${FORMAT_VERSION}`,
+      );
+    }
+    const applied = { index: Number(index), term: Number(term) };
+    return { applied, timeMs: Number(timeMs), nextSession: Number(nextSession) };
+  }
+
+  /** BEGIN IMMEDIATE; throws if anybody else wrote to the file since. */
+  begin(appliedIndex: number): void {
+    this.#begin.run();
+    const row = this.#select.get();
+    if (row?.[1] !== BigInt(appliedIndex) || row[5] !== this.#epoch) {
+      throw new MachineFault(
+        `the file was changed by another writer: it has applied ${row?.[1]} in epoch ${row?.[5]}, ` +
+          `this one ${appliedIndex} in ${this.#epoch}`,
+      );
+    }
+  }
+
+  commit({ applied, timeMs, nextSession }: MetaState): void {
+    this.#update.run(
+      BigInt(applied.index),
+      BigInt(applied.term),
+      BigInt(timeMs),
+      BigInt(nextSession),
+    );
+    this.#commit.run();
+  }
+}
+
+/** Makes Balsa's own tables where they are missing. Runs as one transaction. */
+export function prepareFile(database: Database): void {
+  database.exec(`
+    BEGIN IMMEDIATE;
+    ${META_SCHEMA};
+    ${SESSION_SCHEMA};
+    INSERT OR IGNORE INTO balsa_meta VALUES (1, ${FORMAT_VERSION}, 0, 0, 0, 1, 0);
+    COMMIT;
+  `);
+}

@@ -1,0 +1,180 @@
+/**
+ * Statements as they were prepared on one connection: kept by text, with what is known of them. Binding is here, so that
+ * a wrong parameter is told in words of ours. It never runs anything.
+ */
+
+import type { Database, Statement } from "better-sqlite3";
+import { BalsaError } from "../sql/errors.ts";
+import type { BoundArgs } from "../wire/statement-codec.ts";
+import type { SqliteValue } from "../wire/value-codec.ts";
+import { type GateMode, judge, type StatementClass } from "./gate.ts";
+import { type ParameterList, type StatementShape, shapeOf } from "./statement-shape.ts";
+import { type SplitStatement, splitStatements } from "./tokenizer.ts";
+
+/** Allowed by its text; SQLite need not have seen it yet. */
+export interface JudgedStatement {
+  readonly shape: StatementShape;
+  readonly verdict: StatementClass;
+}
+
+export interface PreparedStatement extends JudgedStatement {
+  readonly statement: Statement<unknown[], SqliteValue[]>;
+  readonly class: Exclude<StatementClass, "sqlite">;
+  /** Column names; null if it gives no rows. */
+  readonly columns: readonly string[] | null;
+}
+
+/** Texts longer than this are prepared anew each time: values written into the text would fill the cache. */
+const KEEP_TEXT = 16 * 1024;
+
+/** Prepares on one connection, remembering the texts used last. */
+export class StatementCache {
+  readonly #database: Database;
+  readonly #mode: GateMode;
+  readonly #size: number;
+  readonly #statements = new Map<string, PreparedStatement>();
+
+  constructor(database: Database, mode: GateMode, size = 500) {
+    this.#database = database;
+    this.#mode = mode;
+    this.#size = size;
+  }
+
+  /** After a change of the schema: columns and targets may be others now. */
+  clear(): void {
+    this.#statements.clear();
+  }
+
+  /** Judges a text with one statement; SQLite is not asked. @throws BalsaError REFUSED or INVALID_ARGUMENT. */
+  find(text: string): JudgedStatement {
+    return this.#statements.get(text) ?? this.judge(onlyStatement(text));
+  }
+
+  /** @throws BalsaError REFUSED. */
+  judge(split: SplitStatement): JudgedStatement {
+    const shape = shapeOf(split);
+    return { shape, verdict: judge(shape, this.#mode) };
+  }
+
+  /** What `find` or `judge` gave, prepared. @throws what SQLite says of the text. */
+  prepare(text: string, judged: JudgedStatement): PreparedStatement {
+    const known = this.#statements.get(text);
+    if (known !== undefined) {
+      // Moves to the end: the first of the map is the one not used for longest.
+      this.#statements.delete(text);
+      this.#statements.set(text, known);
+      return known;
+    }
+    const { shape, verdict } = judged;
+    const statement = this.#database.prepare<unknown[], SqliteValue[]>(shape.text);
+    let columns: string[] | null = null;
+    if (statement.reader) {
+      statement.raw(true);
+      columns = columnNames(statement);
+    }
+    const found = statement.readonly ? "readonly" : "replicated";
+    const sort = verdict === "sqlite" ? found : verdict;
+    const prepared = { statement, shape, verdict, class: sort, columns };
+    if (text.length <= KEEP_TEXT) this.#keep(text, prepared);
+    return prepared;
+  }
+
+  #keep(text: string, prepared: PreparedStatement): void {
+    this.#statements.set(text, prepared);
+    if (this.#statements.size <= this.#size) return;
+    const oldest = this.#statements.keys().next();
+    if (!oldest.done) this.#statements.delete(oldest.value);
+  }
+}
+
+export function columnNames(statement: Statement<unknown[], SqliteValue[]>): string[] {
+  return statement.columns().map((column) => column.name);
+}
+
+/** @throws BalsaError INVALID_ARGUMENT unless the text is exactly one statement. */
+export function onlyStatement(text: string): SplitStatement {
+  const [first, second] = splitText(text);
+  if (first === undefined) throw emptyStatement(text);
+  if (second === undefined) return first;
+  const message = "the text has more than one statement; use exec() for a script, or batch()";
+  throw new BalsaError("INVALID_ARGUMENT", message);
+}
+
+/** A script's statements. @throws BalsaError INVALID_ARGUMENT if there is none. */
+export function scriptStatements(text: string): SplitStatement[] {
+  const statements = splitText(text);
+  if (statements.length === 0) throw emptyStatement(text);
+  return statements;
+}
+
+function emptyStatement(text: string): BalsaError {
+  const what = text.trim() === "" ? "is empty" : "has only comments";
+  return new BalsaError("INVALID_ARGUMENT", `the statement ${what}`);
+}
+
+function splitText(text: string): SplitStatement[] {
+  // SQLite would stop there, and run less than what is written.
+  if (text.includes("\0")) {
+    throw new BalsaError("INVALID_ARGUMENT", "the statement contains a NUL character");
+  }
+  return splitStatements(text);
+}
+
+/**
+ * Arguments for better-sqlite3. @throws BalsaError INVALID_ARGUMENT that says how many or which parameters are wrong.
+ */
+export function bindArguments(prepared: PreparedStatement, args: BoundArgs): readonly unknown[] {
+  const { parameters } = prepared.shape;
+  if (args.kind === "named") return bindNamed(parameters, args.values);
+  const { values } = args;
+  if (values.length !== parameters.count || !parameters.positional) {
+    throw wrongCount(parameters, values.length);
+  }
+  if (values.length === 0) return [];
+  if (parameters.plain) return [values];
+  // better-sqlite3 binds ?NNN by name only.
+  const plain: SqliteValue[] = [];
+  const numbered: { [name: string]: SqliteValue } = {};
+  parameters.names.forEach((name, index) => {
+    const value = values[index] ?? null;
+    if (name === null) plain.push(value);
+    else numbered[name] = value;
+  });
+  return [plain, numbered];
+}
+
+function bindNamed(
+  parameters: ParameterList,
+  values: { readonly [name: string]: SqliteValue },
+): readonly unknown[] {
+  const missing: string[] = [];
+  for (const name of parameters.names) {
+    if (name === null) {
+      const message =
+        "the statement has parameters without a name (?); give all values by position";
+      throw new BalsaError("INVALID_ARGUMENT", message);
+    }
+    if (!Object.hasOwn(values, name)) missing.push(name);
+  }
+  if (missing.length > 0) {
+    const message = `no value for the parameter ${missing.join(", ")}`;
+    throw new BalsaError("INVALID_ARGUMENT", message, { facts: { parameter: missing.join(", ") } });
+  }
+  if (parameters.count === 0 && Object.keys(values).length > 0) throw wrongCount(parameters, -1);
+  return parameters.count === 0 ? [] : [values];
+}
+
+function wrongCount(parameters: ParameterList, given: number): BalsaError {
+  const { count, positional } = parameters;
+  const facts = { parameters: String(count), values: String(Math.max(given, 0)) };
+  if (!positional) {
+    const names = parameters.names.filter((name) => name !== null).join(", ");
+    const message = `the statement names its parameters (${names}); give the values by name`;
+    return new BalsaError("INVALID_ARGUMENT", message, { facts });
+  }
+  const has = count === 1 ? "1 parameter" : `${count} parameters`;
+  const values =
+    given < 0 ? "values by name were given" : `${given} ${given === 1 ? "was" : "were"} given`;
+  const message = `the statement has ${has}, ${values}`;
+  return new BalsaError("INVALID_ARGUMENT", message, { facts });
+}

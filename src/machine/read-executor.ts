@@ -1,0 +1,132 @@
+/**
+ * Runs queries on one read-only connection, one at a time, and cuts their rows into chunks. SQLite's functions are its
+ * own here: a read may look at the clock. It never waits and knows no deadline: its process is killed at that.
+ */
+
+import Database from "better-sqlite3";
+import { BalsaError, SqlError } from "../sql/errors.ts";
+import { invariant } from "../sql/invariant.ts";
+import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
+import { RowChunkWriter } from "../wire/result-codec.ts";
+import { type BoundStatement, decodeStatement } from "../wire/statement-codec.ts";
+import type { SqliteValue } from "../wire/value-codec.ts";
+import { isSqliteError } from "./machine-fault.ts";
+import {
+  bindArguments,
+  columnNames,
+  type PreparedStatement,
+  StatementCache,
+} from "./prepared-statement.ts";
+import { checkStatement } from "./request-limits.ts";
+
+export interface ReadExecutorOptions {
+  readonly path: string;
+  readonly limits?: Limits;
+  /** A chunk ends with the row that reaches this many bytes. Default 64 KiB. */
+  readonly chunkBytes?: number;
+}
+
+export interface ReadChunk {
+  /** Encoded balsa.v1.RowChunk; the columns are in the first. */
+  readonly bytes: Buffer;
+  readonly done: boolean;
+}
+
+const CHUNK_BYTES = 64 * 1024;
+const BUSY_TIMEOUT_MS = 1000;
+
+/** All errors are the query's: BalsaError or SqlError. */
+export class ReadExecutor {
+  readonly #database: Database.Database;
+  readonly #cache: StatementCache;
+  readonly #limits: Limits;
+  readonly #chunkBytes: number;
+  readonly #writer = new RowChunkWriter();
+  #rows: Iterator<SqliteValue[]> | null = null;
+
+  private constructor(options: ReadExecutorOptions) {
+    this.#limits = options.limits ?? DEFAULT_LIMITS;
+    this.#chunkBytes = options.chunkBytes ?? CHUNK_BYTES;
+    this.#database = new Database(options.path, { readonly: true, timeout: BUSY_TIMEOUT_MS });
+    this.#database.defaultSafeIntegers(true);
+    this.#database.pragma("query_only = ON");
+    this.#cache = new StatementCache(this.#database, "read");
+  }
+
+  /** The file must have been made by a writer. */
+  static open(options: ReadExecutorOptions): ReadExecutor {
+    return new ReadExecutor(options);
+  }
+
+  /** Begins a query; its snapshot is taken now. The query before must be done or stopped. */
+  start(statement: Uint8Array): ReadChunk {
+    invariant(this.#rows === null, "one query at a time");
+    try {
+      const bound = decodeStatement(statement);
+      const prepared = this.#prepare(bound, statement.length);
+      const args = bindArguments(prepared, bound.args);
+      const rows = prepared.statement.iterate(...args);
+      this.#rows = rows;
+      // Only now has SQLite compared the statement with the schema: before, the names may be those of an old one.
+      const first = rows.next();
+      this.#writer.start(columnNames(prepared.statement));
+      return this.#fill(rows, first);
+    } catch (error) {
+      throw this.#failed(error);
+    }
+  }
+
+  /** The next rows of the query that is not done. */
+  next(): ReadChunk {
+    const rows = this.#rows;
+    invariant(rows !== null, "a query is under way");
+    try {
+      this.#writer.start([]);
+      return this.#fill(rows, rows.next());
+    } catch (error) {
+      throw this.#failed(error);
+    }
+  }
+
+  /** Ends the query under way, if any, and lets its snapshot go. */
+  stop(): void {
+    this.#rows?.return?.();
+    this.#rows = null;
+  }
+
+  close(): void {
+    this.stop();
+    this.#database.close();
+  }
+
+  #prepare(bound: BoundStatement, bytes: number): PreparedStatement {
+    const { statementBytes, valueBytes } = this.#limits;
+    if (bytes > Math.min(statementBytes, valueBytes)) checkStatement(bound, this.#limits);
+    const prepared = this.#cache.prepare(bound.sql, this.#cache.find(bound.sql));
+    if (prepared.class === "replicated" && !prepared.shape.explain) {
+      throw new BalsaError("REFUSED", "the statement writes: use run(), batch() or exec()");
+    }
+    if (prepared.columns === null) {
+      throw new BalsaError("REFUSED", "the statement gives no rows: use run(), batch() or exec()");
+    }
+    return prepared;
+  }
+
+  #fill(rows: Iterator<SqliteValue[]>, first: IteratorResult<SqliteValue[]>): ReadChunk {
+    let { done, value } = first;
+    while (done !== true) {
+      this.#writer.row(value);
+      if (this.#writer.length >= this.#chunkBytes) {
+        return { bytes: this.#writer.finish(), done: false };
+      }
+      ({ done, value } = rows.next());
+    }
+    this.#rows = null;
+    return { bytes: this.#writer.finish(), done: true };
+  }
+
+  #failed(error: unknown): unknown {
+    this.stop();
+    return isSqliteError(error) ? new SqlError(error.code, error.message) : error;
+  }
+}

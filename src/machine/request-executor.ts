@@ -1,0 +1,315 @@
+/**
+ * Runs one request inside a transaction that is open: all its statements, or none of them. The same on the leader and on
+ * followers, to the byte. It never begins, commits or rolls back that transaction, and knows neither log nor session.
+ */
+
+import { crc32 } from "node:zlib";
+import type { Database, Statement } from "better-sqlite3";
+import { BalsaError, type Failure } from "../sql/errors.ts";
+import type { Limits } from "../sql/limits.ts";
+import { BatchResultWriter } from "../wire/result-codec.ts";
+import type { BoundArgs, BoundBatch } from "../wire/statement-codec.ts";
+import { DeferredKeyProbe } from "./deferred-key-probe.ts";
+import type { DeterministicFunctions } from "./deterministic-functions.ts";
+import { toExhaustion, toStatementFailure } from "./machine-fault.ts";
+import {
+  bindArguments,
+  type JudgedStatement,
+  type PreparedStatement,
+  StatementCache,
+  scriptStatements,
+} from "./prepared-statement.ts";
+import { checkRequest } from "./request-limits.ts";
+import { type SchemaFacts, SchemaReader } from "./schema-facts.ts";
+
+export type RequestOutcome =
+  | {
+      readonly kind: "done";
+      /** Encoded balsa.v1.BatchResult. */
+      readonly result: Buffer;
+      /** Of its effects (D5). */
+      readonly digest: number;
+      /**
+       * It belongs into the log. Also when no row changed: a sequence of AUTOINCREMENT moves for a row that is
+       * ignored, and whether anything moved cannot be seen from here.
+       */
+      readonly wrote: boolean;
+    }
+  | { readonly kind: "failure"; readonly failure: Failure }
+  /** The transaction is gone, or this connection is no longer what a fresh one would be. */
+  | {
+      readonly kind: "broken";
+      readonly failure: Failure;
+      /** Space or memory ran out: another node may fare otherwise. */
+      readonly exhausted: boolean;
+    };
+
+/** A statement of a request, before its turn. */
+interface Step {
+  readonly text: string;
+  readonly judged: JudgedStatement;
+  readonly args: BoundArgs;
+}
+
+/** What a request has come to so far. */
+interface Progress {
+  /** The statement under way, from 0. */
+  index: number;
+  wrote: boolean;
+  inspected: boolean;
+  /** CREATE, DROP, ALTER, ANALYZE or REINDEX has begun to run. */
+  changedSchema: boolean;
+  /** As SQLite's last_insert_rowid() would be, had the connection begun with this request. */
+  rowid: bigint;
+  /** The connection's own last_insert_rowid() and changes() began with this request. */
+  readonly native: boolean;
+}
+
+const NO_ARGS: BoundArgs = { kind: "positional", values: [] };
+const SCHEMA_VERBS = new Set(["create", "drop", "alter", "analyze", "reindex"]);
+const STATE_FUNCTIONS = ["last_insert_rowid", "changes"];
+
+export class RequestExecutor {
+  readonly #database: Database;
+  readonly #functions: DeterministicFunctions;
+  readonly #limits: Limits;
+  readonly #cache: StatementCache;
+  readonly #schema: SchemaReader;
+  readonly #probe: DeferredKeyProbe;
+  readonly #writer = new BatchResultWriter();
+  readonly #tail = Buffer.alloc(16);
+  readonly #savepoint: Statement;
+  readonly #release: Statement;
+  readonly #rollbackTo: Statement;
+  readonly #totalChanges: Statement<unknown[], bigint>;
+  readonly #state: Statement<unknown[], [changes: bigint, rowid: bigint]>;
+  readonly #setRowid: Statement;
+  readonly #resetChanges: Statement;
+
+  constructor(database: Database, functions: DeterministicFunctions, limits: Limits) {
+    this.#database = database;
+    this.#functions = functions;
+    this.#limits = limits;
+    database.exec("CREATE TEMP TABLE balsa_scratch(value)");
+    this.#cache = new StatementCache(database, "write");
+    this.#schema = new SchemaReader(database);
+    this.#probe = new DeferredKeyProbe(database);
+    this.#savepoint = database.prepare("SAVEPOINT balsa_request");
+    this.#release = database.prepare("RELEASE balsa_request");
+    this.#rollbackTo = database.prepare("ROLLBACK TO balsa_request");
+    this.#totalChanges = database.prepare<unknown[], bigint>("SELECT total_changes()").pluck(true);
+    this.#state = database
+      .prepare<unknown[], [bigint, bigint]>("SELECT changes(), last_insert_rowid()")
+      .raw(true);
+    this.#setRowid = database.prepare(
+      "INSERT OR REPLACE INTO temp.balsa_scratch(rowid, value) VALUES (?, NULL)",
+    );
+    this.#resetChanges = database.prepare("DELETE FROM temp.balsa_scratch WHERE 0");
+  }
+
+  /** `functions` was told the request's time and seed. `resultBytesMax` bounds the answer of a write. */
+  run(batch: BoundBatch, batchBytes: number, resultBytesMax: number): RequestOutcome {
+    let steps: Step[];
+    try {
+      checkRequest(batch, batchBytes, this.#limits);
+      steps = this.#judge(batch);
+    } catch (error) {
+      return { kind: "failure", failure: toStatementFailure(error, 0) };
+    }
+    const { facts } = this.#schema;
+    const progress: Progress = {
+      index: 0,
+      wrote: false,
+      inspected: false,
+      changedSchema: false,
+      rowid: 0n,
+      native: facts.usesConnectionState || steps.some(usesConnectionState),
+    };
+    if (progress.native) {
+      this.#setRowid.run(0n);
+      this.#resetChanges.run();
+    }
+    const guarded = steps.length > 1 || facts.needsSavepoint || steps.some(mayFailHalfway);
+    if (guarded) this.#savepoint.run();
+    return this.#runSteps(steps, progress, { guarded, resultBytesMax });
+  }
+
+  /** All texts are judged before the first one runs: a refusal leaves nothing to undo. */
+  #judge({ statements, script }: BoundBatch): Step[] {
+    if (!script) {
+      return statements.map(({ sql, args }) => ({
+        text: sql,
+        judged: this.#cache.find(sql),
+        args,
+      }));
+    }
+    return scriptStatements(statements[0]?.sql ?? "").map((split) => ({
+      text: split.text,
+      judged: this.#cache.judge(split),
+      args: NO_ARGS,
+    }));
+  }
+
+  #runSteps(
+    steps: readonly Step[],
+    progress: Progress,
+    bounds: { readonly guarded: boolean; readonly resultBytesMax: number },
+  ): RequestOutcome {
+    const before = this.#totalChanges.get() ?? 0n;
+    this.#writer.start();
+    try {
+      for (const step of steps) {
+        this.#runStep(step, progress);
+        if (!this.#database.inTransaction) throw lostTransaction();
+        progress.index += 1;
+      }
+      if (progress.wrote) this.#checkWrite(progress, bounds.resultBytesMax);
+    } catch (error) {
+      return this.#undo(error, progress, bounds.guarded);
+    }
+    if (bounds.guarded) this.#release.run();
+    const changes = (this.#totalChanges.get() ?? 0n) - before;
+    const result = this.#writer.finish();
+    const digest = this.#digest(result, changes, steps.length);
+    return { kind: "done", result, digest, wrote: progress.wrote };
+  }
+
+  /** What only the whole request shows. */
+  #checkWrite(progress: Progress, resultBytesMax: number): void {
+    progress.index -= 1;
+    if (progress.inspected) {
+      throw new BalsaError(
+        "REFUSED",
+        "EXPLAIN and PRAGMAs that tell of one node are not allowed in a request that writes; " +
+          "send them alone",
+      );
+    }
+    if (this.#writer.length > resultBytesMax) throw resultTooLarge(resultBytesMax);
+    if (this.#schema.facts.deferrable) this.#probe.check();
+  }
+
+  #runStep(step: Step, progress: Progress): void {
+    if (progress.index > 0) this.#functions.beginStatement(progress.index);
+    const prepared = this.#cache.prepare(step.text, step.judged);
+    const args = bindArguments(prepared, step.args);
+    const changesSchema = SCHEMA_VERBS.has(prepared.shape.verb) && !prepared.shape.explain;
+    if (changesSchema) progress.changedSchema = true;
+    if (prepared.class === "replicated") progress.wrote = true;
+    if (prepared.class === "inspection") progress.inspected = true;
+    const { facts } = this.#schema;
+    const rowid = progress.native ? "native" : rowidRule(prepared, facts);
+    if (rowid === "ask") this.#setRowid.run(progress.rowid);
+    if (prepared.columns === null) this.#runSilent(prepared, args, progress, rowid);
+    else this.#runRows(prepared, prepared.columns, args, progress, rowid);
+    if (changesSchema) {
+      this.#cache.clear();
+      this.#schema.invalidate();
+    }
+  }
+
+  #runSilent(
+    prepared: PreparedStatement,
+    args: readonly unknown[],
+    progress: Progress,
+    rowid: RowidRule,
+  ): void {
+    const info = prepared.statement.run(...args);
+    // Of a statement that inserts nothing SQLite would show what an earlier request inserted.
+    const inserted = rowid === "inserts" ? info.changes > 0 : rowid !== "keeps";
+    if (inserted) progress.rowid = BigInt(info.lastInsertRowid);
+    this.#writer.beginResult([]);
+    this.#writer.endResult(info.changes, progress.rowid);
+  }
+
+  #runRows(
+    prepared: PreparedStatement,
+    columns: readonly string[],
+    args: readonly unknown[],
+    progress: Progress,
+    rowid: RowidRule,
+  ): void {
+    const { resultBytes } = this.#limits;
+    const before = this.#totalChanges.get();
+    this.#writer.beginResult(columns);
+    for (const row of prepared.statement.iterate(...args)) {
+      this.#writer.row(row);
+      if (this.#writer.length > resultBytes) throw resultTooLarge(resultBytes);
+    }
+    let changes = 0n;
+    if (prepared.class === "replicated") {
+      const [found, lastRowid] = this.#state.get() ?? [0n, 0n];
+      if (this.#totalChanges.get() !== before) changes = found;
+      const inserted = rowid === "inserts" ? changes > 0n : rowid !== "keeps";
+      if (inserted) progress.rowid = lastRowid;
+    }
+    this.#writer.endResult(changes, progress.rowid);
+  }
+
+  #undo(error: unknown, progress: Progress, guarded: boolean): RequestOutcome {
+    const { inTransaction } = this.#database;
+    const exhaustion = toExhaustion(error, progress.index);
+    if (exhaustion !== null) return { kind: "broken", failure: exhaustion, exhausted: true };
+    const failure = explain(toStatementFailure(error, progress.index));
+    if (inTransaction && guarded) {
+      this.#rollbackTo.run();
+      this.#release.run();
+    }
+    if (!inTransaction || progress.changedSchema) {
+      return { kind: "broken", failure, exhausted: false };
+    }
+    return { kind: "failure", failure };
+  }
+
+  #digest(result: Buffer, changes: bigint, statements: number): number {
+    this.#tail.writeBigInt64LE(changes, 0);
+    this.#tail.writeUInt32LE(statements, 8);
+    return crc32(this.#tail, crc32(result));
+  }
+}
+
+/**
+ * What a statement does to last_insert_rowid(): `keeps` it; `inserts` a row into a table with rowids if it changed any
+ * row; `ask` SQLite, after it was told what to begin with; `native`: SQLite has known since the request began.
+ */
+type RowidRule = "keeps" | "inserts" | "ask" | "native";
+
+function rowidRule({ shape, class: sort }: PreparedStatement, facts: SchemaFacts): RowidRule {
+  if (sort !== "replicated") return "keeps";
+  const { verb, insertTarget, names } = shape;
+  if (verb === "insert" || verb === "replace") {
+    // An upsert may change a row without inserting one.
+    const plain = insertTarget !== null && facts.rowidTables.has(insertTarget);
+    return plain && !names.has("conflict") ? "inserts" : "ask";
+  }
+  return verb === "with" && (names.has("insert") || names.has("replace")) ? "ask" : "keeps";
+}
+
+function usesConnectionState({ judged: { shape } }: Step): boolean {
+  return STATE_FUNCTIONS.some((name) => shape.functions.has(name));
+}
+
+/** SQLite undoes a failed statement by itself, but not after OR FAIL, and we must if its rows are too many. */
+function mayFailHalfway({ judged: { shape } }: Step): boolean {
+  return shape.names.has("fail") || shape.names.has("returning");
+}
+
+function lostTransaction(): BalsaError {
+  return new BalsaError("REFUSED", "the statement ended the transaction that it ran in");
+}
+
+function resultTooLarge(bytesMax: number): BalsaError {
+  const message =
+    `the result has more than ${bytesMax} bytes; read with iterate(), with LIMIT, ` +
+    "or write without RETURNING";
+  const facts = { limit: "resultBytes", value: String(bytesMax) };
+  return new BalsaError("LIMIT_EXCEEDED", message, { facts });
+}
+
+/** SQLite's words are kept; where they mislead, the way out is added. */
+function explain(failure: Failure): Failure {
+  if (!failure.message.includes("non-deterministic functions prohibited")) return failure;
+  const advice =
+    "; date, time and random functions cannot be part of an index or a generated column of a " +
+    "replicated database: store the value in a column of its own, by a trigger or from the client";
+  return { ...failure, message: failure.message + advice };
+}

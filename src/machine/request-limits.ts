@@ -1,0 +1,51 @@
+/** The bounds of a request, held where it arrives: its sender may not be our client. */
+
+import { BalsaError } from "../sql/errors.ts";
+import type { Limits } from "../sql/limits.ts";
+import type { BoundBatch, BoundStatement } from "../wire/statement-codec.ts";
+import type { SqliteValue } from "../wire/value-codec.ts";
+
+/** @throws BalsaError LIMIT_EXCEEDED or INVALID_ARGUMENT. */
+export function checkRequest(batch: BoundBatch, batchBytes: number, limits: Limits): void {
+  const { statements, script } = batch;
+  if (statements.length === 0) {
+    throw new BalsaError("INVALID_ARGUMENT", "the batch has no statements");
+  }
+  if (script && statements.length > 1) {
+    throw new BalsaError("INVALID_ARGUMENT", "a script is one text");
+  }
+  if (script && hasArgs(statements[0])) {
+    throw new BalsaError("INVALID_ARGUMENT", "a script has no parameters; use batch()");
+  }
+  refuse("requestBytes", batchBytes, limits.requestBytes, "split the request");
+  refuse("statements", statements.length, limits.statements, "split the batch");
+  // What is smaller as a whole has no part that is larger.
+  if (batchBytes <= Math.min(limits.statementBytes, limits.valueBytes)) return;
+  for (const statement of statements) checkStatement(statement, limits);
+}
+
+/** @throws BalsaError LIMIT_EXCEEDED. */
+export function checkStatement({ sql, args }: BoundStatement, limits: Limits): void {
+  const advice = "pass values as parameters, and split a long script";
+  refuse("statementBytes", Buffer.byteLength(sql), limits.statementBytes, advice);
+  const values = args.kind === "positional" ? args.values : Object.values(args.values);
+  for (const value of values) {
+    refuse("valueBytes", sizeOf(value), limits.valueBytes, "split the value over several rows");
+  }
+}
+
+function hasArgs(statement: BoundStatement | undefined): boolean {
+  if (statement === undefined) return false;
+  return Object.keys(statement.args.values).length > 0;
+}
+
+function sizeOf(value: SqliteValue): number {
+  if (typeof value === "string") return Buffer.byteLength(value);
+  return value instanceof Uint8Array ? value.length : 0;
+}
+
+function refuse(limit: keyof Limits, found: number, max: number, advice: string): void {
+  if (found <= max) return;
+  const message = `${found} is more than ${limit} allows (${max}); ${advice}`;
+  throw new BalsaError("LIMIT_EXCEEDED", message, { facts: { limit, value: String(max) } });
+}

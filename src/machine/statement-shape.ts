@@ -1,0 +1,148 @@
+/**
+ * What can be known of a statement from its text alone: its leading word, its parameters, what it mentions. Found once
+ * for each text and kept; it never judges (see gate.ts) and never asks SQLite.
+ */
+
+import { nameOf, type SplitStatement, type Token } from "./tokenizer.ts";
+
+/** A statement's parameters as SQLite numbers them. */
+export interface ParameterList {
+  /** Highest index in use: what must be bound. */
+  readonly count: number;
+  /** By index − 1: the name without its prefix, or null for a plain `?` and for a gap. */
+  readonly names: readonly (string | null)[];
+  /** Only `?` and `?NNN`: may be bound by position. */
+  readonly positional: boolean;
+  /** Only plain `?`: what is given can be bound as it stands. */
+  readonly plain: boolean;
+}
+
+export interface PragmaShape {
+  /** Lower case, without its schema. */
+  readonly name: string;
+  /** `= value` or `(value)` follows. */
+  readonly hasArgument: boolean;
+}
+
+export interface StatementShape {
+  readonly text: string;
+  /** Lower case; of `EXPLAIN x` it is x. */
+  readonly verb: string;
+  readonly explain: boolean;
+  readonly pragma: PragmaShape | null;
+  readonly parameters: ParameterList;
+  /** All unquoted words and quoted identifiers, lower case. */
+  readonly names: ReadonlySet<string>;
+  /** Of these, what is called with parentheses. */
+  readonly functions: ReadonlySet<string>;
+  /** String literals, lower case: SQLite takes them as names where a name is expected. */
+  readonly strings: ReadonlySet<string>;
+  /** Creates in, or names, the temp schema. */
+  readonly temporary: boolean;
+  /** Lower-case name after INSERT … INTO or REPLACE INTO; null when there is none. */
+  readonly insertTarget: string | null;
+}
+
+export function shapeOf({ text, tokens }: SplitStatement): StatementShape {
+  const names = new Set<string>();
+  const functions = new Set<string>();
+  const strings = new Set<string>();
+  tokens.forEach((token, index) => {
+    if (token.kind === "word" || token.kind === "quoted") {
+      const name = nameOf(text, token);
+      names.add(name);
+      if (isOperator(text, tokens[index + 1], "(")) functions.add(name);
+    } else if (token.kind === "string") strings.add(nameOf(text, token));
+  });
+  let at = 0;
+  const wordAt = (index: number) => leadingWord(text, tokens[index]);
+  const explain = wordAt(0) === "explain";
+  if (explain) at = wordAt(1) === "query" ? 3 : 1;
+  const verb = wordAt(at);
+  return {
+    text,
+    verb,
+    explain,
+    pragma: verb === "pragma" ? pragmaOf(text, tokens.slice(at + 1)) : null,
+    parameters: parametersOf(text, tokens),
+    names,
+    functions,
+    strings,
+    temporary: isTemporary(text, tokens, at),
+    insertTarget: insertTargetOf(text, tokens, at),
+  };
+}
+
+function leadingWord(text: string, token: Token | undefined): string {
+  return token?.kind === "word" ? nameOf(text, token) : "";
+}
+
+function anyName(text: string, token: Token | undefined): string {
+  if (token === undefined) return "";
+  const isName = token.kind === "word" || token.kind === "quoted" || token.kind === "string";
+  return isName ? nameOf(text, token) : "";
+}
+
+function isOperator(text: string, token: Token | undefined, operator: string): boolean {
+  return token?.kind === "operator" && text.slice(token.start, token.end) === operator;
+}
+
+/** PRAGMA [schema.]name [= value | (value)]. */
+function pragmaOf(text: string, tokens: readonly Token[]): PragmaShape {
+  const at = isOperator(text, tokens[1], ".") ? 2 : 0;
+  const next = tokens[at + 1];
+  const hasArgument = isOperator(text, next, "=") || isOperator(text, next, "(");
+  return { name: anyName(text, tokens[at]), hasArgument };
+}
+
+/** CREATE TEMP …, or a name of the temp schema with its dot. */
+function isTemporary(text: string, tokens: readonly Token[], at: number): boolean {
+  if (leadingWord(text, tokens[at]) === "create") {
+    const second = leadingWord(text, tokens[at + 1]);
+    if (second === "temp" || second === "temporary") return true;
+  }
+  return tokens.some(
+    (token, index) => anyName(text, token) === "temp" && isOperator(text, tokens[index + 1], "."),
+  );
+}
+
+function insertTargetOf(text: string, tokens: readonly Token[], at: number): string | null {
+  let position = at;
+  const verb = leadingWord(text, tokens[position]);
+  if (verb !== "insert" && verb !== "replace") return null;
+  position++;
+  if (leadingWord(text, tokens[position]) === "or") position += 2;
+  if (leadingWord(text, tokens[position]) !== "into") return null;
+  position++;
+  if (isOperator(text, tokens[position + 1], ".")) position += 2;
+  return anyName(text, tokens[position]) || null;
+}
+
+/** As SQLite's sqlite3ExprAssignVarNumber. */
+function parametersOf(text: string, tokens: readonly Token[]): ParameterList {
+  const names: (string | null)[] = [];
+  const indexes = new Map<string, number>();
+  let positional = true;
+  let plain = true;
+  for (const token of tokens) {
+    if (token.kind !== "parameter") continue;
+    const name = text.slice(token.start, token.end);
+    if (name === "?") {
+      names.push(null);
+    } else if (name.startsWith("?")) {
+      plain = false;
+      const index = Number(name.slice(1));
+      // Beyond SQLite's own bound: prepare will refuse it.
+      if (index < 1 || index > 32_766) continue;
+      while (names.length < index) names.push(null);
+      names[index - 1] ??= name.slice(1);
+    } else {
+      plain = false;
+      positional = false;
+      if (indexes.has(name)) continue;
+      names.push(name.slice(1));
+      indexes.set(name, names.length);
+    }
+  }
+  return { count: names.length, names, positional, plain };
+}

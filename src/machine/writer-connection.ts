@@ -1,0 +1,39 @@
+/**
+ * The one connection that writes a database file, with every setting that the replicated state depends on. Readers use
+ * another: see read-executor.ts.
+ */
+
+import Database from "better-sqlite3";
+import { MachineFault } from "./machine-fault.ts";
+import { prepareFile } from "./machine-meta.ts";
+
+/** Another writer may be closing; nobody else ever locks for long. */
+const BUSY_TIMEOUT_MS = 1000;
+
+/**
+ * Settings by SQLite's own words. Foreign keys are enforced and triggers recursive, as better-sqlite3 is built: not
+ * SQLite's defaults, but the ones that its users know.
+ */
+const PRAGMAS = [
+  "journal_mode = WAL",
+  "synchronous = NORMAL",
+  "wal_autocheckpoint = 0",
+  "foreign_keys = ON",
+  "recursive_triggers = ON",
+  "trusted_schema = ON",
+  "temp_store = MEMORY",
+];
+
+/** @throws MachineFault if it cannot be opened, or is not a database. */
+export function openWriterConnection(path: string): Database.Database {
+  try {
+    const database = new Database(path, { timeout: BUSY_TIMEOUT_MS });
+    database.defaultSafeIntegers(true);
+    for (const pragma of PRAGMAS) database.pragma(pragma);
+    prepareFile(database);
+    return database;
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new MachineFault(`cannot open ${path}: ${reason}`, { cause: error });
+  }
+}
