@@ -28,6 +28,8 @@ const TICK_MS = 5;
 const SLOW_TICK_MS = 100;
 /** A query that has run for so long is long: others do not wait behind it. */
 const STALL_MS = 10;
+/** Queries that have run for so long, in all readers at once, are worth another process. */
+const GROW_MS = 50;
 /** A query that nobody waits for may run on for so long before its reader is killed. */
 const ABANDONED_MS_MAX = 100;
 /** A reader beyond the least number ends after so long without a query. */
@@ -214,6 +216,7 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
       this.#judge(reader, nowMs);
       nextMs = Math.min(nextMs, reader.isPaused ? SLOW_TICK_MS : TICK_MS);
     }
+    if (this.#waiting.length > 0) this.#dispatch();
     if (nextMs !== Number.POSITIVE_INFINITY) this.#arm(nextMs);
   }
 
@@ -323,7 +326,8 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
   #grow(): void {
     const readers = [...this.#readers];
     if (this.#failedStarts > 0 || readers.some((reader) => !reader.isReady)) return;
-    const taken = readers.every((reader) => reader.isStreaming || reader.stalled);
+    const nowMs = performance.now();
+    const taken = readers.every((reader) => reader.isStreaming || reader.ranMs(nowMs) > GROW_MS);
     const { readersMax } = this.#options;
     const most = taken ? readersMax : Math.min(readersMax, availableParallelism());
     if (readers.length < most) this.#startReader();
