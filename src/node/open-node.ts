@@ -43,9 +43,11 @@ export async function openNode(
       logger: parts.logger,
     });
     const node = new Node(config, { log, machine, environment: realEnvironment, ...parts });
+    // Kept apart: the promise below takes the name of the node's own.
+    const stopNode = node.stop.bind(node);
     const stop = () =>
       new Promise<void>((resolve) => {
-        node.stop(() => {
+        stopNode(() => {
           lock.release();
           resolve();
         });
