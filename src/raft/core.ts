@@ -51,9 +51,6 @@ export class Core {
   heartbeatElapsed = 0;
   electionTimeout = 0;
 
-  /** The persist that holds this candidate's vote for itself; 0 until it was asked for. */
-  ownVoteSeq = 0;
-
   send: Message[] = [];
   thenSend: Message[] = [];
   readStates: ReadState[] = [];

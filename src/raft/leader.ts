@@ -227,7 +227,6 @@ export function onReadIndex(core: Core, leadership: Leadership, message: ReadInd
 /** raft.md §2 A8: a leader that no longer hears from a quorum would only keep clients waiting. */
 export function checkQuorum(core: Core, leadership: Leadership): void {
   const active = new Map(leadership.peers.map((peer) => [peer.id, peer.isActive]));
-  active.set(core.id, true);
   if (quorumTally(core.configuration, active) !== "won") {
     becomeFollower(core, core.currentTerm, NOBODY);
     return;

@@ -217,11 +217,9 @@ export class Raft {
     // since had to be stored as well, and every persist attests the end of the log anew (raft.md §2 D9).
     if (term !== core.currentTerm) return;
     core.log.stableTo(last);
-    if (core.role === "candidate" && core.ownVoteSeq > 0 && seq >= core.ownVoteSeq) {
-      onOwnVoteStored(core);
-    } else if (core.leadership !== null) {
-      onOwnEntriesStored(core, core.leadership);
-    }
+    // A candidate's term begins with its vote: the first write of that term holds it.
+    if (core.role === "candidate") onOwnVoteStored(core);
+    else if (core.leadership !== null) onOwnEntriesStored(core, core.leadership);
   }
 
   #onApplied(index: LogIndex): void {
@@ -261,7 +259,6 @@ export class Raft {
     const hardState = isHardStateNew ? { currentTerm, votedFor, commitIndex } : null;
     if (hardState !== null) this.#askedHardState = hardState;
     const entries = log.takeUnasked();
-    if (core.role === "candidate" && core.ownVoteSeq === 0) core.ownVoteSeq = seq;
     return { seq, hardState, entries, last: log.last, term: currentTerm, thenSend };
   }
 

@@ -34,7 +34,6 @@ export function becomeCandidate(core: Core): void {
   core.followLeader(NOBODY);
   core.voteFor(core.id);
   core.votes = new Votes();
-  core.ownVoteSeq = 0;
 }
 
 export function becomeLeader(core: Core): Leadership {

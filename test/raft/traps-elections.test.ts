@@ -154,6 +154,14 @@ test("A6: a granted vote does postpone it", () => {
   expect(subject.status.role).toBe("follower");
 });
 
+test("A6: so does a vote in a term that was known before", () => {
+  const subject = new Subject({ term: 5, options: { electionTicks: 10 } });
+  subject.tick(9);
+  subject.hear(requestVote({ term: 5, ...upToDate })).settle();
+  subject.tick(9);
+  expect(subject.status).toMatchObject({ role: "follower", votedFor: 2 });
+});
+
 test("A6: the pre-vote of the very leader we believe in is granted: it no longer leads", () => {
   const ask = requestVote({ term: 6, preVote: true, ...upToDate });
   const result = ofKind(aFollower().hear(ask).settle(), "RequestVoteResult");

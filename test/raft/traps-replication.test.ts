@@ -90,6 +90,19 @@ test("D6: only from the conflict on is the log replaced", () => {
   expect(subject.log.all().map(({ term }) => term)).toEqual([1, 5]);
 });
 
+test("D6: stored entries that are replaced are not durable any more", () => {
+  const subject = aFollower({ log: [1, 2, 2] });
+  const entries = [entry(2, 5), entry(3, 5)];
+  subject.hear(append({ term: 5, prevLogIndex: 1, prevLogTerm: 1, entries, leaderCommit: 3 }));
+  expect(subject.raft.stableIndex()).toBe(1);
+  expect(subject.take()?.apply.map(({ index }) => index)).toEqual([1]);
+  subject.store();
+  expect(subject.take()?.apply.map(({ index, term }) => [index, term])).toEqual([
+    [2, 5],
+    [3, 5],
+  ]);
+});
+
 test("D6: a committed entry is never replaced", () => {
   const subject = aFollower({ log: [1, 2], commitIndex: 1 });
   const message = append({ term: 5, prevLogIndex: 1, prevLogTerm: 1, entries: [entry(2, 5)] });
@@ -108,6 +121,16 @@ describe("D7: progress", () => {
     subject.hear(appended({ term: 5, index: 2, rejected: true, hintIndex: 1, hintTerm: 1 }));
     expect(subject.settle()).toEqual([]);
     expect(subject.raft.progress()[1]).toMatchObject({ state: "replicate", matchIndex: 3 });
+  });
+
+  test("a probe is not moved by the answer to an earlier one", () => {
+    const subject = aLeader({ log: [1, 1, 1, 1] });
+    const refusal = { term: 5, rejected: true, hintIndex: 2, hintTerm: 1 };
+    const sent = subject.hear(appended({ ...refusal, index: 4 })).settle();
+    expect(sent).toMatchObject([{ kind: "AppendEntries", to: 2, prevLogIndex: 2 }]);
+    const late = { ...refusal, index: 4, hintIndex: 1 };
+    expect(subject.hear(appended(late)).settle()).toEqual([]);
+    expect(subject.raft.progress()[1]).toMatchObject({ nextIndex: 3, isPaused: true });
   });
 
   test("a full window lets an empty append through after a heartbeat was answered", () => {
@@ -174,6 +197,18 @@ describe("D8: a receiver batches", () => {
     expect(effects?.persist?.entries).toHaveLength(4);
     expect(effects?.persist?.thenSend).toEqual([appended({ term: 5, from: 1, to: 2, index: 4 })]);
     expect(subject.take()).toBeNull();
+  });
+
+  test("a refusal and an acknowledgement of one turn are both told", () => {
+    const subject = aFollower();
+    subject.hear(append({ term: 5, prevLogIndex: 7, prevLogTerm: 5 }));
+    subject.hear(append({ term: 5, entries: [entry(1, 5)] }));
+    subject.hear(append({ term: 5, prevLogIndex: 9, prevLogTerm: 5 }));
+    expect(subject.take()?.persist?.thenSend).toMatchObject([
+      { index: 7, rejected: true },
+      { index: 1, rejected: false },
+      { index: 9, rejected: true },
+    ]);
   });
 
   test("what attests nothing new leaves at once when everything is stored", () => {
