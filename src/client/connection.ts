@@ -24,10 +24,6 @@ const FRAME_BYTES = 900 * 1024;
 /** Frames handed to the stream and not yet taken by the socket; beyond that requests gather for a fuller frame. */
 const FRAMES_UNDER_WAY_MAX = 2;
 
-const READY = 2;
-const TRANSIENT_FAILURE = 3;
-const SHUTDOWN = 4;
-
 const CHANNEL_OPTIONS = {
   // Nothing is shared between clients, so nothing of one slows the other, and closing leaves nothing behind.
   "grpc.use_local_subchannel_pool": 1,
@@ -90,7 +86,7 @@ export class Connection {
     const client = new Client(this.address, credentials.createInsecure(), CHANNEL_OPTIONS);
     this.#client = client;
     this.#connectTimer = setTimeout(() => {
-      const text = `nothing that speaks gRPC answered within ${this.#connectTimeoutMs} ms`;
+      const text = `no Balsa node answered within ${this.#connectTimeoutMs} ms`;
       this.#end(new BalsaError("UNAVAILABLE", `${this.address}: ${text}`));
     }, this.#connectTimeoutMs);
     const stream: ClientDuplexStream<Buffer, Buffer> = client.makeBidiStreamRequest(
@@ -101,29 +97,22 @@ export class Connection {
       {},
     );
     this.#stream = stream;
+    stream.on("metadata", () => this.#onGreeting());
     stream.on("data", (frame: Buffer) => this.#onFrame(frame));
     stream.on("error", (error: ServiceError) => this.#end(toBalsaError(this.address, error)));
     stream.on("end", () => {
       this.#end(new BalsaError("UNAVAILABLE", `${this.address}: the node ended the stream`));
     });
-    this.#watch();
   }
 
-  /** Requests are written only when the connection stands: what was never sent can be told from what was. */
-  #watch(): void {
-    const channel = this.#client?.getChannel();
-    if (channel === undefined || this.#state !== "connecting") return;
-    const state: number = channel.getConnectivityState(true);
-    if (state === READY) {
-      this.#state = "ready";
-      this.#stopConnectTimer();
-      this.lastHeardAt = performance.now();
-      this.#owner.connectionReady(this);
-      this.#flush();
-    } else if (state !== TRANSIENT_FAILURE && state !== SHUTDOWN) {
-      channel.watchConnectivityState(state, Number.POSITIVE_INFINITY, () => this.#watch());
-    }
-    // After a failure the stream's error follows, with the reason.
+  /** A node greets at once. Nothing is written before: what was never sent can be told from what was. */
+  #onGreeting(): void {
+    if (this.#state !== "connecting") return;
+    this.#state = "ready";
+    this.#stopConnectTimer();
+    this.lastHeardAt = performance.now();
+    this.#owner.connectionReady(this);
+    this.#flush();
   }
 
   send(call: Call): void {

@@ -5,6 +5,7 @@
 
 import {
   status as grpcStatus,
+  Metadata,
   Server,
   ServerCredentials,
   type ServerDuplexStream,
@@ -154,6 +155,7 @@ export class FakeNode {
   #onStream(stream: ServerDuplexStream<Buffer, Buffer>): void {
     const fake = new FakeStream(this, stream);
     this.streams.add(fake);
+    stream.sendMetadata(new Metadata());
     stream.on("data", (frame: Buffer) => {
       this.frames += 1;
       for (const request of decodeClientFrame(frame)) {
