@@ -11,6 +11,7 @@ import { type Address, checkExposure, formatAddress, parseAddress } from "../rpc
 import { Listener } from "../rpc/listener.ts";
 import { PeerTransport } from "../rpc/peer-transport.ts";
 import { type RunningServer, startServer } from "../rpc/server.ts";
+import { BalsaError } from "../sql/errors.ts";
 import type { Limits } from "../sql/limits.ts";
 import { prepareDirectory } from "./data-directory.ts";
 import { CliError, EXIT, type ExitCode } from "./exit-code.ts";
@@ -56,7 +57,7 @@ export async function serve(options: ServeOptions, output: Output): Promise<Exit
   const logger = openLogger({ level, format, base: { node: options.id } }, writer);
   const ending = new Ending(writer);
   try {
-    const parts = await start(options, listen, advertise, logger);
+    const parts = await start(options, listen, advertise, logger).catch(refuseStart);
     parts.node.onHalt = (error) => ending.end(error);
     if (options.untilEof === true) onInputEnd((why) => ending.end(why));
     const why = await ending.promise;
@@ -72,6 +73,13 @@ export async function serve(options: ServeOptions, output: Output): Promise<Exit
     ending.forget();
     if (!(await writer.flush(FLUSH_MS_MAX))) ending.endNow();
   }
+}
+
+/** What a client would take for "not there, try later" is final here. */
+function refuseStart(reason: unknown): never {
+  if (!(reason instanceof BalsaError)) throw reason;
+  const status = reason.code === "INVALID_ARGUMENT" ? EXIT.usage : EXIT.failed;
+  throw new CliError(status, reason.message, reason);
 }
 
 function checkAddresses(options: ServeOptions): { listen: Address; advertise: Address } {

@@ -70,9 +70,7 @@ describe("a node that cannot start ends with one line that says why", () => {
     await first.prints(/"msg":"listening"/);
     const second = await balsa(...flags("--dir", join(dir, "other")));
     expect(second.code).toBe(1);
-    expect(second.err).toMatch(
-      /^balsa: UNAVAILABLE: 127.0.0.1:\d+ is in use by another process.*\n$/,
-    );
+    expect(second.err).toMatch(/^balsa: 127.0.0.1:\d+ is in use by another process.*\n$/);
   });
 
   test("its directory is in use", async () => {
@@ -81,15 +79,13 @@ describe("a node that cannot start ends with one line that says why", () => {
     const other = `127.0.0.1:${await freePorts(1)}`;
     const second = await balsa(...flags("--listen", other));
     expect(second.code).toBe(1);
-    expect(second.err).toMatch(/^balsa: UNAVAILABLE: the data directory .* is in use.*\n$/);
+    expect(second.err).toMatch(/^balsa: the data directory .* is in use.*\n$/);
   });
 
   test("it is not among its peers", async () => {
     const { code, err } = await balsa(...flags("--id", "7"));
     expect(code).toBe(2);
-    expect(err).toMatch(
-      /^balsa: INVALID_ARGUMENT: peers must name this node too.*7=HOST:PORT.*\n$/,
-    );
+    expect(err).toMatch(/^balsa: peers must name this node too.*7=HOST:PORT.*\n$/);
   });
 });
 
