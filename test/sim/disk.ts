@@ -48,6 +48,8 @@ export interface CrashChoices {
 
 interface Inode {
   bytes: Uint8Array;
+  /** `bytes` belong to a clone too: copy before changing them. */
+  shared: boolean;
   size: number;
   durableSize: number;
   /** For each dirty sector, its states since the last sync: the durable one first, without the latest. */
@@ -120,6 +122,7 @@ export class SimulatedDisk implements Disk {
 
   flipBit(path: string, offset: number, bit: number): void {
     const inode = this.#inode(path);
+    own(inode);
     inode.bytes[offset] = (inode.bytes[offset] as number) ^ (1 << bit);
   }
 
@@ -133,6 +136,7 @@ export class SimulatedDisk implements Disk {
   put(path: string, bytes: Uint8Array): void {
     const inode: Inode = {
       bytes: bytes.slice(),
+      shared: false,
       size: bytes.length,
       durableSize: bytes.length,
       dirty: new Map(),
@@ -154,7 +158,8 @@ export class SimulatedDisk implements Disk {
       if (known !== undefined) return known;
       const dirty = new Map<number, Uint8Array[]>();
       for (const [sector, states] of inode.dirty) dirty.set(sector, [...states]);
-      const made: Inode = { ...inode, bytes: inode.bytes.slice(), dirty };
+      inode.shared = true;
+      const made: Inode = { ...inode, dirty };
       inodes.set(inode, made);
       return made;
     };
@@ -294,7 +299,13 @@ export class SimulatedDisk implements Disk {
   }
 
   #created(path: string): DiskFile {
-    const inode: Inode = { bytes: new Uint8Array(0), size: 0, durableSize: 0, dirty: new Map() };
+    const inode: Inode = {
+      bytes: new Uint8Array(0),
+      shared: false,
+      size: 0,
+      durableSize: 0,
+      dirty: new Map(),
+    };
     this.#change({ kind: "link", path, inode });
     return new SimulatedFile(this, path, inode);
   }
@@ -387,8 +398,14 @@ function applyChange(names: Map<string, Inode>, change: DirectoryChange): void {
   }
 }
 
+function own(inode: Inode): void {
+  if (inode.shared) inode.bytes = inode.bytes.slice();
+  inode.shared = false;
+}
+
 function overwrite(inode: Inode, bytes: Uint8Array, offset: number): void {
   const end = offset + bytes.length;
+  own(inode);
   if (end > inode.bytes.length) {
     const grown = new Uint8Array(Math.max(end, 2 * inode.bytes.length, SECTOR));
     grown.set(inode.bytes);
@@ -411,6 +428,8 @@ function makeDurable(inode: Inode): void {
 
 /** What a crash leaves of a file: each dirty sector in the chosen state; the size as far as something survived. */
 function settle(path: string, inode: Inode, choose: SectorChoice): void {
+  if (inode.dirty.size === 0 && inode.size === inode.durableSize) return;
+  own(inode);
   let size = inode.durableSize;
   for (const [sector, earlier] of inode.dirty) {
     const states = earlier.length + 1;

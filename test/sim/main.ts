@@ -3,9 +3,10 @@
  * logged. Seeds are spread over the machine's cores. Ends with `N passed, N failed`.
  */
 
+import { fork } from "node:child_process";
 import { availableParallelism } from "node:os";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads";
 import { type SimReport, simulate } from "./run.ts";
 
 interface Totals {
@@ -19,7 +20,8 @@ interface Totals {
 }
 
 async function work(seeds: readonly number[]): Promise<void> {
-  for (const seed of seeds) parentPort?.postMessage(await simulate({ seed }));
+  for (const seed of seeds) process.send?.(await simulate({ seed }));
+  process.disconnect();
 }
 
 function show(report: SimReport): void {
@@ -76,11 +78,9 @@ async function many(from: number, count: number): Promise<number> {
 
 function deal(seeds: readonly number[], totals: Totals, count: number): Promise<void> {
   return new Promise((resolve) => {
-    const worker = new Worker(new URL(import.meta.url), {
-      workerData: { seeds },
-      execArgv: process.execArgv,
-    });
-    worker.on("message", (report: SimReport) => {
+    const worker = fork(fileURLToPath(import.meta.url), [`--work=${seeds.join(",")}`]);
+    worker.on("message", (message) => {
+      const report = message as SimReport;
       totals[report.ok ? "passed" : "failed"] += 1;
       totals.virtualMs += report.virtualMs;
       totals.elections += report.elections;
@@ -104,12 +104,20 @@ function whole(text: string | undefined, name: string): number {
 }
 
 async function main(): Promise<number> {
-  const options = { seeds: { type: "string" }, seed: { type: "string" }, from: { type: "string" } };
-  const { values } = parseArgs({ options: options as never });
-  const given = values as { seeds?: string; seed?: string; from?: string };
+  const { values: given } = parseArgs({
+    options: {
+      seeds: { type: "string" },
+      seed: { type: "string" },
+      from: { type: "string" },
+      work: { type: "string" },
+    },
+  });
+  if (given.work !== undefined) {
+    await work(given.work.split(",").map(Number));
+    return 0;
+  }
   if (given.seed !== undefined) return replay(whole(given.seed, "seed"));
   return many(whole(given.from ?? "1", "from"), whole(given.seeds ?? "200", "seeds"));
 }
 
-if (isMainThread) process.exitCode = await main();
-else await work((workerData as { seeds: number[] }).seeds);
+process.exitCode = await main();
