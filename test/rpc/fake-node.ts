@@ -13,6 +13,7 @@ import {
   type ServiceError,
 } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
+import { expect, vi } from "vitest";
 import type { RunningQuery } from "../../src/node/ports.ts";
 import type {
   ExecuteCall,
@@ -237,4 +238,19 @@ export async function refusal(answer: Promise<unknown>): Promise<ServiceError> {
     return error as ServiceError;
   }
   throw new Error("the call succeeded");
+}
+
+/** The figure, once it was the same three times, a while apart. */
+export async function settled(figure: () => number): Promise<number> {
+  let last = Number.NaN;
+  let same = 0;
+  await vi.waitFor(
+    () => {
+      same = figure() === last ? same + 1 : 0;
+      last = figure();
+      expect(same).toBeGreaterThanOrEqual(3);
+    },
+    { interval: 60, timeout: 10_000 },
+  );
+  return last;
 }
