@@ -4,6 +4,7 @@
  */
 
 import type { Cell, RegisterOperation } from "./linearizability-models.ts";
+import { randomOf } from "./random.ts";
 
 export interface PlantedOptions {
   readonly operations: number;
@@ -128,15 +129,4 @@ function anomalyOf(anomaly: NonNullable<PlantedOptions["anomaly"]>, from: number
         read(3, 23, 24),
       ];
   }
-}
-
-/** mulberry32: small, good enough, and the same for the same seed everywhere. */
-export function randomOf(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
-  };
 }

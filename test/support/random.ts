@@ -1,0 +1,12 @@
+/** Dice for tests: the same numbers for the same seed, everywhere. */
+
+/** Numbers n with 0 ≤ n < 1. mulberry32: small, and good enough. */
+export function randomOf(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
+  };
+}
