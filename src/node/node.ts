@@ -304,7 +304,8 @@ export class Node implements NodeService {
   #observed(request: WriteRequest, outcome: ObservedOutcome, seen: EntryId): void {
     const answer: Answer =
       outcome.kind === "answer"
-        ? { kind: "result", bytes: outcome.result, index: outcome.index }
+        ? // A first answer whose entry was still on its way: it is among what was seen.
+          { kind: "result", bytes: outcome.result, index: outcome.index || seen.index }
         : { kind: "failure", failure: outcome.failure };
     const early = this.#config.plant === "error-before-commit";
     if (outcome.kind !== "answer" && (early || saysNothingOfData(outcome.failure.code))) {
