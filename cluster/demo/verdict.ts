@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import Database from "better-sqlite3";
-import { contentDigest } from "../../src/machine/content-digest.ts";
+import { readContent } from "../../src/machine/content-digest.ts";
 import type { Writers } from "./ledger.ts";
 import type { DemoCluster } from "./nodes.ts";
 
@@ -34,7 +34,7 @@ export function judge(cluster: DemoCluster, writers: Writers): Verdict {
       worst.duplicated = Math.max(worst.duplicated, found.duplicated);
       worst.unknownApplied = Math.max(worst.unknownApplied, found.unknownApplied);
       worst.invented = Math.max(worst.invented, found.invented);
-      return { id, rows: found.rows, digest: contentDigest(file) };
+      return { id, rows: found.rows, digest: readContent(file).digest.slice(0, 16) };
     } finally {
       file.close();
     }

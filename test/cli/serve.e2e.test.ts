@@ -95,8 +95,10 @@ describe("SQL from the shell", () => {
     await node.prints(/"role":"leader"/);
     const sql = (text: string, ...more: string[]) =>
       balsa("sql", text, "--endpoints", address, ...more);
-    await sql("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE)");
-    await sql("INSERT INTO t (name) VALUES ('a')");
+    const made = await sql("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE)");
+    expect(made).toEqual({ code: 0, out: "ok: 0 rows changed\n", err: "" });
+    const added = await sql("INSERT INTO t (name) VALUES ('a')");
+    expect(added).toEqual({ code: 0, out: "ok: 1 row changed\n", err: "" });
 
     const twice = await sql("INSERT INTO t (name) VALUES ('a')");
     expect(twice).toMatchObject({ code: 1, out: "" });
@@ -109,6 +111,7 @@ describe("SQL from the shell", () => {
     const returned = await sql("INSERT INTO t (name) VALUES ('b') RETURNING id, name");
     expect(returned.out).toBe("id  name\n2   b\n");
     const written = await sql("UPDATE t SET name = name || '!'", "--json");
+    expect(written).toMatchObject({ code: 0, err: "" });
     expect(JSON.parse(written.out)).toMatchObject({ changes: 2, index: expect.any(Number) });
     expect((await sql("SELECT * FROM t WHERE 0")).code).toBe(0);
   });
