@@ -6,7 +6,7 @@ import type { CrashChoices, SimulatedDisk } from "../sim/disk.ts";
 import { Bench, contentOf, entry, Model, type Step, script } from "./harness.ts";
 
 /** With so many dirty sectors or fewer, all subsets are tried. */
-const ALL_SUBSETS_UP_TO = 7;
+const ALL_SUBSETS_UP_TO = 6;
 
 interface Moment {
   readonly disk: SimulatedDisk;
@@ -41,14 +41,14 @@ function record(steps: readonly Step[], seed: number): Moment[] {
   };
   next();
   keep();
-  while (bench.scheduler.step(Number.MAX_SAFE_INTEGER)) keep();
+  while (bench.step()) keep();
   expect(told).toBe(steps.length);
   return moments;
 }
 
-/** Which sectors survive, for each fate to try. */
+/** Which sectors survive, for each fate to try. Those of a segment being prepared are zeros anyway: random ones. */
 function* fates(disk: SimulatedDisk, dice: () => number): Generator<CrashChoices> {
-  const dirty = disk.unsynced();
+  const dirty = disk.unsynced().filter(({ path }) => !path.endsWith(".new"));
   const changes = disk.unsyncedDirectoryChanges;
   for (let kept = 0; kept <= changes; kept += 1) {
     const directoryChanges = (): number => kept;
@@ -59,8 +59,9 @@ function* fates(disk: SimulatedDisk, dice: () => number): Generator<CrashChoices
       const kept = new Set(
         dirty.flatMap(({ path, sector }, at) => (keeps(at) ? [`${path}:${sector}`] : [])),
       );
-      const sector = (path: string, at: number): number => {
+      const sector = (path: string, at: number, states: number): number => {
         const name = `${path}:${at}`;
+        if (path.endsWith(".new")) return Math.floor(dice() * states);
         return kept.has(name) ? (latest.get(name) as number) : 0;
       };
       return { directoryChanges, sector };
@@ -77,25 +78,19 @@ function* fates(disk: SimulatedDisk, dice: () => number): Generator<CrashChoices
       yield keepBy((at) => at === one);
       yield keepBy((at) => at !== one);
     }
-    for (let count = 0; count < 20; count += 1) yield keepBy(() => dice() < 0.5);
+    for (let count = 0; count < 8; count += 1) yield keepBy(() => dice() < 0.5);
   }
 }
 
-/** Opens what is left and checks it; gives how many parts of the script are there. */
-function check(bench: Bench, model: Model, moment: Moment): number {
+/** Opens what is left and checks that it holds all that was told and nothing that was not begun. */
+function check(bench: Bench, model: Model, moment: Moment): void {
   const log = bench.open();
   const content = contentOf(log);
   const from = model.parts(moment.told);
   const to = model.parts(moment.begun);
-  let found = -1;
-  for (let parts = from; parts <= to && found < 0; parts += 1) {
-    if (model.states[parts] === content) found = parts;
-  }
-  if (found < 0) {
-    const before = model.states.indexOf(content);
-    expect.unreachable(`parts ${from} to ${to} of the script, but found ${before}:\n${content}`);
-  }
-  return found;
+  for (let parts = from; parts <= to; parts += 1) if (model.states[parts] === content) return;
+  const found = model.states.indexOf(content);
+  expect.unreachable(`parts ${from} to ${to} of the script, but found ${found}:\n${content}`);
 }
 
 describe("after a power cut", () => {
@@ -113,7 +108,7 @@ describe("after a power cut", () => {
         tried += 1;
       }
     }
-    expect(tried).toBeGreaterThan(2_000);
+    expect(tried).toBeGreaterThan(1_000);
   });
 
   test("a log goes on where it stood, and a second power cut while it is being opened costs nothing", () => {
@@ -156,6 +151,84 @@ describe("after a power cut", () => {
   });
 });
 
+describe("after the process was killed", () => {
+  test("what a log holds when it is opened survives a power cut right after it", () => {
+    const steps = script(6, 40);
+    let seed = 0;
+    for (const moment of record(steps, 5)) {
+      seed += 1;
+      const bench = new Bench(seed, moment.disk);
+      bench.disk.kill();
+      const content = contentOf(bench.open());
+      bench.disk.crash({ sector: () => 0, directoryChanges: () => 0 });
+      expect(contentOf(bench.open())).toBe(content);
+    }
+    expect(seed).toBeGreaterThan(50);
+  });
+});
+
+describe("a payload of zeros, or nearly", () => {
+  const options = { segmentBytes: 4096 };
+  const sparse = Buffer.alloc(2_500);
+  sparse[700] = 4;
+  sparse[1_666] = 128;
+
+  function written(): { bench: Bench; model: Model; before: Moment } {
+    const bench = new Bench(7);
+    const model = new Model();
+    const log = bench.open(options);
+    const first = {
+      hardState: { currentTerm: 1, votedFor: 1, commitIndex: 0 },
+      entries: [entry(1, 1)],
+    };
+    model.add(first);
+    bench.append(log, first.hardState, first.entries);
+    const second = {
+      hardState: null,
+      entries: [entry(2, 1, sparse), entry(3, 1, Buffer.alloc(600))],
+    };
+    model.add(second);
+    log.append(null, second.entries, () => {});
+    const before = { disk: bench.disk.clone(), told: 1, begun: 2 };
+    bench.run();
+    return { bench, model, before };
+  }
+
+  test("is read back as it was, from memory and from the disk", () => {
+    const { bench, model } = written();
+    expect(contentOf(bench.open(options))).toBe(model.now);
+  });
+
+  test("does not let a flipped bit pass for a torn write", () => {
+    const { bench } = written();
+    const path = "log/00000001.wal";
+    const length = bench.disk.content(path).findLastIndex((byte) => byte !== 0) + 1;
+    expect(length).toBeGreaterThan(3_000);
+    for (let at = 0; at < length; at += 1) {
+      for (let bit = at % 3; bit < 8; bit += 3) {
+        const copy = new Bench(1, bench.disk);
+        copy.disk.flipBit(path, at, bit);
+        expect(() => copy.open(options), `byte ${at} bit ${bit}`).toThrow(LogCorruptionError);
+      }
+    }
+  });
+
+  test("does not let a torn write pass for damage", () => {
+    const { model, before } = written();
+    const dice = new Bench(8).dice;
+    const kept = new Set<number>();
+    for (const fate of fates(before.disk, () => dice.next())) {
+      const bench = new Bench(1, before.disk);
+      bench.disk.crash(fate);
+      const log = bench.open(options);
+      const parts = model.states.indexOf(contentOf(log));
+      expect([2, 4]).toContain(parts);
+      kept.add(parts);
+    }
+    expect([...kept].sort()).toEqual([2, 4]);
+  });
+});
+
 describe("a flipped bit", () => {
   /** Opens the disk with one bit changed: the same content or a typed error, and never a cut of what was told. */
   function flip(
@@ -178,7 +251,7 @@ describe("a flipped bit", () => {
   }
 
   test("in any byte of any file is refused or changes nothing", () => {
-    const steps = script(3, 40, 120);
+    const steps = script(3, 30, 120);
     const model = new Model();
     for (const step of steps) model.add(step);
     const { disk } = record(steps, 3).at(-1) as Moment;
@@ -190,7 +263,7 @@ describe("a flipped bit", () => {
         counts[flip(disk, path, at, (content) => content === model.now)] += 1;
       }
     }
-    expect(counts.refused).toBeGreaterThan(4_000);
+    expect(counts.refused).toBeGreaterThan(3_000);
   });
 
   test("in what was told is never cut together with a torn write behind it", () => {
@@ -206,12 +279,12 @@ describe("a flipped bit", () => {
       const allowed = new Set(model.states.slice(from, model.parts(moment.begun) + 1));
       for (const path of fallen.paths()) {
         const size = fallen.content(path).length;
-        for (let at = tried % 11; at < size; at += 11) {
+        for (let at = tried % 41; at < size; at += 41) {
           flip(fallen, path, at, (content) => allowed.has(content));
           tried += 1;
         }
       }
     }
-    expect(tried).toBeGreaterThan(500);
+    expect(tried).toBeGreaterThan(300);
   });
 });

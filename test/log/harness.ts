@@ -31,9 +31,14 @@ export class Bench {
     return openLogNow({ dir: DIR, nodeId: 1, disk, random, segmentBytes: 2048, ...options });
   }
 
+  /** Runs what happens next; false if nothing is under way. */
+  step(): boolean {
+    return this.scheduler.step(this.scheduler.nowMs + 10_000);
+  }
+
   /** Runs until nothing is under way. */
   run(): void {
-    while (this.scheduler.step(Number.MAX_SAFE_INTEGER));
+    while (this.step());
   }
 
   close(log: SegmentedLog): void {
