@@ -27,8 +27,8 @@ const JULIAN_EPOCH_MS = 210_866_760_000_000;
 const DAY_MS = 86_400_000;
 const ARGUMENTS_MAX = 100;
 
-/** Modifiers that are only allowed directly behind the time value. */
-const FIRST_ONLY = new Set(["unixepoch", "julianday", "auto"]);
+/** What a shift between UTC and UTC does. */
+const NO_SHIFT = "+0 days";
 
 type Evaluate = Statement<unknown[], SqliteValue>;
 
@@ -57,8 +57,7 @@ export class DateFunctions {
       const known = this.#current(name);
       if (known !== undefined) return known;
     }
-    const args = this.#withoutClock(name, given);
-    return args === null ? null : this.#evaluate(name, args);
+    return this.#evaluate(name, this.#withoutClock(name, given));
   }
 
   /** Of the present moment, without modifiers: no need to ask SQLite. */
@@ -79,25 +78,22 @@ export class DateFunctions {
     }
   }
 
-  /** Replaces all that would make SQLite look at its clock or its time zone. Null: the function's value is NULL. */
-  #withoutClock(name: DateFunction, given: readonly SqliteValue[]): SqliteValue[] | null {
+  /** Replaces all that would make SQLite look at its clock or its time zone. */
+  #withoutClock(name: DateFunction, given: readonly SqliteValue[]): SqliteValue[] {
     const at = TIME_ARGUMENTS[name];
     const args: SqliteValue[] = [];
     let subsecond = false;
-    let shifted = false;
     const modifiersFrom = (at.at(-1) ?? 0) + 1;
     for (let i = 0; i < given.length; i++) {
       const value = asText(given[i] ?? null);
       const word = typeof value === "string" ? foldCase(value) : "";
       if (i < modifiersFrom) {
         const isTime = (at as readonly number[]).includes(i);
-        if (isTime && (word === "subsec" || word === "subsecond")) subsecond = true;
-        const isNow = isTime && (subsecond || word === "now");
-        args.push(isNow ? this.#now() : value);
+        const isSubsecond = isTime && (word === "subsec" || word === "subsecond");
+        if (isSubsecond) subsecond = true;
+        args.push(isSubsecond || (isTime && word === "now") ? this.#now() : value);
       } else if (word === "localtime" || word === "utc") {
-        shifted = true;
-      } else if (shifted && FIRST_ONLY.has(word)) {
-        return null;
+        args.push(NO_SHIFT);
       } else {
         args.push(value);
       }
@@ -106,7 +102,7 @@ export class DateFunctions {
     if (given.length < modifiersFrom && name !== "timediff" && (at[0] as number) === args.length) {
       args.push(this.#now());
     }
-    if (subsecond) args.push("subsec");
+    if (subsecond && name !== "timediff") args.push("subsec");
     return args;
   }
 
