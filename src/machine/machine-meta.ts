@@ -41,6 +41,7 @@ export class MachineMeta {
   readonly #update: Statement;
   readonly #begin: Statement;
   readonly #commit: Statement;
+  readonly #rollback: Statement;
   #epoch = 0n;
 
   /** The tables must be there: see `prepareFile`. */
@@ -57,6 +58,7 @@ export class MachineMeta {
     );
     this.#begin = database.prepare("BEGIN IMMEDIATE");
     this.#commit = database.prepare("COMMIT");
+    this.#rollback = database.prepare("ROLLBACK");
   }
 
   /** Takes the file over: whoever wrote it before finds another epoch, and writes no more. */
@@ -87,6 +89,7 @@ export class MachineMeta {
     this.#begin.run();
     const row = this.#select.get();
     if (row?.[1] !== BigInt(appliedIndex) || row[5] !== this.#epoch) {
+      this.#rollback.run();
       throw new MachineFault(
         `the file was changed by another writer: it has applied ${row?.[1]} in epoch ${row?.[5]}, ` +
           `this one ${appliedIndex} in ${this.#epoch}`,
