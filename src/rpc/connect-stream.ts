@@ -83,7 +83,7 @@ export class ConnectStream {
   /** Of `#answers`, and of frames that the socket has not taken. */
   #answerBytes = 0;
   #flushing = false;
-  /** The client reads too slowly: no more rows are asked for. */
+  /** The client reads too slowly: no more rows are asked for, and no more requests read. */
   #congested = false;
   #paused = false;
   #halfClosed = false;
@@ -330,17 +330,16 @@ export class ConnectStream {
    */
   #regulate(): void {
     if (this.#over) return;
-    const { writes, writeBytes, chunks, answerBytes } = this.#parts.bounds;
+    const { writes, writeBytes, chunks } = this.#parts.bounds;
     const most = Math.max(
       this.#writes.size / writes,
       this.#writeBytes / writeBytes,
       this.#granted / chunks,
-      this.#answerBytes / answerBytes,
     );
-    if (!this.#paused && most > 1) {
+    if (!this.#paused && (this.#congested || most > 1)) {
       this.#paused = true;
       this.#call.pause();
-    } else if (this.#paused && most <= 0.5) {
+    } else if (this.#paused && !this.#congested && most <= 0.5) {
       this.#paused = false;
       this.#call.resume();
     }

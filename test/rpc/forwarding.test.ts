@@ -1,7 +1,7 @@
 /** A write at a follower: passed on once, with what is left of its deadline, and honest when the leader goes away. */
 
 import { createServer, type Server } from "node:net";
-import { afterEach, describe, expect, test, vi } from "vitest";
+import { afterEach, describe, expect, test } from "vitest";
 import type { ExecuteSink } from "../../src/node/service.ts";
 import { formatAddress } from "../../src/rpc/addresses.ts";
 import type { ServerOptions } from "../../src/rpc/server.ts";
@@ -18,7 +18,7 @@ import {
   serve,
   sqlClient,
 } from "./fake-node.ts";
-import { bindListener, closeEverything, closeLater } from "./loopback.ts";
+import { bindListener, closeEverything, closeLater, eventually } from "./loopback.ts";
 
 afterEach(closeEverything);
 
@@ -81,7 +81,7 @@ describe("a write at a follower", () => {
         { id: 5, open_session: {} },
       ],
     });
-    await vi.waitFor(() => expect(responses).toHaveLength(2));
+    await eventually(() => expect(responses).toHaveLength(2));
     const byId = new Map(responses.map((response) => [response.id, response]));
     expect(byId.get(4).execute.index).toBeGreaterThan(0);
     expect(byId.get(5).open_session.session).toBe(77);
@@ -142,7 +142,7 @@ describe("a leader that goes away", () => {
     leader.onExecute = () => {};
     const numbered = failed(execute(client, { session: 1, sequence: 1 }));
     const bare = failed(execute(client, {}));
-    await vi.waitFor(() => expect(leader.executes).toHaveLength(2));
+    await eventually(() => expect(leader.executes).toHaveLength(2));
     await leading.stop(0);
     for (const lost of [await numbered, await bare]) {
       expect(lost).toMatchObject({ code: "UNAVAILABLE", outcome: "unknown" });
@@ -165,7 +165,7 @@ describe("a leader that goes away", () => {
     await leading.stop(0);
     await failed(execute(client, {}));
     await serve(leader, { listen: leading.address });
-    await vi.waitFor(
+    await eventually(
       async () => expect((await execute(client, {})).index).toBeGreaterThan(0),
       5000,
     );
@@ -176,7 +176,7 @@ describe("a leader that goes away", () => {
     leader.onExecute = () => {};
     const late = await failed(execute(client, { timeout_ms: 30 }));
     expect(late).toMatchObject({ code: "DEADLINE_EXCEEDED", outcome: "unknown" });
-    await vi.waitFor(() => expect(leader.executes[0]?.cancelled).toBe(true));
+    await eventually(() => expect(leader.executes[0]?.cancelled).toBe(true));
   });
 
   test("is given up at the deadline: not applied if it never took the write", async () => {
@@ -198,9 +198,9 @@ test("a caller that gives up is no longer waited for at the leader", async () =>
   const { leader, client } = await pair();
   leader.onExecute = () => {};
   const call = client.Execute({ batch: BATCH }, () => {});
-  await vi.waitFor(() => expect(leader.executes).toHaveLength(1));
+  await eventually(() => expect(leader.executes).toHaveLength(1));
   call.cancel();
-  await vi.waitFor(() => expect(leader.executes[0]?.cancelled).toBe(true));
+  await eventually(() => expect(leader.executes[0]?.cancelled).toBe(true));
 });
 
 test("what waits for the leader is bounded", async () => {
@@ -213,7 +213,7 @@ test("what waits for the leader is bounded", async () => {
     code: "OVERLOADED",
     outcome: "not-applied",
   });
-  await vi.waitFor(() => expect(sinks).toHaveLength(5));
+  await eventually(() => expect(sinks).toHaveLength(5));
   for (const sink of sinks) sink.done(EMPTY_RESULT, 1);
   const answers = await Promise.all(writes);
   expect(answers.filter(({ index }) => index === 1)).toHaveLength(5);

@@ -2,11 +2,11 @@
 
 import { get } from "node:http";
 import type { Socket } from "node:net";
-import { afterEach, describe, expect, test, vi } from "vitest";
+import { afterEach, describe, expect, test } from "vitest";
 import { Listener } from "../../src/rpc/listener.ts";
 import { BalsaError } from "../../src/sql/errors.ts";
 import { PEER_MAGIC } from "../../src/wire/peer-codec.ts";
-import { bindListener, closeEverything, dial, readAll, SILENT } from "./loopback.ts";
+import { bindListener, closeEverything, dial, eventually, readAll, SILENT } from "./loopback.ts";
 
 afterEach(closeEverything);
 
@@ -28,7 +28,7 @@ describe("the doors", () => {
     const { listener, through } = await openListener();
     const socket = await dial(listener.address);
     socket.write(Buffer.concat([PREFACE, Buffer.from("settings")]));
-    await vi.waitFor(() => {
+    await eventually(() => {
       expect(through.map(([door]) => door)).toContain("http2");
       expect(through.map(([, text]) => text).join("")).toBe(`${PREFACE.toString()}settings`);
     });
@@ -38,7 +38,7 @@ describe("the doors", () => {
     const { listener, through } = await openListener();
     const socket = await dial(listener.address);
     socket.write(Buffer.concat([PEER_MAGIC, Buffer.from("hello")]));
-    await vi.waitFor(() => expect(through).toEqual([["peer", "hello"]]));
+    await eventually(() => expect(through).toEqual([["peer", "hello"]]));
   });
 
   test("first bytes that come one by one are waited for", async () => {
@@ -53,7 +53,7 @@ describe("the doors", () => {
       peer.write(Buffer.from([byte]));
       await new Promise((resolve) => setImmediate(resolve));
     }
-    await vi.waitFor(() => {
+    await eventually(() => {
       const text = (wanted: string) =>
         through
           .filter(([door]) => door === wanted)
@@ -119,7 +119,7 @@ describe("anybody else", () => {
     }
     const socket = await dial(listener.address);
     socket.write(Buffer.concat([PEER_MAGIC, Buffer.from("x")]));
-    await vi.waitFor(() => expect(through).toEqual([["peer", "x"]]));
+    await eventually(() => expect(through).toEqual([["peer", "x"]]));
   });
 });
 

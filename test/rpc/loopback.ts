@@ -82,6 +82,11 @@ export function helloOf(id: NodeId): PeerHello {
   };
 }
 
+/** Until it no longer throws. Patient: the machine may be busy, and nothing here measures time. */
+export function eventually(check: () => void | Promise<void>, intervalMs = 10): Promise<void> {
+  return vi.waitFor(check, { interval: intervalMs, timeout: 10_000 });
+}
+
 const open: (() => Promise<void>)[] = [];
 
 /** For afterEach. */
@@ -138,7 +143,7 @@ export async function startPeers(
   const nodes = listeners.map((listener, at) => {
     return startPeerNode({ id: at + 1, listener, peers, timing });
   });
-  await vi.waitFor(() => {
+  await eventually(() => {
     for (const node of nodes) {
       const connected = [...node.transport.counts().values()].every((peer) => peer.connected);
       if (!connected) throw new Error(`node ${node.id} is not connected to all`);

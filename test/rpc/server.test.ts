@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Client, ClientDuplexStream, ClientReadableStream } from "@grpc/grpc-js";
 import { protoPath as healthProto } from "grpc-health-check";
 import type protobuf from "protobufjs";
-import { afterEach, describe, expect, test, vi } from "vitest";
+import { afterEach, describe, expect, test } from "vitest";
 import { formatAddress } from "../../src/rpc/addresses.ts";
 import { PeerTransport } from "../../src/rpc/peer-transport.ts";
 import { type RunningServer, startServer } from "../../src/rpc/server.ts";
@@ -23,6 +23,7 @@ import {
   bindListener,
   closeEverything,
   closeLater,
+  eventually,
   helloOf,
   readIndex,
   SILENT,
@@ -53,7 +54,7 @@ describe("health", () => {
       watch.on("data", ({ status }) => seen.push(status));
       watch.on("error", () => {});
       const expectLast = (status: string) => {
-        return vi.waitFor(async () => {
+        return eventually(async () => {
           const checked = await ask((answer) => client.Check({ service }, answer));
           expect(checked.status).toBe(status);
           expect(seen.at(-1)).toBe(status);
@@ -97,7 +98,7 @@ describe("reflection", () => {
     stream.write({ list_services: "*" });
     stream.write({ file_containing_symbol: "balsa.v1.Sql" });
     stream.write({ file_containing_symbol: "balsa.v1.Cluster.Status" });
-    await vi.waitFor(() => expect(answers).toHaveLength(3));
+    await eventually(() => expect(answers).toHaveLength(3));
     const services = answers[0].list_services_response.service.map((one: Loose) => one.name);
     for (const service of ["balsa.v1.Sql", "balsa.v1.Cluster", "grpc.health.v1.Health"]) {
       expect(services).toContain(service);
@@ -125,12 +126,12 @@ describe("one port", () => {
       transport.start(witnesses[at as 0 | 1], () => helloOf(at + 1));
       closeLater(() => stopTransport(transport));
     }
-    await vi.waitFor(() => expect(witnesses[1].of("hello")).toHaveLength(2));
+    await eventually(() => expect(witnesses[1].of("hello")).toHaveLength(2));
     transports[0]?.send(2, [readIndex(1, 2, 3)], 0);
     const client = sqlClient(listeners[1].address);
     const response = await ask((answer) => client.Execute({ batch: {} }, answer));
     expect(response.index).toBe(1);
-    await vi.waitFor(() => expect(witnesses[1].received()).toEqual([readIndex(1, 2, 3)]));
+    await eventually(() => expect(witnesses[1].received()).toEqual([readIndex(1, 2, 3)]));
   });
 
   test("that is in use is a typed error", async () => {
@@ -155,7 +156,7 @@ describe("one port", () => {
     const witness = new Witness();
     transport.start(witness, () => helloOf(1));
     closeLater(() => stopTransport(transport));
-    await vi.waitFor(() => expect(witness.of("unreachable")[0]?.how).toBe("other"));
+    await eventually(() => expect(witness.of("unreachable")[0]?.how).toBe("other"));
     const client = sqlClient(server.address);
     await ask((answer) => client.Execute({ batch: {} }, answer));
   });

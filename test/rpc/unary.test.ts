@@ -2,7 +2,7 @@
 
 import { setImmediate as turn } from "node:timers/promises";
 import { status as Code, Metadata } from "@grpc/grpc-js";
-import { afterEach, describe, expect, test, vi } from "vitest";
+import { afterEach, describe, expect, test } from "vitest";
 import { fromGrpc } from "../../src/wire/status.ts";
 import {
   ask,
@@ -16,7 +16,7 @@ import {
   settled,
   sqlClient,
 } from "./fake-node.ts";
-import { closeEverything } from "./loopback.ts";
+import { closeEverything, eventually } from "./loopback.ts";
 
 afterEach(closeEverything);
 
@@ -71,9 +71,9 @@ describe("Execute", () => {
     await ask((answer) => client.Execute({ batch: INSERT }, answer));
     node.onExecute = () => {};
     const call = client.Execute({ batch: INSERT }, () => {}) as Loose;
-    await vi.waitFor(() => expect(node.executes).toHaveLength(2));
+    await eventually(() => expect(node.executes).toHaveLength(2));
     call.cancel();
-    await vi.waitFor(() => expect(node.executes[1]?.cancelled).toBe(true));
+    await eventually(() => expect(node.executes[1]?.cancelled).toBe(true));
     expect(node.executes[0]?.cancelled).toBe(false);
   });
 
@@ -189,12 +189,12 @@ describe("Query", () => {
     stream.on("error", () => {});
     // One read first: until then grpc-js itself takes whatever comes.
     stream.once("data", () => stream.pause());
-    await vi.waitFor(() => expect(node.queries[0]?.produced).toBeGreaterThan(4));
+    await eventually(() => expect(node.queries[0]?.produced).toBeGreaterThan(4));
     const before = await settled(() => node.queries[0]?.produced ?? 0);
     // Two windows of HTTP/2, what sockets hold, and four chunks: far below the 5 GB that were asked for.
     expect(before).toBeLessThan(500);
     stream.cancel();
-    await vi.waitFor(() => expect(node.queries[0]?.cancelled).toBe(true));
+    await eventually(() => expect(node.queries[0]?.cancelled).toBe(true));
   });
 
   test("a failure after some rows ends the stream with it", async () => {
@@ -230,7 +230,7 @@ describe("stopping", () => {
       finish = () => sink.done(new Uint8Array(0), 3);
     };
     const answered = ask((answer) => client.Execute({ batch: INSERT }, answer));
-    await vi.waitFor(() => expect(node.executes).toHaveLength(1));
+    await eventually(() => expect(node.executes).toHaveLength(1));
     await turn();
     const stopped = server.stop(5_000);
     finish();
@@ -246,7 +246,7 @@ describe("stopping", () => {
     const { node, client, server } = await one();
     node.onExecute = () => {};
     const refused = refusal(ask((answer) => client.Execute({ batch: INSERT }, answer)));
-    await vi.waitFor(() => expect(node.executes).toHaveLength(1));
+    await eventually(() => expect(node.executes).toHaveLength(1));
     await server.stop(10);
     expect([Code.UNAVAILABLE, Code.CANCELLED]).toContain((await refused).code);
   });
