@@ -19,7 +19,7 @@ import {
   StatementCache,
   scriptStatements,
 } from "./prepared-statement.ts";
-import { checkRequest } from "./request-limits.ts";
+import { checkCount, checkRequest } from "./request-limits.ts";
 import { type SchemaFacts, SchemaReader } from "./schema-facts.ts";
 
 export type RequestOutcome =
@@ -143,7 +143,9 @@ export class RequestExecutor {
         args,
       }));
     }
-    return scriptStatements(statements[0]?.sql ?? "").map((split) => ({
+    const splits = scriptStatements(statements[0]?.sql ?? "");
+    checkCount(splits.length, this.#limits);
+    return splits.map((split) => ({
       text: split.text,
       judged: this.#cache.judge(split),
       args: NO_ARGS,

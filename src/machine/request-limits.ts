@@ -18,10 +18,15 @@ export function checkRequest(batch: BoundBatch, batchBytes: number, limits: Limi
     throw new BalsaError("INVALID_ARGUMENT", "a script has no parameters; use batch()");
   }
   refuse("requestBytes", batchBytes, limits.requestBytes, "split the request");
-  refuse("statements", statements.length, limits.statements, "split the batch");
+  checkCount(statements.length, limits);
   // What is smaller as a whole has no part that is larger.
   if (batchBytes <= Math.min(limits.statementBytes, limits.valueBytes)) return;
   for (const statement of statements) checkStatement(statement, limits);
+}
+
+/** Of a batch or of a script. @throws BalsaError LIMIT_EXCEEDED. */
+export function checkCount(statements: number, limits: Limits): void {
+  refuse("statements", statements, limits.statements, "split the request");
 }
 
 /** @throws BalsaError LIMIT_EXCEEDED. */
