@@ -36,11 +36,6 @@ export function isLoopback(host: string): boolean {
   return /^(::ffff:)?127(\.[0-9]{1,3}){3}$/i.test(host);
 }
 
-/** An address to listen on that is none to connect to. */
-export function isWildcard({ host }: Address): boolean {
-  return /^(0\.0\.0\.0|[:0]*:[:0]*)$/.test(host);
-}
-
 export interface Exposure {
   readonly listen: Address;
   readonly advertise: Address;

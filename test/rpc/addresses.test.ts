@@ -1,13 +1,7 @@
 /** Addresses as text, and which of them are closed. */
 
 import { describe, expect, test } from "vitest";
-import {
-  checkExposure,
-  formatAddress,
-  isLoopback,
-  isWildcard,
-  parseAddress,
-} from "../../src/rpc/addresses.ts";
+import { checkExposure, formatAddress, isLoopback, parseAddress } from "../../src/rpc/addresses.ts";
 import { BalsaError } from "../../src/sql/errors.ts";
 
 describe("an address", () => {
@@ -34,17 +28,6 @@ describe("an address", () => {
   ])("%j is refused with the way to write it", (text) => {
     expect(() => parseAddress(text)).toThrow(/is not HOST:PORT, such as 127.0.0.1:4001/);
   });
-});
-
-test.each([
-  ["0.0.0.0", true],
-  ["::", true],
-  ["0:0:0:0:0:0:0:0", true],
-  ["127.0.0.1", false],
-  ["::1", false],
-  ["0", false],
-])("%s is a wildcard: %s", (host, expected) => {
-  expect(isWildcard({ host, port: 1 })).toBe(expected);
 });
 
 describe("exposure", () => {
