@@ -4,10 +4,18 @@
  */
 
 import { invariant } from "../sql/invariant.ts";
-import type { LogReader, RaftOptions, ReadState, Role } from "./effect.ts";
+import type {
+  LogReader,
+  RaftOptions,
+  ReadState,
+  Role,
+  SnapshotMark,
+  SnapshotRequest,
+} from "./effect.ts";
 import type { Configuration, HardState, LogIndex, NodeId, Term } from "./entry.ts";
 import { NOBODY } from "./entry.ts";
 import type { Leadership } from "./leadership.ts";
+import { changeConfiguration, decodeChange } from "./membership.ts";
 import type { AppendEntriesResult, Message, RequestVoteResult } from "./message.ts";
 import { isVoter } from "./quorum.ts";
 import { RaftLog } from "./raft-log.ts";
@@ -55,6 +63,7 @@ export class Core {
   thenSend: Message[] = [];
   readStates: ReadState[] = [];
   readsDropped: number[] = [];
+  fetchSnapshot: SnapshotRequest | null = null;
 
   constructor(options: RaftOptions, stored: Stored) {
     const { hardState, appliedIndex } = stored;
@@ -68,6 +77,7 @@ export class Core {
     this.offeredIndex = appliedIndex;
     this.appliedIndex = appliedIndex;
     this.configuration = stored.configuration;
+    this.log.findChanges(appliedIndex);
     invariant(this.id > 0 && Number.isSafeInteger(this.id), `node id ${this.id}`);
     invariant(
       this.commitIndex <= this.log.lastIndex,
@@ -81,6 +91,7 @@ export class Core {
     );
     // Answers to the reads of an earlier run must find nobody waiting.
     const firstWireContext = 1 + Math.floor(options.random() * 2 ** 52);
+    this.activateChanges(this.inForceIndex);
     this.forwarded = new ForwardedReads(options.maxPendingReads, firstWireContext);
     this.drawElectionTimeout();
   }
@@ -125,14 +136,43 @@ export class Core {
     for (const context of this.forwarded.takeAll()) this.readsDropped.push(context);
   }
 
-  commitTo(index: LogIndex): void {
-    if (index <= this.commitIndex) return;
+  /** True if the configuration moved with it: it is in force as soon as it is committed, here as everywhere. */
+  commitTo(index: LogIndex): boolean {
+    if (index <= this.commitIndex) return false;
     // A leader counts on entries that this node acknowledged and no longer has: its disk lost them (raft.md §2 A12).
     invariant(
       index <= this.log.lastIndex,
       `told to commit ${index}, but the log ends at ${this.log.lastIndex}`,
     );
     this.commitIndex = index;
+    return this.activateChanges(this.inForceIndex);
+  }
+
+  /** Configuration changes up to here are in force: all that are committed (DESIGN D7). */
+  get inForceIndex(): LogIndex {
+    return this.options.eager === true ? this.appliedIndex : this.commitIndex;
+  }
+
+  /** True if the configuration moved. */
+  activateChanges(through: LogIndex): boolean {
+    const before = this.configuration;
+    for (const { payload } of this.log.takeChanges(through)) {
+      const change = decodeChange(payload);
+      const result = change === null ? null : changeConfiguration(this.configuration, change);
+      // An invalid one was refused where it was proposed; whatever slipped through changes nothing, on all nodes alike.
+      if (result?.kind === "changed") this.configuration = result.configuration;
+    }
+    return this.configuration !== before;
+  }
+
+  /** Everything up to the snapshot is past: committed, applied, and no longer in the log. */
+  restore({ index, configuration }: SnapshotMark): void {
+    invariant(index > this.commitIndex, `snapshot ${index} behind the commit index`);
+    this.commitIndex = index;
+    this.offeredIndex = index;
+    this.appliedIndex = index;
+    this.configuration = configuration;
+    this.fetchSnapshot = null;
   }
 
   /**

@@ -22,7 +22,17 @@ export type Input =
   /** The leader is known to be dead: stop believing in it, so that pre-votes for others are granted (D8). */
   | { readonly kind: "forgetLeader" }
   /** Messages to this peer are being lost: fall back to probing. */
-  | { readonly kind: "unreachable"; readonly peer: NodeId };
+  | { readonly kind: "unreachable"; readonly peer: NodeId }
+  /** Hand the leadership to this voter; ignored elsewhere than on a leader. */
+  | { readonly kind: "transferLeadership"; readonly to: NodeId }
+  /** A snapshot that `fetchSnapshot` asked for, or a newer one, is here and verified, but not installed. */
+  | { readonly kind: "snapshotReady"; readonly snapshot: SnapshotMark }
+  /** What became of a snapshot that this leader offered to a peer. */
+  | {
+      readonly kind: "snapshotEnded";
+      readonly peer: NodeId;
+      readonly outcome: "taken" | "failed";
+    };
 
 /**
  * Must be stored in order. When it is durable: send `thenSend` (to peers), then step `persisted` with the same
@@ -30,6 +40,8 @@ export type Input =
  */
 export interface Persist {
   readonly seq: number;
+  /** If set: install this snapshot first; the log is empty behind it, whatever it held (§7). */
+  readonly snapshot: SnapshotMark | null;
   /** null when unchanged. */
   readonly hardState: HardState | null;
   /** Replace everything in the log from entries[0].index on. */
@@ -47,6 +59,16 @@ export interface ReadState {
   readonly index: LogIndex;
 }
 
+/** A state at an index, with the configuration as of it (§7). */
+export interface SnapshotMark extends EntryId {
+  readonly configuration: Configuration;
+}
+
+/** The log that this node needs is gone at the leader: fetch the state from `from`, at `index` or later. */
+export interface SnapshotRequest extends EntryId {
+  readonly from: NodeId;
+}
+
 export type Role = "follower" | "preCandidate" | "candidate" | "leader";
 
 /** All that the core asks since it was last asked, in the order in which the parts must be handled. */
@@ -59,7 +81,9 @@ export interface Effects {
   readonly readStates: readonly ReadState[];
   /** Contexts of reads that were dropped: no leader, or this leader was deposed. */
   readonly readsDropped: readonly number[];
-  /** Set when term, role, leader or commitIndex moved. */
+  /** Repeated while the leader offers it; then step `snapshotReady`. */
+  readonly fetchSnapshot: SnapshotRequest | null;
+  /** Set when term, role, leader, commitIndex or the configuration moved. */
   readonly changed: RaftStatus | null;
 }
 
@@ -108,10 +132,12 @@ export interface RaftOptions {
   readonly preVote: boolean;
   readonly checkQuorum: boolean;
   /**
-   * Answer, send and store each change by itself, as etcd's raft does, instead of merging what one turn brings.
-   * For comparing transcripts only. Default false.
+   * Answer, send and store each change by itself, and let a configuration be in force when it is applied, as etcd's
+   * raft does, instead of merging what one turn brings. For comparing transcripts only. Default false.
    */
   readonly eager?: boolean;
+  /** A leader that is no voter any more hands over and follows. Default true; false as in etcd's raft. */
+  readonly stepDownOnRemoval?: boolean;
   /** 0 ≤ n < 1: the only dice. */
   readonly random: () => number;
 }
@@ -120,5 +146,12 @@ export type ProposalResult =
   | { readonly kind: "accepted"; readonly first: EntryId; readonly last: EntryId }
   | {
       readonly kind: "refused";
-      readonly reason: "notLeader" | "tooMuchUncommitted" | "transferring";
+      readonly reason:
+        | "notLeader"
+        | "tooMuchUncommitted"
+        | "transferring"
+        /** Of a configuration change: an earlier one is not committed, or may not be. */
+        | "changePending"
+        /** Of a configuration change: it does not fit the configuration. */
+        | "invalidChange";
     };

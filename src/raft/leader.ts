@@ -1,107 +1,16 @@
-/** What a leader does: proposes, replicates, commits, keeps its quorum, and confirms reads (§5.3, §5.4.2; thesis §6). */
+/** What a leader makes of answers: commits, keeps its quorum, confirms reads (§5.3, §5.4.2; thesis §6). */
 
-import { invariant } from "../sql/invariant.ts";
+import { unreachable } from "../sql/invariant.ts";
 import type { Core } from "./core.ts";
-import type { ProposalResult } from "./effect.ts";
-import { type EntryKind, NOBODY } from "./entry.ts";
+import { NOBODY } from "./entry.ts";
 import type { Leadership } from "./leadership.ts";
 import type { AppendEntriesResult, HeartbeatResult, ReadIndex } from "./message.ts";
-import type { AppendWish, Progress } from "./progress.ts";
 import { isSingleton, quorumTally, quorumValue } from "./quorum.ts";
-import { payloadBytes } from "./raft-log.ts";
 import type { Asker } from "./read-index.ts";
+import { onConfigurationMoved, settleConfiguration } from "./reconfiguration.ts";
+import { wishAll } from "./replication.ts";
 import { becomeFollower } from "./roles.ts";
-
-export function propose(
-  core: Core,
-  kind: EntryKind,
-  payloads: readonly Uint8Array[],
-): ProposalResult {
-  const { leadership, log, currentTerm } = core;
-  if (leadership === null) return { kind: "refused", reason: "notLeader" };
-  invariant(payloads.length > 0, "a proposal holds at least one payload");
-  const { uncommitted } = leadership;
-  let bytes = 0;
-  for (const payload of payloads) bytes += payload.length;
-  // An empty tail always admits one, however large: else it could never be written.
-  const tooMuch = uncommitted.total + bytes > core.options.maxUncommittedBytes;
-  if (uncommitted.total > 0 && bytes > 0 && tooMuch) {
-    return { kind: "refused", reason: "tooMuchUncommitted" };
-  }
-  const first = log.lastIndex + 1;
-  let index = first;
-  for (const payload of payloads) {
-    log.append({ index, term: currentTerm, kind, payload });
-    uncommitted.add(index, payload.length);
-    index++;
-  }
-  wishAll(leadership, "ifAny");
-  return {
-    kind: "accepted",
-    first: { index: first, term: currentTerm },
-    last: { index: index - 1, term: currentTerm },
-  };
-}
-
-function wishAll(leadership: Leadership, wish: AppendWish): void {
-  for (const peer of leadership.peers) if (peer.wish !== "always") peer.wish = wish;
-}
-
-/** Sends what this turn made due: appends, and one round of heartbeats for all reads that it brought. */
-export function flush(core: Core, leadership: Leadership): void {
-  for (const peer of leadership.peers) {
-    const { wish } = peer;
-    peer.wish = "none";
-    if (wish === "none" || peer.id === core.id) continue;
-    if (!sendAppend(core, peer, wish)) continue;
-    // Ends when the window is full or the log is sent.
-    while (sendAppend(core, peer, "ifAny"));
-  }
-  if (leadership.reads.needsRound) broadcastHeartbeat(core, leadership);
-}
-
-/** True if something was sent. */
-function sendAppend(core: Core, peer: Progress, wish: AppendWish): boolean {
-  if (peer.isPaused) return false;
-  const { log, options } = core;
-  const prevLogIndex = peer.nextIndex - 1;
-  if (prevLogIndex < log.firstIndex - 1) return false;
-  // A full window still lets an empty append through, to find out what was lost (raft.md §2 D7).
-  const isFull = peer.state === "replicate" && peer.inflights.full;
-  const entries = isFull ? [] : log.slice(peer.nextIndex, log.lastIndex, options.maxMessageBytes);
-  if (entries.length === 0 && wish !== "always") return false;
-  core.send.push({
-    kind: "AppendEntries",
-    from: core.id,
-    to: peer.id,
-    term: core.currentTerm,
-    prevLogIndex,
-    prevLogTerm: log.term(prevLogIndex),
-    entries,
-    leaderCommit: core.commitIndex,
-  });
-  peer.sentEntries(entries.length, payloadBytes(entries));
-  peer.sentCommit(core.commitIndex);
-  return true;
-}
-
-export function broadcastHeartbeat(core: Core, leadership: Leadership): void {
-  const readPosition = leadership.reads.announce();
-  for (const peer of leadership.peers) {
-    if (peer.id === core.id) continue;
-    // Never tell a follower to commit what it is not known to have (raft.md §2 D4).
-    const leaderCommit = Math.min(peer.matchIndex, core.commitIndex);
-    core.send.push({
-      kind: "Heartbeat",
-      from: core.id,
-      to: peer.id,
-      term: core.currentTerm,
-      leaderCommit,
-      readPosition,
-    });
-    peer.sentCommit(leaderCommit);
-  }
-}
+import { continueTransfer } from "./transfer.ts";
 
 export function onAppendEntriesResult(
   core: Core,
@@ -137,18 +46,29 @@ export function onAppendEntriesResult(
     case "replicate":
       peer.inflights.freeThrough(message.index);
       break;
+    default:
+      unreachable(peer.state);
   }
-  if (!advanceCommit(core, leadership) && peer.id !== core.id) {
-    if (peer.canBumpCommit(core.commitIndex)) peer.wish = "always";
-  }
+  const hasCommitted = advanceCommit(core, leadership);
+  if (!hasCommitted && peer.canBumpCommit(core.commitIndex)) peer.wish = "always";
   if (peer.wish === "none") peer.wish = "ifAny";
+  if (leadership.transferee === peer.id) continueTransfer(core, leadership, peer);
+  if (hasCommitted && core.options.eager !== true) settleConfiguration(core, leadership);
 }
 
 /** Own entries count when they are on the own disk, like everyone's (thesis §10.2.1). */
 export function onOwnEntriesStored(core: Core, leadership: Leadership): void {
-  if (leadership.progressOf(core.id)?.advance(core.log.stableIndex) === true) {
-    advanceCommit(core, leadership);
-  }
+  const own = leadership.progressOf(core.id);
+  if (own?.advance(core.log.stableIndex) !== true) return;
+  const hasCommitted = advanceCommit(core, leadership);
+  if (hasCommitted && core.options.eager !== true) settleConfiguration(core, leadership);
+}
+
+/** The configuration moved under this leader. */
+export function followConfiguration(core: Core, leadership: Leadership): void {
+  onConfigurationMoved(core, leadership);
+  // A smaller quorum may have reached more.
+  advanceCommit(core, leadership);
 }
 
 /**
@@ -158,10 +78,11 @@ export function onOwnEntriesStored(core: Core, leadership: Leadership): void {
 export function advanceCommit(core: Core, leadership: Leadership): boolean {
   const index = quorumValue(core.configuration, (id) => leadership.progressOf(id)?.matchIndex ?? 0);
   if (index <= core.commitIndex || !core.log.matches(index, core.currentTerm)) return false;
-  core.commitTo(index);
+  const hasMoved = core.commitTo(index);
   leadership.uncommitted.commitTo(index);
   for (const asker of leadership.reads.takeHeldBack()) admitRead(core, leadership, asker);
   wishAll(leadership, "always");
+  if (hasMoved) followConfiguration(core, leadership);
   return true;
 }
 

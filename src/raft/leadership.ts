@@ -2,6 +2,7 @@
 
 import type { RaftOptions } from "./effect.ts";
 import type { Configuration, EntryId, LogIndex, NodeId } from "./entry.ts";
+import { NOBODY } from "./entry.ts";
 import { Inflights } from "./inflights.ts";
 import { Progress } from "./progress.ts";
 import { isLearner, memberIds } from "./quorum.ts";
@@ -12,6 +13,10 @@ export class Leadership {
   readonly noop: EntryId;
   readonly reads: LeaderReads;
   readonly uncommitted = new UncommittedBytes();
+  /** Up to here a configuration change may be uncommitted. */
+  pendingChange: LogIndex;
+  /** Who is to lead next; NOBODY while no transfer is under way. */
+  transferee: NodeId = NOBODY;
   /** Ascending by id, this node included if it is a member. */
   peers: readonly Progress[] = [];
   readonly #byId = new Map<NodeId, Progress>();
@@ -20,6 +25,7 @@ export class Leadership {
   constructor(options: RaftOptions, noop: EntryId) {
     this.#options = options;
     this.noop = noop;
+    this.pendingChange = noop.index - 1;
     this.reads = new LeaderReads(options.maxPendingReads);
   }
 
@@ -27,8 +33,14 @@ export class Leadership {
     return this.#byId.get(id);
   }
 
-  /** Who stays keeps its progress; who is new starts as a probe at `nextIndex` (raft.md §2 C9). */
-  follow(configuration: Configuration, nextIndex: LogIndex): void {
+  /**
+   * Who stays keeps its progress; who is new starts as a probe at `nextIndex` (raft.md §2 C9). Who was just added counts
+   * as active, so that the next check of the quorum leaves it the time to answer.
+   */
+  follow(
+    configuration: Configuration,
+    start: { readonly nextIndex: LogIndex; readonly isActive: boolean },
+  ): void {
     const ids = memberIds(configuration);
     for (const id of [...this.#byId.keys()]) if (!ids.includes(id)) this.#byId.delete(id);
     const { maxInflightMessages, maxInflightBytes } = this.#options;
@@ -40,7 +52,8 @@ export class Leadership {
         return known;
       }
       const inflights = new Inflights(maxInflightMessages, maxInflightBytes);
-      const fresh = new Progress(id, nextIndex, learner, inflights);
+      const fresh = new Progress(id, start.nextIndex, learner, inflights);
+      fresh.isActive = start.isActive;
       this.#byId.set(id, fresh);
       return fresh;
     });

@@ -129,6 +129,11 @@ export class Progress {
     return commitIndex > this.#sentCommit && this.#sentCommit < this.nextIndex - 1;
   }
 
+  /** Wait for a sign of life. */
+  pause(): void {
+    this.#flowPaused = true;
+  }
+
   /** A sign of life: one more append may go, an empty one if the window is still full (raft.md §2 D7). */
   resume(): void {
     this.#flowPaused = false;

@@ -5,7 +5,7 @@
  */
 
 import { invariant } from "../sql/invariant.ts";
-import type { LogReader } from "./effect.ts";
+import type { LogReader, SnapshotMark } from "./effect.ts";
 import type { Entry, EntryId, LogIndex, Term } from "./entry.ts";
 
 /** Entries in one message or one apply: keeps entries without payload bounded, too. */
@@ -26,6 +26,11 @@ export class RaftLog {
   #stableIndex: LogIndex;
   /** Everything up to here was handed out to be stored. */
   #askedIndex: LogIndex;
+  /** A snapshot that took the log's place and is not stored yet; the stored log is void then. */
+  #snapshot: SnapshotMark | null = null;
+  #isSnapshotAsked = false;
+  /** Where the configuration changes above the commit index stand, ascending; all of them (raft.md §2 C3). */
+  #changes: LogIndex[] = [];
 
   constructor(stored: LogReader) {
     this.#stored = stored;
@@ -36,7 +41,7 @@ export class RaftLog {
 
   /** The first index that can be sent; what stands before it needs a snapshot. */
   get firstIndex(): LogIndex {
-    return this.#stored.firstIndex();
+    return this.#snapshot === null ? this.#stored.firstIndex() : this.#snapshot.index + 1;
   }
 
   get lastIndex(): LogIndex {
@@ -60,13 +65,14 @@ export class RaftLog {
   term(index: LogIndex): Term {
     const kept = this.#tail[index - this.#offset];
     if (kept !== undefined) return kept.term;
+    if (index === this.#snapshot?.index) return this.#snapshot.term;
     invariant(index < this.#offset, `term of index ${index} beyond the log's end`);
     return this.#stored.term(index);
   }
 
   /** False also for what is beyond the end or was compacted. */
   matches(index: LogIndex, term: Term): boolean {
-    if (index > this.lastIndex || index < this.#stored.firstIndex() - 1) return false;
+    if (index > this.lastIndex || index < this.firstIndex - 1) return false;
     return this.term(index) === term;
   }
 
@@ -81,7 +87,7 @@ export class RaftLog {
    * D5). Stops at the compacted part, of which the term is taken as unknown (0).
    */
   findConflictByTerm(index: LogIndex, term: Term): EntryId {
-    const floor = this.#stored.firstIndex() - 1;
+    const floor = this.firstIndex - 1;
     for (let at = index; at > 0; at--) {
       if (at < floor) return { index: at, term: 0 };
       const ours = this.term(at);
@@ -120,6 +126,7 @@ export class RaftLog {
   append(entry: Entry): void {
     invariant(entry.index === this.lastIndex + 1, `append of ${entry.index} leaves a gap`);
     this.#tail.push(entry);
+    if (entry.kind === "configuration") this.#changes.push(entry.index);
     this.#tailBytes += entry.payload.length;
   }
 
@@ -150,6 +157,7 @@ export class RaftLog {
     const kept = Math.max(index - this.#offset, 0);
     this.#tailBytes -= payloadBytes(this.#tail.slice(kept));
     this.#tail.length = kept;
+    this.#changes = this.#changes.filter((at) => at < index);
     this.#offset = Math.min(this.#offset, index);
     this.#stableIndex = Math.min(this.#stableIndex, index - 1);
     this.#askedIndex = Math.min(this.#askedIndex, index - 1);
@@ -174,8 +182,57 @@ export class RaftLog {
   stableTo(last: EntryId): void {
     if (last.index <= this.#stableIndex || last.index > this.lastIndex) return;
     if (this.term(last.index) !== last.term) return;
+    if (this.#snapshot !== null && this.#isSnapshotAsked) this.#snapshot = null;
     invariant(last.index <= this.#askedIndex, `entry ${last.index} durable but never asked for`);
     this.#stableIndex = last.index;
+  }
+
+  /** The snapshot replaces the whole log. */
+  restore(snapshot: SnapshotMark): void {
+    this.#tail = [];
+    this.#tailBytes = 0;
+    this.#offset = snapshot.index + 1;
+    this.#stableIndex = snapshot.index - 1;
+    this.#askedIndex = snapshot.index;
+    this.#snapshot = snapshot;
+    this.#isSnapshotAsked = false;
+    this.#changes = [];
+  }
+
+  /** A snapshot that was not handed out to be stored yet; it counts as handed out from now on. */
+  takeUnaskedSnapshot(): SnapshotMark | null {
+    if (this.#isSnapshotAsked) return null;
+    this.#isSnapshotAsked = this.#snapshot !== null;
+    return this.#snapshot;
+  }
+
+  get hasUnaskedSnapshot(): boolean {
+    return this.#snapshot !== null && !this.#isSnapshotAsked;
+  }
+
+  /** Looks up the configuration changes of the stored log after `index`. Reads all of it: for the start only. */
+  findChanges(index: LogIndex): void {
+    const last = this.lastIndex;
+    let at = Math.max(index + 1, this.firstIndex);
+    while (at <= last) {
+      const entries = this.slice(at, last, KEPT_BYTES);
+      for (const entry of entries) {
+        if (entry.kind === "configuration") this.#changes.push(entry.index);
+      }
+      at += entries.length;
+    }
+  }
+
+  /** The configuration changes up to `commitIndex`; each is given once. */
+  takeChanges(commitIndex: LogIndex): readonly Entry[] {
+    const first = this.#changes[0];
+    if (first === undefined || first > commitIndex) return [];
+    const entries: Entry[] = [];
+    for (const index of this.#changes) {
+      if (index <= commitIndex) entries.push(...this.slice(index, index, 0));
+    }
+    this.#changes = this.#changes.filter((index) => index > commitIndex);
+    return entries;
   }
 
   /** Lets go of stored entries that the machine has been offered, or that are too many to keep. */

@@ -6,23 +6,34 @@
 
 import { invariant, unreachable } from "../sql/invariant.ts";
 import { Core, type Stored } from "./core.ts";
-import type { Effects, Input, Persist, ProposalResult, RaftOptions, RaftStatus } from "./effect.ts";
+import type {
+  Effects,
+  Input,
+  Persist,
+  ProposalResult,
+  RaftOptions,
+  RaftStatus,
+  SnapshotMark,
+} from "./effect.ts";
 import { hup, onOwnVoteStored } from "./elections.ts";
-import type { Entry, EntryId, HardState, LogIndex } from "./entry.ts";
+import type { Entry, EntryId, HardState, LogIndex, NodeId } from "./entry.ts";
 import { NOBODY } from "./entry.ts";
 import { forwardRead } from "./follower.ts";
 import {
-  broadcastHeartbeat,
   checkQuorum,
-  flush,
+  followConfiguration,
   onOwnEntriesStored,
   onUnreachable,
-  propose,
   requestRead,
 } from "./leader.ts";
+import type { ConfigurationChange } from "./membership.ts";
 import type { ProgressView } from "./progress.ts";
 import { payloadBytes } from "./raft-log.ts";
+import { proposeChange, settleConfiguration } from "./reconfiguration.ts";
+import { broadcastHeartbeat, flush, propose } from "./replication.ts";
+import { onSnapshotEnded, onSnapshotReady } from "./snapshots.ts";
 import { onMessage } from "./step.ts";
+import { abortTransfer, startTransfer } from "./transfer.ts";
 
 export type { Stored } from "./core.ts";
 export type { ProgressView } from "./progress.ts";
@@ -84,6 +95,15 @@ export class Raft {
       case "unreachable":
         if (core.leadership !== null) onUnreachable(core.leadership, input.peer);
         break;
+      case "transferLeadership":
+        if (core.leadership !== null) startTransfer(core, core.leadership, input.to);
+        break;
+      case "snapshotReady":
+        this.#onSnapshotReady(input.snapshot);
+        break;
+      case "snapshotEnded":
+        if (core.leadership !== null) onSnapshotEnded(core.leadership, input);
+        break;
       default:
         unreachable(input);
     }
@@ -93,6 +113,16 @@ export class Raft {
   /** At least one payload; all are taken or none. They get consecutive indexes. */
   propose(payloads: readonly Uint8Array[]): ProposalResult {
     const result = propose(this.#core, "command", payloads);
+    this.#flushIfEager();
+    return result;
+  }
+
+  /**
+   * A change of the members. It is in force once its entry is committed, and over once `status().configuration` is not
+   * joint any more. One at a time.
+   */
+  proposeConfiguration(change: ConfigurationChange): ProposalResult {
+    const result = proposeChange(this.#core, change);
     this.#flushIfEager();
     return result;
   }
@@ -139,6 +169,11 @@ export class Raft {
     return leadership !== null && commitIndex >= leadership.noop.index;
   }
 
+  /** Who is to lead next; NOBODY while no transfer is under way. */
+  transferee(): NodeId {
+    return this.#core.leadership?.transferee ?? NOBODY;
+  }
+
   /** Highest index that is durable here. */
   stableIndex(): LogIndex {
     return this.#core.log.stableIndex;
@@ -158,7 +193,7 @@ export class Raft {
   takeEffects(): Effects | null {
     const core = this.#core;
     if (core.leadership !== null) flush(core, core.leadership);
-    const { readStates, readsDropped } = core;
+    const { readStates, readsDropped, fetchSnapshot } = core;
     const persist = this.#takePersist();
     const apply = this.#takeApply();
     const changed = this.#takeChanged();
@@ -169,6 +204,7 @@ export class Raft {
       apply.length === 0 &&
       readStates.length === 0 &&
       readsDropped.length === 0 &&
+      fetchSnapshot === null &&
       changed === null
     ) {
       return null;
@@ -176,7 +212,8 @@ export class Raft {
     if (send.length > 0) core.send = [];
     if (readStates.length > 0) core.readStates = [];
     if (readsDropped.length > 0) core.readsDropped = [];
-    return { persist, send, apply, readStates, readsDropped, changed };
+    core.fetchSnapshot = null;
+    return { persist, send, apply, readStates, readsDropped, fetchSnapshot, changed };
   }
 
   #flushIfEager(): void {
@@ -200,6 +237,12 @@ export class Raft {
       core.electionElapsed = 0;
       if (options.checkQuorum) checkQuorum(core, leadership);
       if (core.leadership === null) return;
+      // §3.10 of the thesis: the target did not take over in time, so this leader goes on.
+      if (leadership.transferee !== NOBODY) {
+        abortTransfer(leadership);
+        settleConfiguration(core, leadership);
+        if (core.leadership === null) return;
+      }
     }
     if (core.heartbeatElapsed >= options.heartbeatTicks) {
       core.heartbeatElapsed = 0;
@@ -224,7 +267,8 @@ export class Raft {
 
   #onApplied(index: LogIndex): void {
     const core = this.#core;
-    invariant(index >= core.appliedIndex, `applied fell from ${core.appliedIndex} to ${index}`);
+    // A snapshot may have overtaken the machine.
+    if (index <= core.appliedIndex) return;
     invariant(index <= core.offeredIndex, `applied ${index} was never offered`);
     core.appliedIndex = index;
     let batch = this.#applying[0];
@@ -233,6 +277,19 @@ export class Raft {
       this.#applying.shift();
       batch = this.#applying[0];
     }
+    if (core.options.eager !== true) return;
+    const hasMoved = core.activateChanges(index);
+    if (core.leadership === null) return;
+    if (hasMoved) followConfiguration(core, core.leadership);
+    settleConfiguration(core, core.leadership);
+  }
+
+  #onSnapshotReady(snapshot: SnapshotMark): void {
+    const core = this.#core;
+    onSnapshotReady(core, snapshot);
+    if (core.appliedIndex < snapshot.index) return;
+    this.#applying.length = 0;
+    this.#applyingBytes = 0;
   }
 
   #takePersist(): Persist | null {
@@ -241,7 +298,11 @@ export class Raft {
     const asked = this.#askedHardState;
     const isVoteNew = currentTerm !== asked.currentTerm || votedFor !== asked.votedFor;
     const isCommitNew = commitIndex !== asked.commitIndex;
-    const mustStore = isVoteNew || log.hasUnasked || (core.options.eager === true && isCommitNew);
+    const mustStore =
+      isVoteNew ||
+      log.hasUnasked ||
+      log.hasUnaskedSnapshot ||
+      (core.options.eager === true && isCommitNew);
     const thenSend = core.thenSend;
     if (!mustStore) {
       if (thenSend.length === 0) return null;
@@ -258,8 +319,9 @@ export class Raft {
     const isHardStateNew = isVoteNew || (mustStore && isCommitNew);
     const hardState = isHardStateNew ? { currentTerm, votedFor, commitIndex } : null;
     if (hardState !== null) this.#askedHardState = hardState;
+    const snapshot = log.takeUnaskedSnapshot();
     const entries = log.takeUnasked();
-    return { seq, hardState, entries, last: log.last, term: currentTerm, thenSend };
+    return { seq, snapshot, hardState, entries, last: log.last, term: currentTerm, thenSend };
   }
 
   /** Committed, and on this node's own disk (raft.md §2 D10). */

@@ -47,7 +47,7 @@ export function becomeLeader(core: Core): Leadership {
   core.followLeader(core.id);
   const noop = { index: log.lastIndex + 1, term: currentTerm };
   const leadership = new Leadership(core.options, noop);
-  leadership.follow(core.configuration, noop.index);
+  leadership.follow(core.configuration, { nextIndex: noop.index, isActive: false });
   const own = leadership.progressOf(core.id);
   if (own !== undefined) {
     own.advance(log.stableIndex);

@@ -10,6 +10,7 @@ import { onAppendEntriesResult, onHeartbeatResult, onReadIndex } from "./leader.
 import type { AppendEntries, Heartbeat, InstallSnapshot, Message, RequestVote } from "./message.ts";
 import { memberIds } from "./quorum.ts";
 import { becomeFollower } from "./roles.ts";
+import { onInstallSnapshot } from "./snapshots.ts";
 
 export function onMessage(core: Core, message: Message): void {
   if (message.to !== core.id || message.from === core.id) return;
@@ -128,6 +129,7 @@ function dispatch(core: Core, message: Message): void {
       return;
     case "InstallSnapshot":
       hearLeader(core, message);
+      onInstallSnapshot(core, message);
       return;
     case "AppendEntriesResult":
       if (leadership !== null) onAppendEntriesResult(core, leadership, message);

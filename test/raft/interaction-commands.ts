@@ -1,7 +1,9 @@
 /** The commands of interaction scripts, by name: etcd's, and `read-index`, `restart` and some options of our own. */
 
 import type { RaftOptions } from "../../src/raft/effect.ts";
+import type { Transition } from "../../src/raft/membership.ts";
 import { InvariantViolation } from "../../src/sql/invariant.ts";
+import { parseSteps } from "./interaction-describe.ts";
 import { InteractionEnv } from "./interaction-env.ts";
 import { EMPTY_SETUP, type NodeSetup } from "./interaction-node.ts";
 import {
@@ -63,6 +65,9 @@ function setupOf(args: readonly Argument[]): NodeSetup {
         break;
       case "max-committed-size-per-ready":
         options.maxApplyBytes = numberOf(value);
+        break;
+      case "step-down-on-removal":
+        options.stepDownOnRemoval = value === "true";
         break;
       case "prevote":
         options.preVote = value === "true";
@@ -157,6 +162,12 @@ const COMMANDS: { readonly [name: string]: Run } = {
     const peer = numberOf(args[1]?.key);
     env.act(idOf(args), ({ raft }) => raft.step({ kind: "unreachable", peer }));
   },
+  "transfer-leadership": (env, args) => {
+    const to = numberOf(option(args, "to")[0]);
+    const from = numberOf(option(args, "from")[0]);
+    env.act(from, ({ raft }) => raft.step({ kind: "transferLeadership", to }));
+  },
+  "send-snapshot": (env, args) => env.sendSnapshot(idOf(args), numberOf(args[1]?.key)),
   "raft-log": (env, args) => env.raftLog(idOf(args)),
   "raft-state": (env) => env.raftState(),
   status: (env, args) => env.status(idOf(args)),
@@ -180,15 +191,38 @@ function runCommand(env: InteractionEnv, command: Command): string | null {
   }
 }
 
+function proposeChange(env: InteractionEnv, { command, input }: Directive): string | null {
+  const { args } = command;
+  const [transition = "auto"] = option(args, "transition");
+  if (!isTransition(transition)) return `unknown transition ${transition}`;
+  const change = { transition, steps: parseSteps(input.join(" ")) };
+  env.act(idOf(args), ({ raft }) => {
+    const result = raft.proposeConfiguration(change);
+    if (result.kind === "accepted") return;
+    env.output.log("INFO", `${idOf(args)} refused the change: ${result.reason}`);
+    // etcd writes an empty entry in the place of a change that it ignores.
+    if (result.reason === "changePending" || result.reason === "invalidChange") {
+      raft.propose([new Uint8Array(0)]);
+    }
+  });
+  return null;
+}
+
+function isTransition(text: string): text is Transition {
+  return text === "auto" || text === "implicit" || text === "explicit";
+}
+
 /** What one directive prints. */
-export function runDirective(env: InteractionEnv, { command, input }: Directive): string {
+export function runDirective(env: InteractionEnv, directive: Directive): string {
+  const { command, input } = directive;
   const errors: string[] = [];
-  for (const each of [command, ...input.map(parseCommand)]) {
-    const error = runCommand(env, each);
-    if (error === null) continue;
+  const tell = (error: string | null) => {
+    if (error === null) return;
     if (env.output.isQuiet) errors.push(error);
     else env.output.write(error);
-  }
+  };
+  if (command.name === "propose-conf-change") tell(proposeChange(env, directive));
+  else for (const each of [command, ...input.map(parseCommand)]) tell(runCommand(env, each));
   const text = [env.output.take(), ...errors].filter((part) => part !== "").join("\n");
   return text === "" ? "ok" : text;
 }

@@ -1,7 +1,8 @@
 /** How interaction transcripts name things: the words and the layout of etcd's raft test-suite. */
 
-import type { Effects, RaftStatus, Role } from "../../src/raft/effect.ts";
+import type { Effects, RaftStatus, Role, SnapshotMark } from "../../src/raft/effect.ts";
 import type { Configuration, Entry, HardState } from "../../src/raft/entry.ts";
+import { type ChangeKind, type ChangeStep, decodeChange } from "../../src/raft/membership.ts";
 import type { Message } from "../../src/raft/message.ts";
 import type { ProgressView } from "../../src/raft/raft.ts";
 import { unreachable } from "../../src/sql/invariant.ts";
@@ -20,9 +21,35 @@ export function describeRole(role: Role): string {
 export function describeEntry(entry: Entry): string {
   const at = `${entry.term}/${entry.index}`;
   const text = new TextDecoder().decode(entry.payload);
-  return entry.kind === "configuration"
-    ? `${at} EntryConfChangeV2${text === "" ? "" : ` ${text}`}`
-    : `${at} EntryNormal ${JSON.stringify(text)}`;
+  if (entry.kind !== "configuration") return `${at} EntryNormal ${JSON.stringify(text)}`;
+  const steps = decodeChange(entry.payload)?.steps ?? [];
+  return [`${at} EntryConfChangeV2`, ...steps.map(describeStep)].join(" ");
+}
+
+const STEP_LETTERS: Record<ChangeKind, string> = { addVoter: "v", addLearner: "l", remove: "r" };
+
+function describeStep({ kind, id }: ChangeStep): string {
+  return `${STEP_LETTERS[kind]}${id}`;
+}
+
+/** `v1 l2 r3` */
+export function parseSteps(text: string): ChangeStep[] {
+  const words = text.split(/\s+/).filter((word) => word !== "");
+  return words.map((word) => {
+    const found = Object.entries(STEP_LETTERS).find(([, letter]) => letter === word[0]);
+    if (found === undefined) throw new Error(`unknown input: ${word}`);
+    return { kind: found[0] as ChangeKind, id: Number(word.slice(1)) };
+  });
+}
+
+export function describeSnapshot({ index, term, configuration }: SnapshotMark): string {
+  const { voters, outgoing, learners, learnersNext, autoLeave } = configuration;
+  const list = (ids: readonly number[]) => `[${ids.join(" ")}]`;
+  return (
+    `Index:${index} Term:${term} ConfState:Voters:${list(voters)} ` +
+    `VotersOutgoing:${list(outgoing)} Learners:${list(learners)} ` +
+    `LearnersNext:${list(learnersNext)} AutoLeave:${autoLeave}`
+  );
 }
 
 export function describeEntries(entries: readonly Entry[]): string {
@@ -168,6 +195,8 @@ export function describeReady(
   for (const context of effects.readsDropped) text += `Read ${context} dropped\n`;
   const entries = persist?.entries ?? [];
   if (entries.length > 0) text += `Entries:\n${describeEntries(entries)}`;
+  const snapshot = persist?.snapshot ?? null;
+  if (snapshot !== null) text += `Snapshot ${describeSnapshot(snapshot)}\n`;
   if (apply.length > 0) text += `CommittedEntries:\n${describeEntries(apply)}`;
   if (messages.length > 0) text += `Messages:\n${messages.map((line) => `${line}\n`).join("")}`;
   if (text === "") return "<empty Ready>\n";

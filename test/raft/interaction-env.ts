@@ -3,9 +3,9 @@
  * raft test-suite. Nothing happens by itself: the script delivers each message and performs each write.
  */
 
-import type { RaftStatus } from "../../src/raft/effect.ts";
+import type { RaftStatus, SnapshotMark } from "../../src/raft/effect.ts";
 import type { Message } from "../../src/raft/message.ts";
-import { isVoter } from "../../src/raft/quorum.ts";
+import { isVoter, memberIds } from "../../src/raft/quorum.ts";
 import {
   describeConfiguration,
   describeEntries,
@@ -21,9 +21,16 @@ import {
   applyText,
   describeParcel,
   type Parcel,
+  parcelOf,
   parcelsOf,
   parcelType,
 } from "./interaction-parcel.ts";
+
+function isAnswer({ kind }: Message): boolean {
+  return (
+    kind === "AppendEntriesResult" || kind === "HeartbeatResult" || kind === "RequestVoteResult"
+  );
+}
 
 /** A script that goes round longer than this does not stabilize. */
 const ROUNDS_MAX = 1000;
@@ -70,6 +77,10 @@ export class InteractionEnv {
 
   #logRole(node: ScriptNode, before: RaftStatus): void {
     const after = node.raft.status();
+    if (before.configuration !== after.configuration) {
+      const text = describeConfiguration(after.configuration);
+      this.output.log("INFO", `${node.id} switched to configuration ${text}`);
+    }
     if (before.role === after.role && before.currentTerm === after.currentTerm) return;
     const role = after.role === "preCandidate" ? "pre-candidate" : after.role;
     this.output.log("INFO", `${node.id} became ${role} at term ${after.currentTerm}`);
@@ -152,7 +163,7 @@ export class InteractionEnv {
   #hand(parcel: Parcel): void {
     switch (parcel.kind) {
       case "message":
-        this.handMessage(parcel.message);
+        this.#handMessage(parcel.message, parcel.snapshot);
         return;
       case "persisted":
         this.act(parcel.to, (node) => node.persisted(parcel.persist));
@@ -165,8 +176,31 @@ export class InteractionEnv {
     }
   }
 
-  handMessage(message: Message): void {
-    this.act(message.to, (node) => node.raft.step({ kind: "message", message }));
+  #handMessage(message: Message, snapshot: SnapshotMark | null): void {
+    const { raft } = this.node(message.to);
+    const { configuration, currentTerm } = raft.status();
+    if (isAnswer(message) && !memberIds(configuration).includes(message.from)) {
+      this.output.write("raft: cannot step as peer not found\n");
+    }
+    this.act(message.to, () => raft.step({ kind: "message", message }));
+    if (snapshot === null || message.term < currentTerm) return;
+    if (snapshot.index <= raft.status().commitIndex) return;
+    this.act(message.to, () => raft.step({ kind: "snapshotReady", snapshot }));
+  }
+
+  sendSnapshot(from: number, to: number): void {
+    const node = this.node(from);
+    const { index, term } = node.snapshotAt(node.appliedIndex);
+    const parcel = parcelOf(node, {
+      kind: "InstallSnapshot",
+      from,
+      to,
+      term: node.raft.status().currentTerm,
+      lastIncludedIndex: index,
+      lastIncludedTerm: term,
+    });
+    this.#parcels.push(parcel);
+    this.output.write(describeParcel(parcel));
   }
 
   hasParcels(to: number): boolean {

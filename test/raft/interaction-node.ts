@@ -6,6 +6,7 @@ import type {
   Persist,
   RaftOptions,
   RaftStatus,
+  SnapshotMark,
 } from "../../src/raft/effect.ts";
 import {
   type Configuration,
@@ -14,6 +15,7 @@ import {
   NOBODY,
   votersOnly,
 } from "../../src/raft/entry.ts";
+import { changeConfiguration, decodeChange } from "../../src/raft/membership.ts";
 import { DEFAULT_RAFT_OPTIONS, Raft, type Stored } from "../../src/raft/raft.ts";
 
 /** A stored log that shows an entry only once it was written. */
@@ -105,6 +107,7 @@ const SCRIPT_OPTIONS: Omit<RaftOptions, "id" | "random"> = {
   preVote: false,
   checkQuorum: false,
   eager: true,
+  stepDownOnRemoval: false,
 };
 
 export class ScriptNode {
@@ -115,6 +118,8 @@ export class ScriptNode {
   appliedIndex: number;
   /** The state machine: it appends. */
   content = "";
+  /** Of what was applied, oldest first: what a snapshot can be taken of. */
+  readonly history: SnapshotMark[] = [];
   raft: Raft;
   told: RaftStatus;
   readonly appendWork: Persist[] = [];
@@ -128,6 +133,7 @@ export class ScriptNode {
     this.log = new MemoryLog(setup.index, term);
     this.appliedIndex = setup.index;
     this.hardState = { currentTerm: 0, votedFor: NOBODY, commitIndex: setup.index };
+    this.history.push({ index: setup.index, term, configuration: setup.configuration });
     this.raft = this.#open();
     this.told = this.raft.status();
   }
@@ -148,7 +154,7 @@ export class ScriptNode {
     const options = { ...SCRIPT_OPTIONS, ...this.setup.options, id: this.id, random };
     const stored: Stored = {
       hardState: this.hardState,
-      configuration: this.setup.configuration,
+      configuration: this.snapshotAt(this.appliedIndex).configuration,
       log: this.log,
       appliedIndex: this.appliedIndex,
     };
@@ -157,7 +163,22 @@ export class ScriptNode {
 
   hasReady(): boolean {
     this.#peeked ??= this.raft.takeEffects();
+    const effects = this.#peeked;
+    if (effects !== null && this.#tellsOnlyConfiguration(effects)) this.#peeked = null;
     return this.#peeked !== null;
+  }
+
+  /** etcd has no Ready for that. */
+  #tellsOnlyConfiguration(effects: Effects): boolean {
+    const { persist, send, apply, readStates, readsDropped, fetchSnapshot, changed } = effects;
+    const lists = [send, apply, readStates, readsDropped];
+    if (persist !== null || fetchSnapshot !== null || lists.some((list) => list.length > 0)) {
+      return false;
+    }
+    if (changed?.role !== this.told.role || changed.leader !== this.told.leader) return false;
+    if (changed.commitIndex !== this.told.commitIndex) return false;
+    this.told = changed;
+    return true;
   }
 
   takeReady(): Effects | null {
@@ -176,16 +197,28 @@ export class ScriptNode {
     if (effects === null || persist === null) return effects;
     this.store(persist);
     this.persisted(persist);
-    const next = this.raft.takeEffects();
-    const appliesOnly =
-      next !== null && next.persist === null && next.changed === null && next.send.length === 0;
-    if (appliesOnly && effects.apply.length === 0) return { ...effects, apply: next.apply };
-    this.#peeked = next;
-    return effects;
+    const { role, commitIndex } = this.raft.status();
+    const waits = role === "follower" && commitIndex > this.appliedIndex;
+    if (!waits || effects.apply.length > 0) return effects;
+    const apply = this.raft.takeEffects()?.apply ?? [];
+    return { ...effects, apply };
+  }
+
+  /** The newest state up to `index`. */
+  snapshotAt(index: number): SnapshotMark {
+    const found = this.history.findLast((mark) => mark.index <= index);
+    if (found === undefined) throw new Error(`no state at ${index}`);
+    return found;
   }
 
   store(persist: Persist): void {
     if (persist.hardState !== null) this.hardState = persist.hardState;
+    if (persist.snapshot !== null) {
+      const { index, term } = persist.snapshot;
+      this.log.reset(index, term);
+      this.appliedIndex = index;
+      this.history.push(persist.snapshot);
+    }
     this.log.write(persist.entries);
   }
 
@@ -197,7 +230,16 @@ export class ScriptNode {
     for (const entry of entries) {
       if (entry.kind === "command") this.content += new TextDecoder().decode(entry.payload);
       this.appliedIndex = entry.index;
+      this.history.push(this.#markOf(entry));
     }
+  }
+
+  #markOf({ index, term, kind, payload }: Entry): SnapshotMark {
+    const { configuration } = this.snapshotAt(index);
+    const change = kind === "configuration" ? decodeChange(payload) : null;
+    const result = change === null ? null : changeConfiguration(configuration, change);
+    const next = result?.kind === "changed" ? result.configuration : configuration;
+    return { index, term, configuration: next };
   }
 
   applied(): void {

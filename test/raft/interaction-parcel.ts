@@ -1,14 +1,25 @@
 /** What is on its way in a script: messages between nodes, and the answers of a node's own append and apply threads. */
 
-import type { Effects, Persist, RaftStatus } from "../../src/raft/effect.ts";
+import type { Effects, Persist, RaftStatus, SnapshotMark } from "../../src/raft/effect.ts";
 import type { Entry } from "../../src/raft/entry.ts";
 import type { Message } from "../../src/raft/message.ts";
-import { describeEntryList, describeMessage, typeOf } from "./interaction-describe.ts";
+import {
+  describeEntryList,
+  describeMessage,
+  describeSnapshot,
+  typeOf,
+} from "./interaction-describe.ts";
 import type { ScriptNode } from "./interaction-node.ts";
 
 /** `note`: a local answer that etcd sends as a message of its own, and that here is part of `persisted`. */
 export type Parcel =
-  | { readonly kind: "message"; readonly to: number; readonly message: Message }
+  | {
+      readonly kind: "message";
+      readonly to: number;
+      readonly message: Message;
+      /** What an InstallSnapshot brings: it travels apart, and arrives with the message. */
+      readonly snapshot: SnapshotMark | null;
+    }
   | {
       readonly kind: "persisted";
       readonly to: number;
@@ -19,7 +30,10 @@ export type Parcel =
   | { readonly kind: "applied"; readonly to: number; readonly text: string };
 
 export function describeParcel(parcel: Parcel): string {
-  return parcel.kind === "message" ? describeMessage(parcel.message) : parcel.text;
+  if (parcel.kind !== "message") return parcel.text;
+  const { message, snapshot } = parcel;
+  const text = describeMessage(message);
+  return snapshot === null ? text : `${text}\n  Snapshot: ${describeSnapshot(snapshot)}`;
 }
 
 export function parcelType(parcel: Parcel): string {
@@ -27,8 +41,10 @@ export function parcelType(parcel: Parcel): string {
   return parcel.text.split(" ")[1] ?? "";
 }
 
-function parcelOf(message: Message): Parcel {
-  return { kind: "message", to: message.to, message };
+export function parcelOf(node: ScriptNode, message: Message): Parcel {
+  const snapshot =
+    message.kind === "InstallSnapshot" ? node.snapshotAt(message.lastIncludedIndex) : null;
+  return { kind: "message", to: message.to, message, snapshot };
 }
 
 /** What a Ready shows under `Messages:`, and what of it goes on its way at once. */
@@ -39,10 +55,11 @@ export function parcelsOf(
 ): { readonly lines: readonly string[]; readonly sent: readonly Parcel[] } {
   const { persist, send, apply } = effects;
   if (!node.setup.isAsync) {
-    const sent = [...send, ...(persist?.thenSend ?? [])].map(parcelOf);
+    const all = [...send, ...(persist?.thenSend ?? [])];
+    const sent = all.map((message) => parcelOf(node, message));
     return { lines: sent.map(describeParcel), sent };
   }
-  const sent = send.map(parcelOf);
+  const sent = send.map((message) => parcelOf(node, message));
   const lines = sent.map(describeParcel);
   if (persist !== null) {
     answersOf(node, persist, before);
@@ -100,7 +117,7 @@ export function appendText(
     const isLast = at === answers.length - 1;
     return isLast ? { kind: "persisted", to: id, text, persist } : { kind: "note", to: id, text };
   });
-  return { request, responses: [...thenSend.map(parcelOf), ...own] };
+  return { request, responses: [...thenSend.map((message) => parcelOf(node, message)), ...own] };
 }
 
 export function applyText(

@@ -1,0 +1,75 @@
+/**
+ * Membership on a leader: proposing a change, following the members once it is committed, leaving a joint
+ * configuration, and stepping down when it is no longer a voter itself. A configuration takes effect when its entry is
+ * committed (DESIGN D7), on every node, in core.ts.
+ */
+
+import type { Core } from "./core.ts";
+import type { ProposalResult } from "./effect.ts";
+import { NOBODY } from "./entry.ts";
+import type { Leadership } from "./leadership.ts";
+import {
+  type ConfigurationChange,
+  changeConfiguration,
+  encodeChange,
+  isJoint,
+  LEAVE_JOINT,
+} from "./membership.ts";
+import { isVoter, memberIds } from "./quorum.ts";
+import { flush, propose } from "./replication.ts";
+import { becomeFollower } from "./roles.ts";
+import { abortTransfer, sendTimeoutNow } from "./transfer.ts";
+
+export function proposeChange(core: Core, change: ConfigurationChange): ProposalResult {
+  const { leadership } = core;
+  if (leadership === null) return { kind: "refused", reason: "notLeader" };
+  // One at a time (raft.md §2 C2). A new leader counts everything it found as possibly pending: what it does not know
+  // to be committed may hold a change (C1).
+  if (core.inForceIndex < leadership.pendingChange) {
+    return { kind: "refused", reason: "changePending" };
+  }
+  if (changeConfiguration(core.configuration, change).kind === "invalid") {
+    return { kind: "refused", reason: "invalidChange" };
+  }
+  const result = propose(core, "configuration", [encodeChange(change)]);
+  if (result.kind === "accepted") leadership.pendingChange = result.last.index;
+  return result;
+}
+
+/** The configuration moved under this leader. */
+export function onConfigurationMoved(core: Core, leadership: Leadership): void {
+  const { configuration, log } = core;
+  const members = memberIds(configuration);
+  // Who leaves is told that it is committed: nobody will tell it later.
+  if (leadership.peers.some(({ id }) => !members.includes(id))) flush(core, leadership);
+  leadership.follow(configuration, { nextIndex: Math.max(log.lastIndex, 1), isActive: true });
+  const { transferee } = leadership;
+  if (transferee !== NOBODY && !isVoter(configuration, transferee)) abortTransfer(leadership);
+  for (const peer of leadership.peers) if (peer.wish === "none") peer.wish = "ifAny";
+}
+
+/** After everything that was committed has been followed: may end the leadership. */
+export function settleConfiguration(core: Core, leadership: Leadership): void {
+  const { configuration, options } = core;
+  if (!isVoter(configuration, core.id) && options.stepDownOnRemoval !== false) {
+    leaveOffice(core, leadership);
+    return;
+  }
+  const isSettled = core.inForceIndex >= leadership.pendingChange;
+  if (!isJoint(configuration) || !configuration.autoLeave || !isSettled) return;
+  if (options.eager === true) flush(core, leadership);
+  // A leader that finds a joint configuration leaves it, whoever entered it (raft.md §2 C6).
+  proposeChange(core, LEAVE_JOINT);
+}
+
+/** Tells the others that it is committed, and hands over to the one that is furthest. */
+function leaveOffice(core: Core, leadership: Leadership): void {
+  flush(core, leadership);
+  let best = null;
+  for (const peer of leadership.peers) {
+    if (!isVoter(core.configuration, peer.id) || !peer.isActive) continue;
+    if (best === null || peer.matchIndex > best.matchIndex) best = peer;
+  }
+  if (best !== null) sendTimeoutNow(core, best.id);
+  becomeFollower(core, core.currentTerm, NOBODY);
+}
