@@ -1,6 +1,7 @@
 /** The Disk port on node:fs. Blocking calls are made while a log is being opened and for reading, never else. */
 
 import * as fs from "node:fs";
+import { dirname } from "node:path";
 import type { Disk, DiskCallback, DiskFile } from "./disk.ts";
 import { LogOpenError } from "./errors.ts";
 
@@ -24,7 +25,7 @@ export class NodeDisk implements Disk {
 
   makeDirectoryNow(directory: string): void {
     try {
-      fs.mkdirSync(directory, { recursive: true });
+      makeWithParents(directory);
       fs.accessSync(directory, fs.constants.R_OK | fs.constants.W_OK | fs.constants.X_OK);
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code;
@@ -96,6 +97,20 @@ export class NodeDisk implements Disk {
 
   soon(run: () => void): void {
     setImmediate(run);
+  }
+}
+
+/** mkdirSync's own `recursive` never returns where a parent refuses with ENOENT, as in /proc. */
+function makeWithParents(directory: string): void {
+  try {
+    fs.mkdirSync(directory);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST" && fs.statSync(directory).isDirectory()) return;
+    const parent = dirname(directory);
+    if (code !== "ENOENT" || parent === directory) throw error;
+    makeWithParents(parent);
+    fs.mkdirSync(directory);
   }
 }
 

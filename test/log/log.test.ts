@@ -403,6 +403,28 @@ describe("opening refuses", () => {
   });
 });
 
+test("an acknowledged batch that looks torn is refused when a later one of its segment is whole", () => {
+  const bench = new Bench();
+  const options = { segmentBytes: 16 * 1024 };
+  const log = bench.open(options);
+  for (let index = 1; index <= 4; index += 1) {
+    bench.append(log, hard(1), [entry(index, 1, Buffer.alloc(1_500, "x"))]);
+  }
+  const path = `${DIR}/00000001.wal`;
+  const bytes = Buffer.from(bench.disk.content(path));
+  const last = bytes.lastIndexOf("BTCH");
+  for (let sector = 0; sector * 512 < bytes.length; sector += 1) {
+    const zeroed = Buffer.from(bytes).fill(0, sector * 512, (sector + 1) * 512);
+    bench.disk.put(path, zeroed);
+    if ((sector + 1) * 512 <= last) {
+      expect(() => bench.open(options), `sector ${sector}`).toThrow(LogCorruptionError);
+    } else {
+      // Of the last batch it cannot be told; beyond it nothing is lost.
+      expect(bench.open(options).lastIndex()).toBeGreaterThanOrEqual(3);
+    }
+  }
+});
+
 test("what is cut is kept in a .broken file", () => {
   const bench = new Bench();
   const log = bench.open({ segmentBytes: 8192 });
