@@ -297,7 +297,11 @@ export class MachineCore {
 
   #connectRequests(): RequestExecutor {
     this.#functions.register(this.#database);
-    return new RequestExecutor(this.#database, this.#functions, this.#limits);
+    return new RequestExecutor(this.#database, {
+      functions: this.#functions,
+      limits: this.#limits,
+      flush: () => this.#sessions.flush(),
+    });
   }
 
   #prepareWalState(): Statement<unknown[], CheckpointRow> {

@@ -67,12 +67,20 @@ interface Progress {
 
 const NO_ARGS: BoundArgs = { kind: "positional", values: [] };
 const SCHEMA_VERBS = new Set(["create", "drop", "alter", "analyze", "reindex"]);
+/** SQLite forgets the schema that it knows when a change of it is undone, and reads it anew. */
+const RELOAD_SCHEMA = `
+  SAVEPOINT balsa_reload;
+  CREATE TEMP TABLE balsa_reload(value);
+  ROLLBACK TO balsa_reload;
+  RELEASE balsa_reload;
+`;
 const STATE_FUNCTIONS = ["last_insert_rowid", "changes"];
 
 export class RequestExecutor {
   readonly #database: Database;
   readonly #functions: DeterministicFunctions;
   readonly #limits: Limits;
+  readonly #flush: () => void;
   readonly #cache: StatementCache;
   readonly #schema: SchemaReader;
   readonly #probe: DeferredKeyProbe;
@@ -86,10 +94,15 @@ export class RequestExecutor {
   readonly #setRowid: Statement;
   readonly #resetChanges: Statement;
 
-  constructor(database: Database, functions: DeterministicFunctions, limits: Limits) {
+  /** `flush` writes into the transaction whatever is only in memory. */
+  constructor(
+    database: Database,
+    parts: { functions: DeterministicFunctions; limits: Limits; flush: () => void },
+  ) {
     this.#database = database;
-    this.#functions = functions;
-    this.#limits = limits;
+    this.#functions = parts.functions;
+    this.#limits = parts.limits;
+    this.#flush = parts.flush;
     database.exec("CREATE TEMP TABLE balsa_scratch(value)");
     this.#cache = new StatementCache(database, "write");
     this.#schema = new SchemaReader(database);
@@ -116,6 +129,7 @@ export class RequestExecutor {
     } catch (error) {
       return { kind: "failure", failure: toStatementFailure(error, 0) };
     }
+    if (steps.some(walksSchema)) this.#settle();
     const { facts } = this.#schema;
     const progress: Progress = {
       index: 0,
@@ -150,6 +164,15 @@ export class RequestExecutor {
       judged: this.#cache.judge(split),
       args: NO_ARGS,
     }));
+  }
+
+  /**
+   * ANALYZE and REINDEX walk over all tables, Balsa's own too, in the order of a hash table that depends on how this
+   * connection came to know them. Both are made the same everywhere: what a fresh connection would find.
+   */
+  #settle(): void {
+    this.#flush();
+    this.#database.exec(RELOAD_SCHEMA);
   }
 
   #runSteps(
@@ -284,6 +307,10 @@ function rowidRule({ shape, class: sort }: PreparedStatement, facts: SchemaFacts
     return plain && !names.has("conflict") ? "inserts" : "ask";
   }
   return verb === "with" && (names.has("insert") || names.has("replace")) ? "ask" : "keeps";
+}
+
+function walksSchema({ judged: { shape } }: Step): boolean {
+  return shape.verb === "analyze" || shape.verb === "reindex";
 }
 
 function usesConnectionState({ judged: { shape } }: Step): boolean {
