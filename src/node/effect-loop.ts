@@ -6,7 +6,9 @@
 import type { Effects, Input, ProposalResult, RaftStatus, ReadState } from "../raft/effect.ts";
 import type { Entry, LogIndex, NodeId } from "../raft/entry.ts";
 import type { Message } from "../raft/message.ts";
+import type { ProgressView } from "../raft/progress.ts";
 import type { Raft } from "../raft/raft.ts";
+import { invariant } from "../sql/invariant.ts";
 import type { Environment, Log, Transport } from "./ports.ts";
 
 export interface EffectEvents {
@@ -68,6 +70,11 @@ export class EffectLoop {
     return result;
   }
 
+  /** How far each member is; empty while this node does not lead. */
+  progress(): readonly ProgressView[] {
+    return this.#raft.progress();
+  }
+
   stop(): void {
     this.#stopped = true;
   }
@@ -103,7 +110,8 @@ export class EffectLoop {
   #perform(effects: Effects): void {
     const { persist } = effects;
     if (persist !== null) {
-      const { seq, hardState, entries, last, term, thenSend } = persist;
+      const { seq, snapshot, hardState, entries, last, term, thenSend } = persist;
+      invariant(snapshot === null, "no log is compacted, so no snapshot can be needed");
       this.#log.append(hardState, entries, () => {
         if (this.#stopped) return;
         this.#send(thenSend);

@@ -13,6 +13,8 @@ import { EffectLoop } from "./effect-loop.ts";
 import { Failover } from "./failover.ts";
 import { Formation } from "./formation.ts";
 import { Freshness } from "./freshness.ts";
+import { Handover } from "./handover.ts";
+import { describeNode } from "./node-status.ts";
 import { openCore, tickMs } from "./open-core.ts";
 import { PendingQuery } from "./pending-query.ts";
 import type {
@@ -64,6 +66,7 @@ export class Node implements NodeService {
   readonly #gate: ReadGate;
   readonly #formation: Formation;
   readonly #failover: Failover;
+  readonly #handover: Handover;
   readonly #watchers = new Set<(status: NodeStatus) => void>();
   readonly #addresses = new Map<NodeId, string>();
   /** Cluster id that each peer named in its last hello; empty while it was blank. */
@@ -136,6 +139,13 @@ export class Node implements NodeService {
       forgetLeader: () => this.#loop?.step({ kind: "forgetLeader" }),
       campaign: () => this.#loop?.step({ kind: "campaign" }),
       mayLead: () => !this.#sick,
+    });
+    this.#handover = new Handover({
+      environment,
+      status: () => this.#raftStatus(),
+      progress: () => this.#loop?.progress() ?? [],
+      drain: (done) => this.#driver.drain(done),
+      transfer: (to) => this.#loop?.step({ kind: "transferLeadership", to }),
     });
     parts.log.onFailure = (error) => this.#halt(error);
   }
@@ -273,6 +283,7 @@ export class Node implements NodeService {
       this.#driver.lead({ index: status.lastIndex, term });
     }
     this.#failover.changed(status);
+    this.#handover.changed(status);
     this.#tell();
   }
 
@@ -431,8 +442,13 @@ export class Node implements NodeService {
     this.onHalt(error);
   }
 
-  /** Ends in order: nothing new is taken, what waits is answered, peers are told goodbye. */
+  /** Ends in order: leadership is handed over, what waits is answered, peers are told goodbye. */
   stop(done: () => void): void {
+    if (this.#stopped) this.#end(done);
+    else this.#handover.start(() => this.#end(done));
+  }
+
+  #end(done: () => void): void {
     const already = this.#stopped;
     this.#stopped = true;
     this.#loop?.stop();
@@ -446,34 +462,18 @@ export class Node implements NodeService {
   }
 
   status(): NodeStatus {
-    const raft = this.#raftStatus();
-    const { id, advertise, members } = this.#config;
     const nowMs = this.#parts.environment.monotonicMs();
-    return {
-      id,
-      role: this.#role(raft),
-      term: raft.currentTerm,
-      leader: raft.leader,
-      leaderAddress: this.#addresses.get(raft.leader) ?? "",
-      lastIndex: raft.lastIndex,
-      commitIndex: raft.commitIndex,
+    return describeNode({
+      config: this.#config,
+      identity: this.#identity,
+      raft: this.#raftStatus(),
+      phase: this.#halted ? "halted" : this.#loop === null ? "waiting" : "running",
       appliedIndex: this.#driver.applied,
       lagMs: this.#leading !== null ? 0 : this.#freshness.lagMs(nowMs),
       databaseBytes: this.#parts.machine.readers.databaseBytes(),
-      clusterId: this.#identity.clusterId,
-      address: advertise,
-      members: members.map((member) => ({
-        id: member,
-        address: this.#addresses.get(member) ?? "",
-      })),
+      addresses: this.#addresses,
       trouble: this.#trouble,
-    };
-  }
-
-  #role(raft: RaftStatus): NodeStatus["role"] {
-    if (this.#halted) return "halted";
-    if (this.#loop === null) return this.#identity.phase === "blank" ? "blank" : "forming";
-    return raft.role === "preCandidate" ? "candidate" : raft.role;
+    });
   }
 
   watch(changed: (status: NodeStatus) => void): () => void {

@@ -96,6 +96,9 @@ export class WriterDriver {
   /** Last index for which a COMMIT was sent or done. */
   #committing: LogIndex = 0;
   #timeMs = 0;
+  /** Nothing new is executed; runs when what was is committed. */
+  #drained: (() => void) | null = null;
+  #draining = false;
 
   constructor(
     options: DriverOptions,
@@ -150,6 +153,7 @@ export class WriterDriver {
   lead(noop: EntryId): void {
     this.#leadership = noop;
     this.#lastProposed = noop;
+    this.#draining = false;
     this.#pump();
   }
 
@@ -170,6 +174,13 @@ export class WriterDriver {
   submit(request: WriteRequest): void {
     this.#waiting.push(request);
     this.#watchHead();
+    this.#pump();
+  }
+
+  /** Before leadership is handed over: what waits goes on waiting; `done` runs when the open cycle has ended. */
+  drain(done: () => void): void {
+    this.#draining = true;
+    this.#drained = done;
     this.#pump();
   }
 
@@ -317,6 +328,7 @@ export class WriterDriver {
         if (request === undefined) break;
         if (request.stage === "waiting") this.#execute(request);
       }
+      if (this.#draining && this.#clean()) this.#tellDrained();
       if (!this.#cycleOpen || this.#executing.length > 0) return;
       if (this.#applicable < this.#lastProposed.index) return;
       this.#writer?.commit(this.#lastProposed);
@@ -327,10 +339,17 @@ export class WriterDriver {
 
   /** Must the cycle come to its COMMIT before anything else is executed? */
   #mustPause(): boolean {
+    if (this.#draining) return true;
     if (!this.#cycleOpen) return false;
     if (this.#cycleRequests >= CYCLE_REQUESTS_MAX) return true;
     if (this.#demanded > this.#committing) return true;
     return this.#environment.monotonicMs() - this.#cycleSinceMs >= CYCLE_MS_MAX;
+  }
+
+  #tellDrained(): void {
+    const done = this.#drained;
+    this.#drained = null;
+    if (done !== null) this.#environment.soon(done);
   }
 
   /** Nothing executed is missing from SQLite: the open transaction, if any, holds nothing. */

@@ -282,4 +282,25 @@ describe("the writer driver", () => {
     clock.advance(6);
     expect(machine.writer.applies).toHaveLength(3);
   });
+
+  it("drains before a handover: what was executed commits, what waits goes on waiting", () => {
+    lead();
+    const [executed, waiting] = [request(), request()];
+    driver.submit(executed.request);
+    let drained = 0;
+    driver.drain(() => {
+      drained += 1;
+    });
+    driver.submit(waiting.request);
+    machine.writer.proposal(0);
+    clock.advance(1);
+    expect(drained).toBe(0);
+    driver.applicable(2);
+    clock.advance(1);
+    expect(drained).toBe(1);
+    expect(machine.writer.commits).toEqual([{ index: 2, term: 2 }]);
+    expect(machine.writer.jobs).toHaveLength(1);
+    driver.follow(notLeader);
+    expect(waiting.answer).toEqual(notLeader);
+  });
 });
