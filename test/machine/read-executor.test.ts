@@ -1,0 +1,106 @@
+/** Reads in chunks, each query on a snapshot of its own. */
+
+import { expect, test } from "vitest";
+import { decodeRowChunk } from "../../src/wire/result-codec.ts";
+import { encodeStatement } from "../../src/wire/statement-codec.ts";
+import { openReader, readAll, TestLeader } from "./support/machine-harness.ts";
+
+const NUMBERS = "WITH n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 10000) ";
+
+function leaderWithTable(): TestLeader {
+  const leader = new TestLeader();
+  leader.exec(
+    "CREATE TABLE t (id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, 'a'), (2, 'b')",
+  );
+  leader.commit();
+  return leader;
+}
+
+test("rows come in chunks of about the size asked for, columns in the first", () => {
+  const reader = openReader(leaderWithTable().path, 1000);
+  let chunk = reader.start(encodeStatement({ sql: `${NUMBERS} SELECT i AS x, 'text' FROM n` }));
+  const sizes: number[] = [];
+  const found: unknown[] = [];
+  for (let first = true; ; first = false) {
+    const { columns, rows } = decodeRowChunk(chunk.bytes, "auto");
+    expect(columns).toStrictEqual(first ? ["x", "'text'"] : []);
+    found.push(...rows.map(([x]) => x));
+    sizes.push(chunk.bytes.length);
+    if (chunk.done) break;
+    chunk = reader.next();
+  }
+  expect(found).toStrictEqual(Array.from({ length: 10_000 }, (_, i) => i + 1));
+  expect(Math.max(...sizes)).toBeLessThan(1100);
+  expect(sizes.length).toBeGreaterThan(100);
+});
+
+test("no rows: one chunk with the columns", () => {
+  const reader = openReader(leaderWithTable().path);
+  const chunk = reader.start(encodeStatement({ sql: "SELECT * FROM t WHERE id = 9" }));
+  expect(chunk.done).toBe(true);
+  expect(decodeRowChunk(chunk.bytes, "auto")).toStrictEqual({ columns: ["id", "v"], rows: [] });
+});
+
+test("a query under way keeps its snapshot; the next one sees what was written since", () => {
+  const leader = leaderWithTable();
+  const reader = openReader(leader.path, 1);
+  const first = reader.start(encodeStatement({ sql: "SELECT v FROM t" }));
+  leader.run("UPDATE t SET v = 'new'");
+  leader.commit();
+  expect(decodeRowChunk(first.bytes, "auto").rows).toStrictEqual([["a"]]);
+  expect(decodeRowChunk(reader.next().bytes, "auto").rows).toStrictEqual([["b"]]);
+  expect(reader.next().done).toBe(true);
+  const again = reader.start(encodeStatement({ sql: "SELECT v FROM t" }));
+  expect(decodeRowChunk(again.bytes, "auto").rows).toStrictEqual([["new"]]);
+  reader.stop();
+});
+
+test("a query that is stopped lets its snapshot go", () => {
+  const leader = leaderWithTable();
+  const reader = openReader(leader.path, 1);
+  reader.start(encodeStatement({ sql: "SELECT * FROM t" }));
+  leader.run("UPDATE t SET v = 'x'");
+  leader.commit();
+  expect(leader.core.checkpoint()).toMatchObject({ complete: false });
+  reader.stop();
+  expect(leader.core.checkpoint()).toMatchObject({ complete: true });
+  reader.stop();
+});
+
+test("a query that fails in its middle ends, and the next one works", () => {
+  const leader = leaderWithTable();
+  const reader = openReader(leader.path, 1);
+  const overflow = "SELECT CASE id WHEN 1 THEN 1 ELSE abs(-9223372036854775808) END FROM t";
+  expect(reader.start(encodeStatement({ sql: overflow })).done).toBe(false);
+  expect(() => reader.next()).toThrow(
+    expect.objectContaining({ name: "SqlError", code: "SQLITE_ERROR" }),
+  );
+  expect(readAll(reader, "SELECT count(*) AS n FROM t")).toStrictEqual([{ n: 2 }]);
+});
+
+test("columns follow the schema, though the statement was prepared under another", () => {
+  const leader = leaderWithTable();
+  const reader = openReader(leader.path);
+  expect(readAll(reader, "SELECT * FROM t WHERE id = 1")).toStrictEqual([{ id: 1, v: "a" }]);
+  leader.exec("ALTER TABLE t RENAME COLUMN v TO w; ALTER TABLE t ADD COLUMN x DEFAULT 5");
+  leader.commit();
+  expect(readAll(reader, "SELECT * FROM t WHERE id = 1")).toStrictEqual([{ id: 1, w: "a", x: 5 }]);
+  leader.exec("DROP TABLE t; CREATE TABLE t (id TEXT)");
+  leader.commit();
+  expect(readAll(reader, "SELECT * FROM t WHERE id = 1")).toStrictEqual([]);
+});
+
+test("it sees nothing of an open transaction", () => {
+  const leader = leaderWithTable();
+  const reader = openReader(leader.path);
+  leader.run("DELETE FROM t");
+  expect(readAll(reader, "SELECT count(*) AS n FROM t")).toStrictEqual([{ n: 2 }]);
+});
+
+test("values keep their kind", () => {
+  const reader = openReader(leaderWithTable().path);
+  const sql = "SELECT 1 AS a, 1.0 AS b, 9007199254740993 AS c, 'é' AS d, x'00ff' AS e, NULL AS f";
+  expect(readAll(reader, sql)).toStrictEqual([
+    { a: 1, b: 1, c: 9007199254740993n, d: "é", e: new Uint8Array([0, 255]), f: null },
+  ]);
+});
