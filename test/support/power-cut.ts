@@ -135,6 +135,15 @@ export class PowerCut {
     });
   }
 
+  /** Ids of the processes that carry this environment, and of no others. */
+  processes(): number[] {
+    const mark = `POWER_CUT_SHADOW=${this.#shadow}\0`;
+    return fs
+      .readdirSync("/proc")
+      .map(Number)
+      .filter((pid) => pid > 0 && environmentOf(pid).includes(mark));
+  }
+
   /** Cuts the power. Every process that worked below the root must be dead. What survives counts as durable from then on. */
   rewind(options: RewindOptions = {}): void {
     const survivors = join(this.#home, "survivors");
@@ -181,6 +190,15 @@ export class PowerCut {
         fs.linkSync(content, join(own, entry.name));
       }
     }
+  }
+}
+
+function environmentOf(pid: number): string {
+  try {
+    return fs.readFileSync(`/proc/${pid}/environ`, "latin1");
+  } catch {
+    // It has just ended, or is not ours to look at.
+    return "";
   }
 }
 

@@ -168,7 +168,10 @@ function reset(socket: Socket): void {
   else socket.resetAndDestroy();
 }
 
-/** Every directed link between some nodes. */
+/** Stands for all clients where the id of a node is asked for: they too reach the nodes through links. */
+export const CLIENTS = 0;
+
+/** Every directed link between some nodes, and from the clients to each. */
 export class Network {
   readonly #links: ReadonlyMap<string, LinkProxy>;
   readonly #ids: readonly number[];
@@ -182,7 +185,7 @@ export class Network {
   static async open(count: number): Promise<Network> {
     const ids = Array.from({ length: count }, (_, at) => at + 1);
     const links = new Map<string, LinkProxy>();
-    for (const from of ids) {
+    for (const from of [CLIENTS, ...ids]) {
       for (const to of ids) {
         if (from !== to) links.set(`${from} ${to}`, await LinkProxy.listen());
       }
@@ -228,27 +231,39 @@ export class Network {
     }
   }
 
+  /** Between nodes; clients are not slowed down. */
   delayAll(delayMs: number): void {
-    for (const link of this.#links.values()) link.delayMs = delayMs;
+    for (const from of this.#ids) this.delayFrom(from, delayMs);
   }
 
+  delayFrom(from: number, delayMs: number): void {
+    for (const to of this.#ids) if (to !== from) this.link(from, to).delayMs = delayMs;
+  }
+
+  /** Breaks every connection between nodes. */
   resetAll(): void {
-    for (const link of this.#links.values()) link.reset();
+    for (const from of this.#ids) this.resetFrom(from);
+  }
+
+  resetFrom(from: number): void {
+    for (const to of this.#ids) if (to !== from) this.link(from, to).reset();
   }
 
   /** Ends all cuts and delays. */
   heal(): void {
-    this.delayAll(0);
-    for (const link of this.#links.values()) link.heal();
+    for (const link of this.#links.values()) {
+      link.delayMs = 0;
+      link.heal();
+    }
   }
 
   /** New connections to `id` are refused from now on: its process is gone. */
   gone(id: number): void {
-    for (const from of this.#ids) if (from !== id) this.link(from, id).refuse();
+    for (const from of [CLIENTS, ...this.#ids]) if (from !== id) this.link(from, id).refuse();
   }
 
   async back(id: number): Promise<void> {
-    for (const from of this.#ids) if (from !== id) await this.link(from, id).accept();
+    for (const from of [CLIENTS, ...this.#ids]) if (from !== id) await this.link(from, id).accept();
   }
 
   async close(): Promise<void> {
