@@ -128,7 +128,9 @@ describe("a cluster that cannot start says why and leaves nothing running", () =
     await pidsOf(first);
     const second = new RunningCommand(["cluster", "--dir", dir, "--port", `${port + 3}`]);
     expect((await second.ended).code).toBe(1);
-    expect(second.err).toMatch(/\[\d\] balsa: the data directory .* is in use by another/);
+    expect(`${second.out}${second.err}`).toMatch(
+      /\[\d\] balsa: the data directory .* is in use by another/,
+    );
     expect(second.out).toMatch(/-- node \d did not start \(exit status 1\); stopping the others/);
     expect(first.child.exitCode).toBeNull();
   });

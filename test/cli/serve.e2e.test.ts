@@ -109,7 +109,7 @@ describe("SQL from the shell", () => {
     expect((await sql("BEGIN")).err).toMatch(/^balsa: REFUSED: /);
 
     const returned = await sql("INSERT INTO t (name) VALUES ('b') RETURNING id, name");
-    expect(returned.out).toBe("id  name\n2   b\n");
+    expect(returned).toEqual({ code: 0, out: "id  name\n2   b\n", err: "" });
     const written = await sql("UPDATE t SET name = name || '!'", "--json");
     expect(written).toMatchObject({ code: 0, err: "" });
     expect(JSON.parse(written.out)).toMatchObject({ changes: 2, index: expect.any(Number) });
