@@ -20,7 +20,8 @@ export function takeWriterLock(dir: string, waitMs: number): Database.Database {
   const pause = new Int32Array(new SharedArrayBuffer(4));
   for (;;) {
     try {
-      database.exec("BEGIN EXCLUSIVE");
+      // Nothing is ever written: a journal file would only be left over for the next writer to roll back.
+      database.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
       return database;
     } catch (error) {
       const code = error instanceof Database.SqliteError ? error.code : "";

@@ -1,0 +1,25 @@
+/** The program of every child process: loads all it may need, waits for its role, and runs it. */
+
+import { join } from "node:path";
+import { unreachable } from "../sql/invariant.ts";
+import { awaitRole } from "./child-role.ts";
+import { openReaderEngine, openWriterEngine } from "./engines.ts";
+import { runReader } from "./reader-loop.ts";
+import { takeWriterLock } from "./writer-lock.ts";
+import { runWriter } from "./writer-loop.ts";
+
+const given = awaitRole();
+const path = join(given.dir, "main.db");
+switch (given.role) {
+  case "writer":
+    runWriter(given, {
+      takeLock: () => takeWriterLock(given.dir, given.lockWaitMs),
+      open: () => openWriterEngine(path, given.limits),
+    });
+    break;
+  case "reader":
+    runReader(() => openReaderEngine(path, given.limits));
+    break;
+  default:
+    unreachable(given.role);
+}
