@@ -31,7 +31,7 @@ import type { ProgressView } from "./progress.ts";
 import { payloadBytes } from "./raft-log.ts";
 import { proposeChange, settleConfiguration } from "./reconfiguration.ts";
 import { broadcastHeartbeat, flush, propose } from "./replication.ts";
-import { onSnapshotEnded, onSnapshotReady } from "./snapshots.ts";
+import { onSnapshotEnded, onSnapshotReady, repeatOffers } from "./snapshots.ts";
 import { onMessage } from "./step.ts";
 import { abortTransfer, startTransfer } from "./transfer.ts";
 
@@ -235,6 +235,7 @@ export class Raft {
     core.heartbeatElapsed++;
     if (core.electionElapsed >= options.electionTicks) {
       core.electionElapsed = 0;
+      if (options.eager !== true) repeatOffers(core, leadership);
       if (options.checkQuorum) checkQuorum(core, leadership);
       if (core.leadership === null) return;
       // §3.10 of the thesis: the target did not take over in time, so this leader goes on.

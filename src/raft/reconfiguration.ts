@@ -70,6 +70,6 @@ function leaveOffice(core: Core, leadership: Leadership): void {
     if (!isVoter(core.configuration, peer.id) || !peer.isActive) continue;
     if (best === null || peer.matchIndex > best.matchIndex) best = peer;
   }
-  if (best !== null) sendTimeoutNow(core, best.id);
+  if (best !== null && core.options.eager !== true) sendTimeoutNow(core, best.id);
   becomeFollower(core, core.currentTerm, NOBODY);
 }

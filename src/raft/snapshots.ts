@@ -29,6 +29,13 @@ export function offerSnapshot(core: Core, peer: Progress): boolean {
   return true;
 }
 
+/** The offer, the copying or the answer may be lost: who is still there is asked again. A repetition harms nobody. */
+export function repeatOffers(core: Core, leadership: Leadership): void {
+  for (const peer of leadership.peers) {
+    if (peer.state === "snapshot" && peer.isActive) offerSnapshot(core, peer);
+  }
+}
+
 export function onInstallSnapshot(core: Core, message: InstallSnapshot): void {
   const { lastIncludedIndex, lastIncludedTerm, from } = message;
   if (needsSnapshot(core, lastIncludedIndex, lastIncludedTerm)) {

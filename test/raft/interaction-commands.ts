@@ -137,7 +137,7 @@ const COMMANDS: { readonly [name: string]: Run } = {
     const payload = new TextEncoder().encode(args[1]?.key ?? "");
     env.act(idOf(args), ({ raft }) => {
       const result = raft.propose([payload]);
-      if (result.kind === "refused") throw new Error(`raft proposal dropped: ${result.reason}`);
+      if (result.kind === "refused") throw new Error("raft proposal dropped");
     });
   },
   "deliver-msgs": deliverMessages,
@@ -198,7 +198,11 @@ function proposeChange(env: InteractionEnv, { command, input }: Directive): stri
   const change = { transition, steps: parseSteps(input.join(" ")) };
   env.act(idOf(args), ({ raft }) => {
     const result = raft.proposeConfiguration(change);
-    if (result.kind === "accepted") return;
+    if (result.kind === "accepted") {
+      const { term, index } = result.first;
+      if (option(args, "v1")[0] === "true") env.output.v1Changes.add(`${term}/${index}`);
+      return;
+    }
     env.output.log("INFO", `${idOf(args)} refused the change: ${result.reason}`);
     // etcd writes an empty entry in the place of a change that it ignores.
     if (result.reason === "changePending" || result.reason === "invalidChange") {

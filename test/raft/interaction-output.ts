@@ -6,6 +6,8 @@ export class Output {
   #level = 0;
   #indent = "";
   #text = "";
+  /** `term/index` of changes that etcd would have written in its older form; ours has one form. */
+  readonly v1Changes = new Set<string>();
 
   get level(): string {
     return LEVELS[this.#level] ?? "";
@@ -27,7 +29,10 @@ export class Output {
 
   write(text: string): void {
     if (this.isQuiet) return;
-    this.#text += text.replace(/^(?=.)/gm, this.#indent);
+    const named = text.replace(/(\d+\/\d+) EntryConfChangeV2/g, (found, at: string) => {
+      return this.v1Changes.has(at) ? `${at} EntryConfChange` : found;
+    });
+    this.#text += named.replace(/^(?=.)/gm, this.#indent);
   }
 
   indented(run: () => void): void {
