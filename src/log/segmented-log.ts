@@ -3,6 +3,7 @@
  * writer. Synchronous for the reader; it waits for nothing. It never repairs anything: a damaged entry is an exception.
  */
 
+import { dirname } from "node:path";
 import type { Identity, Log } from "../node/ports.ts";
 import type { Entry, HardState } from "../raft/entry.ts";
 import { invariant } from "../sql/invariant.ts";
@@ -61,6 +62,8 @@ export class SegmentedLog implements Log {
   #identity: Identity;
   #failed = false;
   #closing: (() => void) | null = null;
+  #writerIsClosed = false;
+  #isDropping = false;
 
   constructor(
     options: SegmentedLogOptions,
@@ -139,6 +142,25 @@ export class SegmentedLog implements Log {
     this.#writer.flush(done);
   }
 
+  /**
+   * Forgets the entries up to `index`, which must be durable and safe elsewhere; index and term of the last one stay
+   * known. Segments that hold nothing else are deleted in the background once that is durable.
+   */
+  compactTo(index: number, done: () => void): void {
+    invariant(this.#closing === null, "compaction of a closed log");
+    invariant(index >= this.#index.base.index, `entries up to ${index} were dropped before`);
+    invariant(index <= this.#index.last, `entry ${index} is beyond the log's end`);
+    invariant(index < this.#writer.pinnedFrom, `entry ${index} is not durable yet`);
+    if (this.#failed) return;
+    const base = { index, term: this.#index.term(index) };
+    this.#index.rebase(base);
+    this.#writer.addBase(base);
+    this.#writer.flush(() => {
+      this.#dropSegments();
+      done();
+    });
+  }
+
   /** `identity` changes when it is durable, just before `done`. */
   setIdentity(identity: Identity, done: () => void): void {
     invariant(this.#closing === null, "a change of identity in a closed log");
@@ -168,12 +190,44 @@ export class SegmentedLog implements Log {
     });
   }
 
-  #writerIsClosed = false;
+  /** One after the other, oldest first, each durably: a power cut never leaves a gap. */
+  #dropSegments(): void {
+    if (this.#isDropping || this.#failed || this.#closing !== null) return;
+    const oldest = this.#segments.values().next().value;
+    if (oldest === undefined || oldest.number >= this.#oldestNeeded()) return;
+    this.#isDropping = true;
+    this.#segments.delete(oldest.number);
+    const then = (next: () => void) => (error: Error | null) => {
+      if (error === null) {
+        next();
+        return;
+      }
+      this.#isDropping = false;
+      this.#writer.fail(error);
+      this.#finishClosing();
+    };
+    const next = (): void => {
+      this.#isDropping = false;
+      this.#dropSegments();
+      this.#finishClosing();
+    };
+    const { path } = oldest.file;
+    const sync = (): void => this.#disk.syncDirectory(dirname(path), then(next));
+    oldest.file.close(then(() => this.#disk.remove(path, then(sync))));
+  }
+
+  /** Later entries never lie in earlier segments: each was written after all before it. */
+  #oldestNeeded(): number {
+    const { base, last } = this.#index;
+    if (base.index === last) return this.#writer.segmentNumber;
+    // What the disk does not hold yet may replace entries that it still has to hold.
+    return base.index + 1 < this.#writer.pinnedFrom ? this.#index.segment(base.index + 1) : 0;
+  }
 
   #finishClosing(): void {
     const done = this.#closing;
     if (done === null || !this.#writerIsClosed) return;
-    if (!this.#identities.isIdle && !this.#failed) return;
+    if (this.#isDropping || (!this.#identities.isIdle && !this.#failed)) return;
     this.#writerIsClosed = false;
     const files = [...this.#segments.values()].map(({ file }) => file);
     const spare = this.#writer.takeSpare();
