@@ -215,11 +215,16 @@ export class Sessions {
   }
 
   #forget(session: Session, through: number): void {
+    const { floor, answers } = session;
     session.floor = through;
-    for (const [sequence, { result }] of session.answers) {
+    // The window moves by a step or two; only a jump is worth looking at every answer.
+    const sequences = through - floor <= answers.size ? range(floor + 1, through) : answers.keys();
+    for (const sequence of sequences) {
       if (sequence > through) continue;
-      session.answers.delete(sequence);
-      session.bytes -= result.length + ANSWER_BYTES;
+      const answer = answers.get(sequence);
+      if (answer === undefined) continue;
+      answers.delete(sequence);
+      session.bytes -= answer.result.length + ANSWER_BYTES;
     }
   }
 
@@ -242,6 +247,10 @@ export class Sessions {
     }
     if (oldest !== null) this.#remove(oldest);
   }
+}
+
+function* range(from: number, through: number): Generator<number> {
+  for (let value = from; value <= through; value++) yield value;
 }
 
 // Answers, by sequence: { 1: sequence, 2: result }, in the wire format of protobuf, each as field 1.
