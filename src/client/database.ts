@@ -27,7 +27,7 @@ export interface BatchStatementResult extends StatementResult {
 
 /**
  * A client of a cluster. Returns at once: connections are opened when they are needed, and a cluster that cannot be
- * reached fails the first call, not this one.
+ * reached fails the first call, not this one. Once connected, it keeps the process alive until `close`.
  *
  * @throws BalsaError INVALID_ARGUMENT naming a bad or misspelt option.
  */
