@@ -256,15 +256,13 @@ function* range(from: number, through: number): Generator<number> {
 // Answers, by sequence: { 1: sequence, 2: result }, in the wire format of protobuf, each as field 1.
 const writer = new MessageWriter();
 
-/** In the order of sequences, whatever the order of arrival. */
+/** In the order of the log, also after a restart. */
 function encodeAnswers(answers: ReadonlyMap<number, Answer>): Uint8Array {
   writer.start();
-  for (const sequence of [...answers.keys()].sort((a, b) => a - b)) {
-    const answer = answers.get(sequence);
-    invariant(answer !== undefined, "a key of the map");
+  for (const [sequence, { result }] of answers) {
     const begin = writer.beginMessage(1);
     writer.uint(1, sequence);
-    writer.bytes(2, answer.result);
+    writer.bytes(2, result);
     writer.endMessage(begin);
   }
   return writer.finish();

@@ -376,6 +376,21 @@ describe("what may differ between nodes", () => {
     expectSameEverywhere(leader);
   });
 
+  test("each statement has dice of its own: what the one before took does not count", () => {
+    const leader = leaderWith("CREATE TABLE t (a)");
+    const roll = (before: string) => {
+      const statements = [
+        { sql: before },
+        { sql: "INSERT INTO t VALUES (1) RETURNING random() AS r" },
+      ];
+      return resultsOf(leader.batch(statements, { seed: 5 }))[1]?.rows[0]?.["r"];
+    };
+    expect(roll("SELECT random()")).toBe(roll("SELECT random(), random()"));
+    const both = leader.batch([{ sql: "SELECT random() AS r" }, { sql: "SELECT random() AS r" }]);
+    const [first, second] = resultsOf(both).map((result) => result.rows[0]?.["r"]);
+    expect(first).not.toBe(second);
+  });
+
   test("a date in an index is refused with the way out", () => {
     const leader = leaderWith("CREATE TABLE t (a)");
     for (const sql of ["CREATE INDEX i ON t(date(a))", "CREATE TABLE g (a, b AS (datetime(a)))"]) {

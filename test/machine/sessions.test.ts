@@ -225,12 +225,14 @@ test("the table of sessions is the same for any commit boundary", () => {
       const acknowledgedThrough = Math.max(0, i - 1 - ((session * i) % 5));
       leader.batch([{ sql: "INSERT INTO t(a) VALUES (random()) RETURNING a" }], {
         session,
-        sequence: i,
-        acknowledgedThrough,
+        // Not in order: pairs change places.
+        sequence: i % 2 === 0 ? i - 1 : i + 1,
+        acknowledgedThrough: Math.max(0, acknowledgedThrough - 3),
         timeMs: TIME_MS + i * 10,
       });
     }
     if (i % 7 === 0) leader.commit();
+    if (i % 11 === 0) leader.reopen();
   }
   leader.commit();
   const rows = (path: string) => readAll(openReader(path), "SELECT id, a FROM t");
