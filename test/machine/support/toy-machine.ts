@@ -28,11 +28,18 @@ export function freshDirectory(): string {
   return dir;
 }
 
-export function toyMachine(options: Partial<MachineOptions> = {}): ProcessMachine {
-  const dir = options.dir ?? freshDirectory();
-  const machine = openMachine({ dir, logger: SILENT, command: TOY, ...options });
+function watched(machine: ProcessMachine): ProcessMachine {
   onTestFinished(() => new Promise<void>((resolve) => machine.readers.close(resolve)));
   return machine;
+}
+
+/** With the built children and the state machine. */
+export function realMachine(options: Partial<MachineOptions> = {}): ProcessMachine {
+  return watched(openMachine({ dir: freshDirectory(), logger: SILENT, ...options }));
+}
+
+export function toyMachine(options: Partial<MachineOptions> = {}): ProcessMachine {
+  return realMachine({ command: TOY, ...options });
 }
 
 export type WriterEvent =
