@@ -2,7 +2,7 @@
 
 import { unreachable } from "../sql/invariant.ts";
 import type { Core } from "./core.ts";
-import type { Term } from "./entry.ts";
+import type { EntryId, Term } from "./entry.ts";
 import { NOBODY } from "./entry.ts";
 import type { RequestVote, RequestVoteResult } from "./message.ts";
 import { voterIds } from "./quorum.ts";
@@ -71,11 +71,21 @@ export function rejectVote(core: Core, message: RequestVote): void {
   answerVote(core, message, { term: core.currentTerm, rejected: true });
 }
 
+/**
+ * What a refusal tells besides. The candidate may not know that the configuration which needs our vote is past: without
+ * this a removed leader with the longest log would block the voter that is left for ever (raft.md §2 C4, C5).
+ */
+function committedTo(core: Core): EntryId {
+  const { commitIndex: index, options } = core;
+  return options.eager === true ? { index: 0, term: 0 } : { index, term: core.log.term(index) };
+}
+
 function answerVote(
   core: Core,
   message: RequestVote,
   answer: { readonly term: Term; readonly rejected: boolean },
 ): void {
+  const committed = answer.rejected ? committedTo(core) : { index: 0, term: 0 };
   core.sendWhenStored({
     kind: "RequestVoteResult",
     from: core.id,
@@ -83,16 +93,27 @@ function answerVote(
     term: answer.term,
     preVote: message.preVote,
     rejected: answer.rejected,
+    commitIndex: committed.index,
+    commitTerm: committed.term,
   });
 }
 
 export function onRequestVoteResult(core: Core, message: RequestVoteResult): void {
+  if (message.rejected && core.role !== "leader") learnCommit(core, message);
   const { votes, role } = core;
   // Only answers to the question now being asked (raft.md §2 A3, A7).
   const isAsking = message.preVote ? role === "preCandidate" : role === "candidate";
   if (votes === null || !isAsking) return;
   votes.record(message.from, !message.rejected);
   countVotes(core);
+}
+
+/** What is committed anywhere is committed here, if it is here. */
+function learnCommit(core: Core, { commitIndex, commitTerm }: RequestVoteResult): void {
+  if (commitIndex <= core.commitIndex || !core.log.matches(commitIndex, commitTerm)) return;
+  const hasMoved = core.commitTo(commitIndex);
+  // Votes of another configuration say nothing.
+  if (hasMoved && core.role !== "follower") becomeFollower(core, core.currentTerm, NOBODY);
 }
 
 /** The candidate's vote for itself is on its disk. */

@@ -59,6 +59,12 @@ export interface RequestVoteResult extends Envelope {
   readonly kind: "RequestVoteResult";
   readonly preVote: boolean;
   readonly rejected: boolean;
+  /**
+   * When rejected: the last entry that the voter knows to be committed, else 0. A candidate that has it knows it too, and
+   * with it the configuration that is in force.
+   */
+  readonly commitIndex: LogIndex;
+  readonly commitTerm: Term;
 }
 
 /** A follower asks its leader for a read index (thesis §6.4). `context` is the follower's own, unique while it runs. */

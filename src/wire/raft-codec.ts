@@ -92,6 +92,8 @@ function toFields(message: Message): Fields {
     case "RequestVoteResult":
       fields.preVote = message.preVote;
       fields.rejected = message.rejected;
+      fields.commit = message.commitIndex;
+      fields.logTerm = message.commitTerm;
       return fields;
     case "ReadIndex":
       fields.context = message.context;
@@ -136,8 +138,11 @@ function fromFields(fields: Fields): Message {
       const [lastLogIndex, lastLogTerm] = [index, logTerm];
       return { kind: "RequestVote", from, to, term, preVote, lastLogIndex, lastLogTerm, transfer };
     }
-    case MESSAGE_KIND_NUMBERS.RequestVoteResult:
-      return { kind: "RequestVoteResult", from, to, term, preVote, rejected };
+    case MESSAGE_KIND_NUMBERS.RequestVoteResult: {
+      const [commitIndex, commitTerm] = [fields.commit, logTerm];
+      const kind = "RequestVoteResult";
+      return { kind, from, to, term, preVote, rejected, commitIndex, commitTerm };
+    }
     case MESSAGE_KIND_NUMBERS.ReadIndex:
       return { kind: "ReadIndex", from, to, term, context };
     case MESSAGE_KIND_NUMBERS.ReadIndexResult:

@@ -269,6 +269,36 @@ describe("a follower", () => {
     expect(again.status.configuration).toEqual(votersOnly([2, 3, 4, 5]));
   });
 
+  test("C5: learns from a refusal that the configuration which blocks it is past", () => {
+    // It holds the removal of 2, but does not know that it is committed. 2 does, and has a longer log.
+    const removal = entry(1, "r2");
+    const left = new Subject({ term: 5, voters: [1, 2] });
+    left.hear(append({ term: 5, entries: [removal] })).settle();
+    const removed = new Subject({ id: 2, term: 5, voters: [1, 2] });
+    const more = { index: 2, term: 5, kind: "noop" as const, payload: new Uint8Array(0) };
+    const message = append({ term: 5, from: 1, to: 2, entries: [removal, more], leaderCommit: 1 });
+    removed.hear(message).settle();
+    removed.raft.step({ kind: "forgetLeader" });
+    left.raft.step({ kind: "campaign" });
+    for (const each of left.settle()) removed.hear(each);
+    for (const each of removed.settle()) left.hear(each);
+    expect(left.status).toMatchObject({ commitIndex: 1, configuration: votersOnly([1]) });
+    left.raft.step({ kind: "campaign" });
+    left.settle();
+    expect(left.status).toMatchObject({ role: "leader", currentTerm: 6 });
+  });
+
+  test("takes no commit index from a refusal if its own log has another entry there", () => {
+    const subject = new Subject({ term: 5, log: [1, 2] });
+    subject.raft.step({ kind: "campaign" });
+    const refused = { term: 5, rejected: true, preVote: true };
+    subject.hear(voted({ ...refused, commitIndex: 2, commitTerm: 3 }));
+    subject.hear(voted({ ...refused, commitIndex: 9, commitTerm: 3 }));
+    expect(subject.status.commitIndex).toBe(0);
+    subject.hear(voted({ ...refused, commitIndex: 2, commitTerm: 2 }));
+    expect(subject.status.commitIndex).toBe(2);
+  });
+
   test("an entry that holds no change changes nothing", () => {
     const subject = new Subject({ term: 5 });
     const entries = [{ ...entry(1, ""), payload: Uint8Array.of(9, 9) }, entry(2, "r1 r2 r3")];

@@ -172,7 +172,8 @@ export function requestVote(given: Route & Partial<RequestVote>): RequestVote {
 }
 
 export function voted(given: Route & Partial<RequestVoteResult>): RequestVoteResult {
-  return { preVote: false, rejected: false, ...given, ...route(given), kind: "RequestVoteResult" };
+  const base = { preVote: false, rejected: false, commitIndex: 0, commitTerm: 0 };
+  return { ...base, ...given, ...route(given), kind: "RequestVoteResult" };
 }
 
 /** A follower that has just heard of the leader 2. */

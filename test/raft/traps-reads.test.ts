@@ -13,6 +13,7 @@ import {
   heartbeatResult,
   ofKind,
   Subject,
+  voted,
 } from "./raft-harness.ts";
 
 /** The position that the last round of heartbeats carried. */
@@ -118,14 +119,7 @@ test("B3: in a joint configuration both halves must confirm", () => {
   subject.raft.step({ kind: "campaign" });
   subject.settle();
   for (const from of [2, 4]) {
-    subject.hear({
-      kind: "RequestVoteResult",
-      from,
-      to: 1,
-      term: 5,
-      preVote: false,
-      rejected: false,
-    });
+    subject.hear(voted({ term: 5, from }));
   }
   subject.settle();
   for (const from of [2, 4]) subject.hear(appended({ term: 5, from, index: 1 }));

@@ -15,6 +15,7 @@ import {
   logOf,
   ofKind,
   Subject,
+  voted,
 } from "./raft-harness.ts";
 
 describe("D3: only entries of the own term are committed by counting", () => {
@@ -352,14 +353,7 @@ describe("D11: a role changes while a write is under way", () => {
     subject.hear(heartbeat({ term: 6, from: 3 })).take();
     subject.raft.step({ kind: "campaign" });
     subject.take();
-    subject.hear({
-      kind: "RequestVoteResult",
-      from: 2,
-      to: 1,
-      term: 7,
-      preVote: false,
-      rejected: false,
-    });
+    subject.hear(voted({ term: 7 }));
     subject.store();
     expect(subject.status.role).toBe("candidate");
     subject.settle();

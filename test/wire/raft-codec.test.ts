@@ -72,6 +72,8 @@ const MESSAGES: { readonly [K in MessageKind]: fc.Arbitrary<Extract<Message, { k
     kind: fc.constant("RequestVoteResult"),
     preVote: bool,
     rejected: bool,
+    commitIndex: uint,
+    commitTerm: uint,
   }),
   ReadIndex: fc.record({ ...envelope, kind: fc.constant("ReadIndex"), context: uint }),
   ReadIndexResult: fc.record({
