@@ -16,9 +16,7 @@ const seed = Number(process.env["BALSA_E2E_SEED"] ?? Math.floor(Math.random() * 
 
 let cluster: HarshCluster;
 
-afterEach(async () => {
-  await cluster.stop();
-});
+afterEach((context) => cluster.finish(context));
 
 /** Three runs of a few faults each, or one of all of them twice. Each has its own cluster. */
 const RUNS: readonly (readonly FaultName[])[] = [
@@ -32,7 +30,6 @@ const runs = isLong
 
 it.for(runs)("clients see one database: $name", { timeout: 900_000 }, async ({ faults }) => {
   cluster = await HarshCluster.start();
-  cluster.showLogsOnFailure();
   const load = new Load(cluster, { seed });
   const nemesis = new Nemesis(cluster, { seed });
   await load.start();

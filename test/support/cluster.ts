@@ -6,7 +6,7 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { onTestFailed } from "vitest";
+import type { TestContext } from "vitest";
 import { type ConnectOptions, connect, type Database } from "../../src/client/index.ts";
 import { readFileContent } from "../../src/machine/content-digest.ts";
 import type { Plant } from "../../src/node/config.ts";
@@ -42,7 +42,7 @@ export class HarshCluster {
     this.#cluster = inner;
   }
 
-  /** Starts it and waits for a leader. In a test, shows the nodes' logs should the test fail. */
+  /** Starts it and waits for a leader. */
   static async start(options: HarshClusterOptions = {}): Promise<HarshCluster> {
     const { nodes = 3, plant, powerCut, args = [] } = options;
     const home = mkdtempSync(join(tmpdir(), "balsa-harsh-"));
@@ -71,13 +71,6 @@ export class HarshCluster {
 
   get ids(): number[] {
     return this.#cluster.nodes.map((node) => node.id);
-  }
-
-  /** Prints the ends of the nodes' logs if the running test fails. */
-  showLogsOnFailure(): void {
-    onTestFailed(() => {
-      process.stderr.write(`${this.logs()}\n`);
-    });
   }
 
   logs(): string {
@@ -173,6 +166,12 @@ export class HarshCluster {
   /** What node `id` has written to its log so far. */
   logOf(id: number): string {
     return readFileSync(join(this.#cluster.dir, `node${id}.log`), "utf8");
+  }
+
+  /** For `afterEach`: prints the ends of the nodes' logs if the test has failed, then stops everything. */
+  async finish({ task }: TestContext): Promise<void> {
+    if (task.result?.state === "fail") process.stderr.write(`${this.logs()}\n`);
+    await this.stop();
   }
 
   async stop(): Promise<void> {

@@ -21,8 +21,21 @@ export interface LoadOptions {
   readonly paceMs?: number;
   /** After which a call fails. Default 2,500. */
   readonly deadlineMs?: number;
+  /** How often each kind of operation comes, relative to the others. */
+  readonly mix?: Mix;
   readonly seed?: number;
 }
+
+export type Mix = { readonly [kind in RegisterOperation["kind"] | "list"]: number };
+
+const MIX: Mix = {
+  read: 40,
+  write: 18,
+  insert: 13,
+  delete: 7,
+  "compare-and-set": 10,
+  list: 12,
+};
 
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS cell (k TEXT PRIMARY KEY, v INTEGER NOT NULL) WITHOUT ROWID;
@@ -67,6 +80,7 @@ export class Load {
       operationsPerKey: 400,
       paceMs: 20,
       deadlineMs: 2_500,
+      mix: MIX,
       seed: 1,
       ...options,
     };
@@ -107,48 +121,71 @@ export class Load {
     const seen = new Map<string, number>();
     while (!this.#isOver) {
       this.#started += 1;
-      if (this.#dice() < 0.12) await this.#workOnList(db, client);
-      else await this.#workOnCell(db, client, seen);
+      const kind = this.#draw();
+      if (kind === "list") await this.#workOnList(db, client);
+      else await this.#workOnCell(kind, db, client, seen);
       if (this.#options.paceMs > 0) await pause(this.#dice() * this.#options.paceMs);
     }
   }
 
-  async #workOnCell(db: Database, client: string, seen: Map<string, number>): Promise<void> {
+  #draw(): keyof Mix {
+    const { mix } = this.#options;
+    const kinds = Object.keys(mix) as (keyof Mix)[];
+    const total = kinds.reduce((sum, kind) => sum + mix[kind], 0);
+    let left = this.#dice() * total;
+    for (const kind of kinds) {
+      left -= mix[kind];
+      if (left < 0) return kind;
+    }
+    return "read";
+  }
+
+  async #workOnCell(
+    kind: RegisterOperation["kind"],
+    db: Database,
+    client: string,
+    seen: Map<string, number>,
+  ): Promise<void> {
     const { keys, operationsPerKey } = this.#options;
     const age = Math.floor(this.#started / (keys * operationsPerKey));
     const key = `k${Math.floor(this.#dice() * keys)}.${age}`;
     const input = ++this.#value;
-    const choice = this.#dice();
-    if (choice < 0.45) {
-      const pending = this.registers.invoke({ client, key, kind: "read", input: null });
-      await this.#settle(pending, async () => {
-        const row = await db.prepare<{ v: number }>(SQL.read).get([key]);
-        if (row !== undefined) seen.set(key, row.v);
-        return { value: row?.v ?? null };
-      });
-    } else if (choice < 0.65) {
-      const pending = this.registers.invoke({ client, key, kind: "write", input });
-      await this.#settle(pending, async () => {
-        await db.prepare(SQL.write).run([key, input]);
-        return "ok";
-      });
-    } else if (choice < 0.8) {
-      const pending = this.registers.invoke({ client, key, kind: "insert", input });
-      await this.#settle(pending, () => insert(db, key, input));
-    } else if (choice < 0.88) {
-      const pending = this.registers.invoke({ client, key, kind: "delete", input: null });
-      await this.#settle(pending, async () => {
-        const { changes } = await db.prepare(SQL.delete).run([key]);
-        return changes === 1 ? "ok" : "absent";
-      });
-    } else {
-      const swap = { expected: seen.get(key) ?? 0, next: input };
-      const kind = "compare-and-set";
-      const pending = this.registers.invoke({ client, key, kind, input: swap });
-      await this.#settle(pending, async () => {
-        const { changes } = await db.prepare(SQL[kind]).run([input, key, swap.expected]);
-        return changes === 1 ? "ok" : "differs";
-      });
+    const start = { client, key };
+    switch (kind) {
+      case "read": {
+        const pending = this.registers.invoke({ ...start, kind, input: null });
+        return this.#settle(pending, async () => {
+          const row = await db.prepare<{ v: number }>(SQL.read).get([key]);
+          if (row !== undefined) seen.set(key, row.v);
+          return { value: row?.v ?? null };
+        });
+      }
+      case "write": {
+        const pending = this.registers.invoke({ ...start, kind, input });
+        return this.#settle(pending, async () => {
+          await db.prepare(SQL.write).run([key, input]);
+          return "ok";
+        });
+      }
+      case "insert": {
+        const pending = this.registers.invoke({ ...start, kind, input });
+        return this.#settle(pending, () => insert(db, key, input));
+      }
+      case "delete": {
+        const pending = this.registers.invoke({ ...start, kind, input: null });
+        return this.#settle(pending, async () => {
+          const { changes } = await db.prepare(SQL.delete).run([key]);
+          return changes === 1 ? "ok" : "absent";
+        });
+      }
+      case "compare-and-set": {
+        const swap = { expected: seen.get(key) ?? 0, next: input };
+        const pending = this.registers.invoke({ ...start, kind, input: swap });
+        return this.#settle(pending, async () => {
+          const { changes } = await db.prepare(SQL[kind]).run([input, key, swap.expected]);
+          return changes === 1 ? "ok" : "differs";
+        });
+      }
     }
   }
 
