@@ -116,7 +116,7 @@ export class ChildProcess {
       env: environmentOf(),
     });
     this.#process = child;
-    child.once("error", (error) => this.#failed(error));
+    child.on("error", (error) => this.#failed(error));
     // Not "exit": answers written before the end are still in the pipe.
     child.once("close", (code, signal) => this.#closed(code, signal));
     const [, , stderr, pipe, watchdog] = child.stdio as unknown as [

@@ -11,6 +11,8 @@ import { type ChildArguments, decodeArguments } from "./process-messages.ts";
 
 /** Blocks until the node says it. Reads not one byte more: what follows is for the channel. */
 export function awaitRole(): ChildArguments {
+  // A terminal or a supervisor signals the whole group; when the children end is for the node to say.
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => undefined);
   let given: ChildArguments | null = null;
   const parser = new FrameParser((type, _id, payload) => {
     invariant(type === BECOME, `the first frame is of type ${type}`);

@@ -5,7 +5,14 @@ import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test } from "vitest";
-import { freshDirectory, isGone, toyMachine, until, WatchedWriter } from "./support/toy-machine.ts";
+import {
+  freshDirectory,
+  hasOpen,
+  isGone,
+  toyMachine,
+  until,
+  WatchedWriter,
+} from "./support/toy-machine.ts";
 import { command, job } from "./support/toy-processes.ts";
 
 const ENDLESS =
@@ -121,11 +128,14 @@ test("a new writer waits until the old one is gone", async () => {
   await one.expect("ready");
   one.execute(1, "CREATE TABLE t (x)");
   const two = new WatchedWriter(machine);
-  // The old one still works while the new one waits: a whole process start later, at least.
-  const bystander = spawn(process.execPath, ["-e", "require('better-sqlite3')"]);
-  await once(bystander, "exit");
-  one.writer.commit({ index: 1, term: 1 });
+  await until(() => hasOpen(two.writer.pid, "writer.lock"));
   await one.expect("executed");
+  // The old one still works, for longer than the new one would take.
+  for (let n = 0; n < 300; n += 1) {
+    one.execute(2 + n, "");
+    await one.expect("executed");
+  }
+  one.writer.commit({ index: 1, term: 1 });
   await one.expect("committed");
   expect(two.events).toEqual([]);
   one.writer.kill();
@@ -181,6 +191,17 @@ test("the process in reserve takes over, is replaced, and ends with the machine"
   await two.expect("exited");
   await new Promise<void>((resolve) => machine.readers.close(resolve));
   expect(isGone(last)).toBe(true);
+});
+
+test("a signal to the whole group ends no child", async () => {
+  const machine = toyMachine();
+  const one = new WatchedWriter(machine);
+  await one.expect("ready");
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.kill(one.writer.pid, signal);
+    one.execute(1, "");
+    expect((await one.expect("executed")).outcome.kind).toBe("answer");
+  }
 });
 
 test("a node killed while its children run endless queries takes them with it", async () => {

@@ -3,7 +3,7 @@
  * awaited, and a sink that gathers. Everything it starts ends with the test.
  */
 
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
@@ -167,6 +167,15 @@ export function isGone(pid: number): boolean {
   } catch {
     return true;
   }
+}
+
+/** Has the process this file open? */
+export function hasOpen(pid: number, name: string): boolean {
+  const directory = `/proc/${pid}/fd`;
+  return readdirSync(directory).some((fd) => {
+    const path = join(directory, fd);
+    return existsSync(path) && readlinkSync(path).endsWith(`/${name}`);
+  });
 }
 
 /** CPU time of a process, in hundredths of a second. */
