@@ -1,6 +1,6 @@
 /**
  * Ends calls whose time is up or whose caller gave up: one timer for all of them and one listener a signal, so that
- * a request costs neither. Holds no timer that keeps a process alive when nothing is pending.
+ * a request costs neither. The timer runs out within a tick after the last call, and keeps no idle process alive.
  */
 
 import type { Call } from "./call.ts";
@@ -26,7 +26,6 @@ export class Deadlines {
   /** Pending calls, chained by `earlier` and `later`: cheaper than a set for what comes and goes this often. */
   #first: Call | null = null;
   #last: Call | null = null;
-  #size = 0;
   readonly #signals = new Map<AbortSignal, Watched>();
   #timer: NodeJS.Timeout | null = null;
   #fireAt = 0;
@@ -48,13 +47,9 @@ export class Deadlines {
     if (this.#last === null) this.#first = call;
     else this.#last.later = call;
     this.#last = call;
-    this.#size += 1;
     if (call.signal !== undefined) this.#watch(call.signal, call);
     if (this.#timer === null) this.#arm(Math.min(this.#tickMs, call.deadlineMs));
-    else {
-      if (this.#size === 1) this.#timer.ref();
-      if (call.deadline < this.#fireAt) this.moved(call);
-    }
+    else this.moved(call);
   }
 
   /** The call's deadline has changed. */
@@ -71,9 +66,7 @@ export class Deadlines {
     else call.later.earlier = call.earlier;
     call.earlier = null;
     call.later = null;
-    this.#size -= 1;
     if (call.signal !== undefined) this.#unwatch(call.signal, call);
-    if (this.#size === 0) this.#timer?.unref();
   }
 
   close(): void {
@@ -93,7 +86,7 @@ export class Deadlines {
     for (const call of this.calls()) {
       if (call.deadline <= now && !call.settled) this.#owner.expired(call);
     }
-    if (this.#size === 0 || this.#timer !== null) return;
+    if (this.#first === null || this.#timer !== null) return;
     this.#owner.tick(now);
     let next = now + this.#tickMs;
     for (const call of this.calls()) if (call.deadline < next) next = call.deadline;

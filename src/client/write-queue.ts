@@ -53,7 +53,6 @@ export class WriteQueue {
     const expired = call.session;
     if (expired === this.#session) this.#session = null;
     if (call.uncertain || expired === null) return false;
-    expired.settle(call.sequence);
     call.session = null;
     call.sequence = 0;
     this.add(call);

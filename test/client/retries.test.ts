@@ -1,5 +1,6 @@
 /** What is repeated, what is not, and what the caller is told: every write takes effect once or says that it is not known. */
 
+import { getEventListeners } from "node:events";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { connect, type Database } from "../../src/client/index.ts";
 import type { BalsaCode } from "../../src/sql/errors.ts";
@@ -135,6 +136,18 @@ test("a write that may have been applied in a session that expired is not execut
   expect(cluster.executed).toHaveLength(3);
 });
 
+test("so is one that a deposed leader could not answer for", async () => {
+  await insert(1);
+  leader.script = first(1, (request, stream) => {
+    if (request.body.kind === "execute") cluster.apply(request.body);
+    cluster.sessions.clear();
+    stream.fail(request.id, "LEADERSHIP_LOST", { outcome: "unknown" });
+    return true;
+  });
+  await expect(insert(2)).rejects.toMatchObject({ code: "SESSION_EXPIRED", outcome: "unknown" });
+  expect(cluster.executed).toHaveLength(2);
+});
+
 test("opening a session is repeated until it succeeds", async () => {
   let refusals = 0;
   leader.script = (request, stream) => {
@@ -229,6 +242,16 @@ test("a deadline that passes while every attempt is refused leaves the write not
   expect(insertsSeen().length).toBeLessThan(40);
 });
 
+test("a leader that can do nothing is not asked without a pause", async () => {
+  leader.script = first(1_000, (request, stream) => {
+    stream.fail(request.id, "UNAVAILABLE");
+    return true;
+  });
+  await expect(insert(1, db.with({ deadlineMs: 400 }))).rejects.toThrow("UNAVAILABLE");
+  expect(insertsSeen().length).toBeGreaterThan(3);
+  expect(insertsSeen().length).toBeLessThan(40);
+});
+
 test("a deadline that passes before there is a leader says so, and nothing was sent", async () => {
   cluster.lead(null);
   const late = insert(1, db.with({ deadlineMs: 150 }));
@@ -262,11 +285,13 @@ test("one signal may serve thousands of calls without a warning", async () => {
   const warnings: Error[] = [];
   const listen = (warning: Error): number => warnings.push(warning);
   process.on("warning", listen);
-  const signalled = db.with({ signal: new AbortController().signal });
+  const { signal } = new AbortController();
+  const signalled = db.with({ signal });
   await Promise.all(Array.from({ length: 200 }, (_, n) => insert(n, signalled)));
   await new Promise((resolve) => setImmediate(resolve));
   process.off("warning", listen);
   expect(warnings).toEqual([]);
+  expect(getEventListeners(signal, "abort")).toEqual([]);
 });
 
 test("what is beyond the bounds of pending requests is refused at once", async () => {
