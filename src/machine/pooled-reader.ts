@@ -63,7 +63,7 @@ export class PooledReader {
   idleSinceMs = 0;
   /** Its running query takes long: nothing more is given to it, and what waits behind is given to others. */
   stalled = false;
-  /** The running query was seen past its deadline once already. */
+  /** The running query was seen past its time once already. */
   expired = false;
 
   constructor(supply: ChildSupply, events: ReaderEvents) {

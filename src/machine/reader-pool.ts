@@ -226,20 +226,26 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
     const query = reader.running;
     if (query === null) {
       if (reader.ghostMs(nowMs) <= ABANDONED_MS_MAX) return;
+      if (!this.#isSure(reader)) return;
       return this.#stop(reader, "it ran a query that nobody waits for");
     }
     if (reader.snapshotMs(nowMs) > this.#options.snapshotMsMax) {
       reader.abandon(query);
       return query.fail(this.#tooOld());
     }
-    if (ranMs > query.deadlineMs) {
-      // This thread may have slept: an answer may be waiting to be read. The next tick is sure.
-      if (!reader.expired) reader.expired = true;
-      else return this.#expire(reader, query, ranMs);
+    if (ranMs > query.deadlineMs && this.#isSure(reader)) {
+      return this.#expire(reader, query, ranMs);
     }
     if (ranMs <= STALL_MS || reader.stalled || reader.isStreaming) return;
     reader.stalled = true;
     this.#giveElsewhere(reader);
+  }
+
+  /** This thread may have slept, and the answer may be waiting to be read: only the second tick is sure. */
+  #isSure(reader: PooledReader): boolean {
+    const seenBefore = reader.expired;
+    reader.expired = true;
+    return seenBefore;
   }
 
   #tooOld(): Failure {
