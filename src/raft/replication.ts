@@ -55,8 +55,9 @@ export function flush(core: Core, leadership: Leadership): void {
     peer.wish = "none";
     if (wish === "none" || peer.id === core.id) continue;
     if (!sendAppend(core, peer, wish)) continue;
-    // Ends when the window is full or the log is sent.
-    while (sendAppend(core, peer, "ifAny"));
+    // Ends when the log is sent or the window is full.
+    let more = core.options.maxInflightMessages;
+    while (more > 0 && sendAppend(core, peer, "ifAny")) more--;
   }
   if (leadership.reads.needsRound) broadcastHeartbeat(core, leadership);
 }

@@ -253,6 +253,15 @@ describe("a follower", () => {
     expect(subject.status.configuration).toEqual(votersOnly([1, 2]));
   });
 
+  test("C3: does not leave a joint configuration by a change that was replaced", () => {
+    const configuration = { ...three, outgoing: [1, 2] };
+    const subject = new Subject({ term: 5, configuration });
+    subject.hear(append({ term: 5, entries: [entry(1, "")] })).settle();
+    const noop = { ...entry(1, ""), term: 6, kind: "noop" as const };
+    subject.hear(append({ term: 6, from: 3, entries: [noop], leaderCommit: 1 })).settle();
+    expect(subject.status).toMatchObject({ commitIndex: 1, configuration });
+  });
+
   test("C3: finds after a restart what was committed above the machine's state", () => {
     const first = new Subject({ term: 5 });
     const entries = [entry(1, "v4"), entry(2, "v5"), entry(3, "r1")];

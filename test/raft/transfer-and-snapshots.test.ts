@@ -46,8 +46,11 @@ describe("a transfer", () => {
 
   test("D12: is given up after an election timeout", () => {
     const subject = aSettledLeader({ options: { electionTicks: 10, checkQuorum: false } });
+    subject.tick(5);
     transfer(subject, 2);
-    subject.tick(10);
+    subject.tick(9);
+    expect(subject.raft.transferee()).toBe(2);
+    subject.tick();
     expect(subject.raft.transferee()).toBe(0);
     expect(subject.raft.propose([bytes("x")]).kind).toBe("accepted");
   });
@@ -194,6 +197,7 @@ describe("a follower that is offered a snapshot", () => {
     });
     expect(subject.status).toMatchObject({ lastIndex: 9, lastTerm: 4, commitIndex: 9 });
     expect(subject.status.configuration).toEqual(votersOnly([1, 2, 3, 4]));
+    expect(subject.raft.stableIndex()).toBe(8);
     // Entries after it may come before it is installed.
     subject.log.reset(9, 4);
     const more = [entry(10, 5)];
