@@ -37,8 +37,22 @@ function verbAfterCommonTables(tokens: readonly string[]): string | undefined {
  * One alternative a kind of token, tried in order. Quoted things never end a match early: an unterminated one
  * runs to the end of the text, as in SQLite's tokenizer.
  */
-const TOKEN =
-  /--[^\n]*|\/\*[\s\S]*?(?:\*\/|$)|'[^']*(?:''[^']*)*(?:'|$)|"[^"]*(?:""[^"]*)*(?:"|$)|`[^`]*(?:``[^`]*)*(?:`|$)|\[[^\]]*(?:\]|$)|[$@:#][\w$]+|[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*|[(),;]/g;
+const TOKEN = new RegExp(
+  [
+    /--[^\n]*/,
+    /\/\*[\s\S]*?(?:\*\/|$)/,
+    /'[^']*(?:''[^']*)*(?:'|$)/,
+    /"[^"]*(?:""[^"]*)*(?:"|$)/,
+    /`[^`]*(?:``[^`]*)*(?:`|$)/,
+    /\[[^\]]*(?:\]|$)/,
+    /[$@:#][\w$]+/,
+    /[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*/,
+    /[(),;]/,
+  ]
+    .map(({ source }) => source)
+    .join("|"),
+  "g",
+);
 
 /** Words in upper case, quoted names as `""`, what stands in parentheses as `()`; up to the first semicolon. */
 function topLevelTokens(sql: string): readonly string[] {
