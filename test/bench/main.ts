@@ -1,6 +1,6 @@
 /**
- * `npm run bench` (METRIC=write for one): a three-node cluster of real processes on this machine's disk, a client in this process. One
- * JSON line a figure. Shorter with SECONDS_EACH=3, WARM=3, TRIALS=3.
+ * `npm run bench` (METRIC=write for one): a three-node cluster of real processes on this machine's disk, a client
+ * in this process. One JSON line a figure. Shorter with SECONDS_EACH=3, WARM=3, TRIALS=3.
  */
 
 import type { Database } from "../../src/client/index.ts";

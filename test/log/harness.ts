@@ -180,3 +180,13 @@ function payload(below: (n: number) => number, sizeMax: number): Buffer {
       return Buffer.from(Array.from({ length: below(sizeMax) }, () => below(256)));
   }
 }
+
+/** What `run` throws. */
+export function caught(run: () => unknown): unknown {
+  try {
+    run();
+  } catch (error) {
+    return error;
+  }
+  return expect.unreachable("nothing was thrown");
+}
