@@ -257,6 +257,8 @@ export class PooledReader {
   #chunk(id: number, payload: Uint8Array, nowMs: number): void {
     const head = this.#given[0];
     invariant(head !== undefined && head.id === id, `a chunk of query ${id}, which does not run`);
+    // Such a chunk is never held back.
+    this.#isSure = true;
     head.ahead -= 1;
     const first = !this.#streaming;
     if (first) {

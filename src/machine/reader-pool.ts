@@ -28,6 +28,8 @@ const TICK_MS = 5;
 const SLOW_TICK_MS = 100;
 /** A query that has run for so long is long: others do not wait behind it. */
 const STALL_MS = 10;
+/** A reader that does not answer a poke for so long hangs. */
+const UNSURE_MS = 250;
 /** Queries that have run for so long, in all readers at once, are worth another process. */
 const GROW_MS = 50;
 /** A query that nobody waits for may run on for so long before its reader is killed. */
@@ -237,6 +239,8 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
       return this.#expire(reader, query, ranMs);
     }
     if (ranMs <= STALL_MS || reader.stalled || reader.isStreaming) return;
+    // A reader that is dying is silent too, and of what it was given any query may be the cause.
+    if (!reader.isCertain && ranMs <= UNSURE_MS) return;
     reader.stalled = true;
     this.#giveElsewhere(reader);
   }
@@ -270,7 +274,9 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
   // --- processes --------------------------------------------------------------------------------------------------
 
   #giveElsewhere(reader: PooledReader): void {
-    this.#putBack(reader.takeBackWaiting());
+    const queries = reader.takeBackWaiting();
+    if (!reader.isCertain) for (const query of queries) query.alone = true;
+    this.#putBack(queries);
     this.#dispatch();
   }
 

@@ -11,7 +11,7 @@ import {
   WatchedQuery,
   WatchedWriter,
 } from "./support/toy-machine.ts";
-import { command, TOY } from "./support/toy-processes.ts";
+import { command, SILENT, TOY } from "./support/toy-processes.ts";
 
 const COUNTING = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c)";
 const ENDLESS = `${COUNTING} SELECT x FROM c WHERE x < 0`;
@@ -170,7 +170,9 @@ test("the pool grows when queries take long, up to its bound, and goes on servin
 });
 
 test("a crash fails the query that caused it and no other", async () => {
-  const machine = await readyMachine({ readersMax: 1 });
+  const deaths: string[] = [];
+  const warn = (_facts: object, message: string): void => void deaths.push(message);
+  const machine = await readyMachine({ readersMax: 1, logger: { ...SILENT, warn } });
   const before = await pidOfReader(machine);
   const some = Array.from({ length: 20 }, (_, n) => ask(machine, `SELECT ${n}`));
   const guilty = ask(machine, "crash");
@@ -183,6 +185,9 @@ test("a crash fails the query that caused it and no other", async () => {
   for (const [n, query] of some.entries()) expect((await query.over()).rows).toEqual([[n]]);
   for (const [n, query] of more.entries()) expect((await query.over()).rows).toEqual([[n]]);
   expect(isGone(before)).toBe(true);
+  // Once among the others, once alone.
+  const died = deaths.filter((message) => message === "a reader process died");
+  expect(died.length).toBeLessThanOrEqual(2);
 });
 
 test("a reader killed from outside is replaced", async () => {
