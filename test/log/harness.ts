@@ -1,5 +1,6 @@
 /** What the log's tests share: a log on a simulated disk in virtual time, and a model of what it must hold. */
 
+import { expect } from "vitest";
 import { type OpenLogOptions, openLogNow } from "../../src/log/open-log.ts";
 import type { SegmentedLog } from "../../src/log/segmented-log.ts";
 import type { Entry, EntryKind, HardState } from "../../src/raft/entry.ts";
