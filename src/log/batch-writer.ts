@@ -149,6 +149,11 @@ export class BatchWriter {
     this.#lastIndex = batch.lastIndex;
   }
 
+  addRestart(base: EntryId): void {
+    this.#batchFor(RECORD_HEADER_BYTES).addRestart(base);
+    this.#lastIndex = base.index;
+  }
+
   /** Copies the payload, and gives the entry with the copy. */
   addEntry(entry: Entry): Entry {
     this.#lastIndex = entry.index;

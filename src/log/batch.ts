@@ -11,6 +11,7 @@ import {
   encodeBase,
   encodeEntry,
   encodeHardState,
+  encodeRestart,
   FILLING,
   HARD_STATE_BYTES,
   RECORD_HEADER_BYTES,
@@ -98,6 +99,13 @@ export class Batch {
     encodeBase(this.#buffer, this.#grow(RECORD_HEADER_BYTES), base);
     this.#records += 1;
     this.base = base;
+  }
+
+  addRestart(base: EntryId): void {
+    encodeRestart(this.#buffer, this.#grow(RECORD_HEADER_BYTES), base);
+    this.#records += 1;
+    this.base = base;
+    this.lastIndex = base.index;
   }
 
   /** Copies the payload, and gives the entry with the copy. */

@@ -45,20 +45,20 @@
  * Record, on a multiple of 8:
  *
  *    0  4  length of the payload
- *    4  1  type: 1 Entry, 2 HardState, 3 Base
+ *    4  1  type: 1 Entry, 2 HardState, 3 Base, 4 Restart
  *    5  1  Entry: 1 command, 2 noop, 3 configuration; else 0
  *    6  1  mask: 0, or the payload is stored combined with the mask of this number (see torn.ts)
  *    7  1  0xB5
- *    8  8  index:   Entry: its index.  HardState: commitIndex.   Base: the last index that was dropped
- *   16  8  term:    Entry: its term.   HardState: currentTerm.   Base: the term of that index
+ *    8  8  index:   Entry: its index.  HardState: commitIndex.   Base, Restart: the last index that was dropped
+ *   16  8  term:    Entry: its term.   HardState: currentTerm.   Base, Restart: the term of that index
  *   24  4  CRC of the payload as stored
  *   28  4  CRC of bytes 0..28: who the record is can be read even when its payload is damaged
- *   32  n  payload. HardState: votedFor, 8 bytes. Base: none.
+ *   32  n  payload. HardState: votedFor, 8 bytes. Base, Restart: none.
  *       …  0xA5 up to a multiple of 8
  *
  * An Entry replaces what stood from its index on: there is no other record of truncation, and nothing durable is ever
- * written over. A Base says that entries up to it are gone (compaction); with an index beyond the last entry it
- * empties the log (a snapshot was installed). Each segment's first batch begins with a copy of the latest HardState, and
+ * written over. A Base says that entries up to it are gone (compaction). A Restart says that all are gone, those behind
+ * it too, and that the next entry follows it (a snapshot takes the log's place). Each segment's first batch begins with a copy of the latest HardState, and
  * of the Base if there is one, so that older segments can be deleted.
  */
 
@@ -81,7 +81,7 @@ const HEADER_CRC_AT = 60;
 const RECORD_CRC_AT = 28;
 const TWO_32 = 0x1_0000_0000;
 
-export const RecordType = { Entry: 1, HardState: 2, Base: 3 } as const;
+export const RecordType = { Entry: 1, HardState: 2, Base: 3, Restart: 4 } as const;
 
 const KIND_CODES: Record<EntryKind, number> = { command: 1, noop: 2, configuration: 3 };
 const KINDS: readonly (EntryKind | undefined)[] = [undefined, "command", "noop", "configuration"];
@@ -266,6 +266,14 @@ export function encodeBase(
   base: { readonly index: number; readonly term: number },
 ): number {
   return finishRecord(target, at, recordWord(RecordType.Base, 0, 0), base.index, base.term, 0);
+}
+
+export function encodeRestart(
+  target: Buffer,
+  at: number,
+  base: { readonly index: number; readonly term: number },
+): number {
+  return finishRecord(target, at, recordWord(RecordType.Restart, 0, 0), base.index, base.term, 0);
 }
 
 /** Stores the payload of an encoded Entry combined with `mask`, whose bytes repeat, under the number `number`. */

@@ -314,6 +314,10 @@ class Walk {
       this.#hardState = { currentTerm: term, votedFor, commitIndex: index };
     } else if (type === RecordType.Base) {
       this.#rebase(at, { index, term });
+    } else if (type === RecordType.Restart) {
+      this.#check(index >= this.#base.index, at, "the base goes backwards");
+      this.#base = { index, term };
+      this.#index.restart(this.#base);
     } else {
       this.#check(type === RecordType.Entry, at, `a record of unknown type ${type}`);
       this.#check(record.kind !== undefined, at, "an entry of unknown kind");

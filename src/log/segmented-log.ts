@@ -5,7 +5,7 @@
 
 import { dirname } from "node:path";
 import type { Identity, Log } from "../node/ports.ts";
-import type { Entry, HardState } from "../raft/entry.ts";
+import type { Entry, EntryId, HardState } from "../raft/entry.ts";
 import { invariant } from "../sql/invariant.ts";
 import type { Batch } from "./batch.ts";
 import { BatchWriter, type WriterOptions } from "./batch-writer.ts";
@@ -159,6 +159,36 @@ export class SegmentedLog implements Log {
       this.#dropSegments();
       done();
     });
+  }
+
+  /**
+   * Forgets everything: the next entry follows `base`. `done` runs when that is durable, and with it all that was
+   * appended before; what is appended afterwards comes behind it.
+   */
+  restart(base: EntryId, done: () => void): void {
+    invariant(this.#closing === null, "a restart of a closed log");
+    invariant(base.index >= this.#index.base.index, "the log's base goes forward");
+    if (this.#failed) return;
+    this.#index.restart(base);
+    this.#recent.clear(base.index + 1);
+    this.#writer.addRestart(base);
+    this.#writer.flush(() => {
+      this.#dropSegments();
+      done();
+    });
+  }
+
+  /** The first index from which on the log holds at most so many entries, and bytes of payload. */
+  tailFrom(entries: number, bytes: number): number {
+    const { base, last } = this.#index;
+    let from = last + 1;
+    let left = bytes;
+    while (from > base.index + 1 && last + 1 - from < entries) {
+      left -= this.#index.payloadBytes(from - 1);
+      if (left < 0) break;
+      from -= 1;
+    }
+    return from;
   }
 
   /** `identity` changes when it is durable, just before `done`. */

@@ -12,6 +12,7 @@ import {
   encodeBatchHeader,
   encodeEntry,
   encodeHardState,
+  encodeRestart,
   encodeSegmentHeader,
   readRecord,
   segmentHeaderFault,
@@ -74,12 +75,13 @@ describe("the format of a segment", () => {
     expect(decodeBatchHeader(bytes, 0)).toEqual(batchHeader);
   });
 
-  test("an entry, a hard state and a base", () => {
-    const bytes = Buffer.alloc(40 + 40 + 32);
+  test("an entry, a hard state, a base and a restart", () => {
+    const bytes = Buffer.alloc(40 + 40 + 32 + 32);
     bytes.write("hello", 32);
     let at = encodeEntry(bytes, 0, { kind: "configuration", index: 80, term: 5 }, 5);
     at = encodeHardState(bytes, at, { currentTerm: 6, votedFor: 2, commitIndex: 79 });
     at = encodeBase(bytes, at, { index: 70, term: 4 });
+    at = encodeRestart(bytes, at, { index: 90, term: 8 });
     expect(at).toBe(bytes.length);
     expect(bytes.toString("hex").match(/.{1,16}/g)).toEqual([
       "05000000010300b5",
@@ -96,6 +98,10 @@ describe("the format of a segment", () => {
       "4600000000000000",
       "0400000000000000",
       `00000000${crcHex(bytes.subarray(80, 108))}`,
+      "00000000040000b5",
+      "5a00000000000000",
+      "0800000000000000",
+      `00000000${crcHex(bytes.subarray(112, 140))}`,
     ]);
     expect(readRecord(bytes, 0, 40)).toMatchObject({
       type: 1,
