@@ -3,7 +3,10 @@
  * has gone blind is noticed.
  */
 
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import manifest from "../package.json" with { type: "json" };
 import {
   type Finding,
   fileLength,
@@ -19,7 +22,7 @@ import {
   type Rule,
   wholeSuite,
 } from "./support/house-rules.ts";
-import { readSourceFiles, sourceFile } from "./support/source-file.ts";
+import { importsOf, readSourceFiles, sourceFile } from "./support/source-file.ts";
 
 const ROOT = new URL("..", import.meta.url).pathname;
 
@@ -169,5 +172,19 @@ describe("house rules", () => {
     expect(lineLength(pattern)).toEqual([]);
     expect([root, types, named].flatMap(importMatrix)).toEqual([]);
     expect(pureCore(core)).toEqual([]);
+  });
+
+  test("every dependency is imported, declared and explained in the README", () => {
+    const used = new Set<string>();
+    for (const file of files.filter(({ path }) => path.startsWith("src/"))) {
+      for (const { specifier } of importsOf(file)) {
+        if (/^(node:|\.)/.test(specifier)) continue;
+        used.add(/^(@[^/]+\/)?[^/]+/.exec(specifier)?.[0] ?? specifier);
+      }
+    }
+    const declared = Object.keys(manifest.dependencies);
+    expect([...used].sort()).toEqual([...declared].sort());
+    const readme = readFileSync(join(ROOT, "README.md"), "utf8");
+    expect(declared.filter((name) => !readme.includes(`[${name}]`))).toEqual([]);
   });
 });

@@ -46,7 +46,7 @@ const ARROWS: { readonly [module: string]: Arrows } = {
   machine: {
     values: ["sql", "wire"],
     types: ["raft", "node/ports.ts"],
-    packages: ["better-sqlite3", "lru-cache"],
+    packages: ["better-sqlite3"],
   },
   node: { values: ["raft", "sql"], types: [], packages: [] },
   rpc: {
