@@ -1,7 +1,7 @@
 # Balsa's commands. Everything runs through npm scripts (package.json); `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help install build check test sim demo cluster clean
+.PHONY: help install build check test sim bench demo cluster clean
 
 INSTALLED := node_modules/.package-lock.json
 
@@ -26,6 +26,9 @@ test: build ## check and test everything; the last line counts
 
 sim: $(INSTALLED) ## simulator: SEEDS=200 runs many seeds, SEED=123 replays one
 	npm run --silent sim -- $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200))
+
+bench: build ## measure a cluster on this machine: METRIC=write for one figure
+	@npm run --silent bench
 
 demo: build ## three nodes, 135,233 cities, kill the leader, lose nothing
 	@node --import tsx cluster/demo.ts

@@ -58,8 +58,8 @@
  *
  * An Entry replaces what stood from its index on: there is no other record of truncation, and nothing durable is ever
  * written over. A Base says that entries up to it are gone (compaction). A Restart says that all are gone, those behind
- * it too, and that the next entry follows it (a snapshot takes the log's place). Each segment's first batch begins with a copy of the latest HardState, and
- * of the Base if there is one, so that older segments can be deleted.
+ * it too, and that the next entry follows it (a snapshot takes the log's place). Each segment's first batch begins with
+ * a copy of the latest HardState, and of the Base if there is one, so that older segments can be deleted.
  */
 
 import type { EntryKind } from "../raft/entry.ts";
