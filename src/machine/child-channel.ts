@@ -25,13 +25,16 @@ export class ChildChannel {
   #buffer = Buffer.allocUnsafeSlow(READ_BYTES);
   #filled = 0;
   #heldSinceMs = 0;
+  #watched = false;
 
   constructor(take: TakeFrame) {
     this.#parser = new FrameParser(take);
   }
 
-  /** From here on the process dies with its node. */
+  /** From here on the process dies with its node, whatever it does. Further calls do nothing. */
   startWatchdog(): void {
+    if (this.#watched) return;
+    this.#watched = true;
     new Worker(new URL("./watchdog-thread.js", import.meta.url), {
       workerData: this.#outbox,
       // Each V8 heap costs memory in every child, and this one needs next to none.

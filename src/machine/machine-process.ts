@@ -13,7 +13,7 @@ const path = join(given.dir, "main.db");
 switch (given.role) {
   case "writer":
     runWriter(given, {
-      takeLock: () => takeWriterLock(given.dir, given.lockWaitMs),
+      takeLock: (onSlow) => takeWriterLock(given.dir, given.lockWaitMs, onSlow),
       open: () => openWriterEngine(path, given.limits),
     });
     break;

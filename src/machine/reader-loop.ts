@@ -31,9 +31,11 @@ export function runReader(open: () => ReaderEngine): never {
   let loop: ReaderLoop | null = null;
   const channel = new ChildChannel((type, id, payload) => loop?.take(type, id, payload));
   try {
-    channel.startWatchdog();
     loop = new ReaderLoop(channel, open());
     channel.send(FROM_READER.ready, 0);
+    channel.flush();
+    // A thread takes long to start, and until the first query a closed pipe is noticed without it.
+    channel.startWatchdog();
     for (;;) loop.turn();
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);

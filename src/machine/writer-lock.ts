@@ -7,16 +7,20 @@ import { join } from "node:path";
 import Database from "better-sqlite3";
 
 const RETRY_MS = 2;
+/** A process that was killed is gone within this, on a machine that is not overloaded. */
+const SOON_MS = 50;
 
 /**
  * Waits until the process that holds it is gone.
  *
+ * @param onSlow called once if that takes longer than the death of a killed process does.
  * @returns what must be kept for as long as the lock is to be held.
  * @throws Error when another process still holds it after `waitMs`.
  */
-export function takeWriterLock(dir: string, waitMs: number): Database.Database {
+export function takeWriterLock(dir: string, waitMs: number, onSlow: () => void): Database.Database {
   const database = new Database(join(dir, "writer.lock"), { timeout: 0 });
-  const giveUpAtMs = performance.now() + waitMs;
+  const startedAtMs = performance.now();
+  let slow = false;
   const pause = new Int32Array(new SharedArrayBuffer(4));
   for (;;) {
     try {
@@ -26,7 +30,12 @@ export function takeWriterLock(dir: string, waitMs: number): Database.Database {
     } catch (error) {
       const code = error instanceof Database.SqliteError ? error.code : "";
       if (!code.startsWith("SQLITE_BUSY")) throw error;
-      if (performance.now() >= giveUpAtMs) {
+      const waitedMs = performance.now() - startedAtMs;
+      if (waitedMs > SOON_MS && !slow) {
+        slow = true;
+        onSlow();
+      }
+      if (waitedMs >= waitMs) {
         throw new Error(`another writer still holds ${dir}/writer.lock after ${waitMs} ms`);
       }
     }

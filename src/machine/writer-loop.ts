@@ -28,15 +28,17 @@ interface Call {
 /** `open` is called when the lock is held. */
 export function runWriter(
   given: ChildArguments,
-  parts: { takeLock(): object; open(): WriterEngine },
+  parts: { takeLock(onSlow: () => void): object; open(): WriterEngine },
 ): never {
   let calls: Call[] = [];
   const channel = new ChildChannel((type, id, payload) => calls.push({ type, id, payload }));
   try {
-    channel.startWatchdog();
-    const lock = parts.takeLock();
+    const lock = parts.takeLock(() => channel.startWatchdog());
     const engine = parts.open();
     channel.send(FROM_WRITER.ready, 0, encodeJson(engine.state));
+    channel.flush();
+    // A thread takes long to start, and until the first call a closed pipe is noticed without it.
+    channel.startWatchdog();
     const loop = new WriterLoop(given, channel, engine);
     for (;;) {
       channel.receive();

@@ -111,7 +111,7 @@ function openReader() {
 
 const given = awaitRole();
 if (given.role === "writer") {
-  const takeLock = () => takeWriterLock(given.dir, given.lockWaitMs);
+  const takeLock = (onSlow) => takeWriterLock(given.dir, given.lockWaitMs, onSlow);
   runWriter(given, { takeLock, open: openWriter });
 } else {
   if (process.argv.includes("--no-readers")) throw new Error("no luck");
