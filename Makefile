@@ -3,28 +3,26 @@
 .DEFAULT_GOAL := help
 .PHONY: help install build check test sim bench demo cluster clean
 
-INSTALLED := node_modules/.package-lock.json
+# What node_modules was installed from: installing compiles SQLite, which takes minutes.
+INSTALLED := node_modules/.installed-lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-$(INSTALLED): package.json package-lock.json
-	npm ci
-	@touch $@
+install: ## install the dependencies if the lock file changed
+	@cmp -s package-lock.json $(INSTALLED) || { npm ci && cp package-lock.json $(INSTALLED); }
 
-install: $(INSTALLED) ## install the dependencies if they changed
-
-build: $(INSTALLED) ## compile src/ to dist/
+build: install ## compile src/ to dist/
 	npm run --silent build
 
-check: $(INSTALLED) ## formatter, linter, types and house rules
+check: install ## formatter, linter, types and house rules
 	npm run --silent check
 	npm run --silent tidy
 
 test: build ## check and test everything; the last line counts
 	@npm run --silent test:all
 
-sim: $(INSTALLED) ## simulator: SEEDS=200 runs many seeds, SEED=123 replays one
+sim: install ## simulator: SEEDS=200 runs many seeds, SEED=123 replays one
 	npm run --silent sim -- $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200))
 
 bench: build ## measure a cluster on this machine: METRIC=write for one figure
