@@ -10,7 +10,9 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: ## install the dependencies if the lock file changed
-	@cmp -s package-lock.json $(INSTALLED) || { npm ci && cp package-lock.json $(INSTALLED); }
+	@cmp -s package-lock.json $(INSTALLED) || { \
+	  echo "installing; SQLite is compiled, which takes a few minutes" && \
+	  npm ci && cp package-lock.json $(INSTALLED); }
 
 build: install ## compile src/ to dist/
 	npm run --silent build
