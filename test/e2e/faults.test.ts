@@ -39,6 +39,7 @@ it.for(runs)("clients see one database: $name", { timeout: 900_000 }, async ({ f
   }
   await load.progress(isLong ? Math.max(500, 20_500 - load.answered) : 250, 300_000);
   await load.stop();
+  await load.readAll();
   const facts = [
     `seed ${seed}`,
     ...nemesis.done,

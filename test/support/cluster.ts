@@ -22,6 +22,8 @@ export interface HarshClusterOptions {
   readonly plant?: Plant;
   /** Record what is durable, for `cutPower`. */
   readonly powerCut?: PowerCutOptions;
+  /** Who makes the nodes' data directories. Default `operator`: they are there, and durable, before a node starts. */
+  readonly directoriesMadeBy?: "operator" | "node";
   /** More flags for every `balsa serve`. */
   readonly args?: readonly string[];
 }
@@ -48,6 +50,9 @@ export class HarshCluster {
     const home = mkdtempSync(join(tmpdir(), "balsa-harsh-"));
     const dir = join(home, "data");
     mkdirSync(dir);
+    if (options.directoriesMadeBy !== "node") {
+      for (let id = 1; id <= nodes; id += 1) mkdirSync(join(dir, `node${id}`));
+    }
     const network = await Network.open(nodes);
     const power = powerCut === undefined ? null : new PowerCut(dir, powerCut);
     const planted = plant === undefined ? [] : ["--plant", plant];
@@ -130,6 +135,8 @@ export class HarshCluster {
   /** Every node runs and follows one leader. */
   async recovered(limitMs = 60_000): Promise<void> {
     await this.#cluster.ready(limitMs);
+    const dead = this.ids.filter((id) => !this.isRunning(id));
+    if (dead.length > 0) throw new Error(`node ${dead.join(" and ")} ended by itself`);
   }
 
   /** Every node has applied all that is committed. */

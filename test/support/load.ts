@@ -55,6 +55,11 @@ const SQL = {
 /** Of a list, before the next one: reading it costs as much as it is long. */
 const APPENDS_PER_LIST = 60;
 
+interface Start {
+  readonly client: string;
+  readonly key: string;
+}
+
 export class Load {
   readonly registers = new History<RegisterOperation>();
   readonly lists = new History<ListOperation>();
@@ -117,6 +122,18 @@ export class Load {
     }
   }
 
+  /** Reads everything that was ever written, so that what is missing cannot go unseen. After `stop`. */
+  async readAll(): Promise<void> {
+    const db = this.#databases[0] as Database;
+    const client = "last reads";
+    const cells = new Set(this.registers.operations().map(({ key }) => key));
+    const lists = new Set(this.lists.operations().map(({ key }) => key));
+    await Promise.all([
+      ...[...cells].map((key) => this.#readCell(db, { client, key }, new Map())),
+      ...[...lists].map((key) => this.#readList(db, { client, key })),
+    ]);
+  }
+
   async #work(db: Database, client: string): Promise<void> {
     const seen = new Map<string, number>();
     while (!this.#isOver) {
@@ -152,14 +169,8 @@ export class Load {
     const input = ++this.#value;
     const start = { client, key };
     switch (kind) {
-      case "read": {
-        const pending = this.registers.invoke({ ...start, kind, input: null });
-        return this.#settle(pending, async () => {
-          const row = await db.prepare<{ v: number }>(SQL.read).get([key]);
-          if (row !== undefined) seen.set(key, row.v);
-          return { value: row?.v ?? null };
-        });
-      }
+      case "read":
+        return this.#readCell(db, start, seen);
       case "write": {
         const pending = this.registers.invoke({ ...start, kind, input });
         return this.#settle(pending, async () => {
@@ -189,16 +200,26 @@ export class Load {
     }
   }
 
+  async #readCell(db: Database, start: Start, seen: Map<string, number>): Promise<void> {
+    const pending = this.registers.invoke({ ...start, kind: "read", input: null });
+    await this.#settle(pending, async () => {
+      const row = await db.prepare<{ v: number }>(SQL.read).get([start.key]);
+      if (row !== undefined) seen.set(start.key, row.v);
+      return { value: row?.v ?? null };
+    });
+  }
+
+  async #readList(db: Database, start: Start): Promise<void> {
+    const pending = this.lists.invoke({ ...start, kind: "read", input: null });
+    await this.#settle(pending, async () => {
+      const row = await db.prepare<{ items: string }>(SQL.readList).get([start.key]);
+      return { values: row === undefined ? [] : row.items.split(" ").map(Number) };
+    });
+  }
+
   async #workOnList(db: Database, client: string): Promise<void> {
     const key = `l${Math.floor(this.#appended / APPENDS_PER_LIST)}`;
-    if (this.#dice() < 0.4) {
-      const pending = this.lists.invoke({ client, key, kind: "read", input: null });
-      await this.#settle(pending, async () => {
-        const row = await db.prepare<{ items: string }>(SQL.readList).get([key]);
-        return { values: row === undefined ? [] : row.items.split(" ").map(Number) };
-      });
-      return;
-    }
+    if (this.#dice() < 0.4) return this.#readList(db, { client, key });
     this.#appended += 1;
     const input = ++this.#value;
     const pending = this.lists.invoke({ client, key, kind: "append", input });
