@@ -40,18 +40,16 @@ const READ_VERBS = new Set(["select", "values", "with", "pragma", "explain"]);
 /** Answered from the schema or the content: the same on all nodes. True: also with an argument. */
 const SHARED_PRAGMAS: { readonly [name: string]: boolean } = {
   application_id: false,
-  foreign_key_check: true,
   foreign_key_list: true,
   index_info: true,
   index_list: true,
   index_xinfo: true,
   table_info: true,
-  table_list: true,
   table_xinfo: true,
   user_version: false,
 };
 
-/** Tell of one node. True: also with an argument. */
+/** Tell of one node, or in an order that depends on how its connection came to know the schema. True: also with an argument. */
 const NODE_PRAGMAS: { readonly [name: string]: boolean } = {
   auto_vacuum: false,
   automatic_index: false,
@@ -67,6 +65,7 @@ const NODE_PRAGMAS: { readonly [name: string]: boolean } = {
   database_list: false,
   defer_foreign_keys: false,
   encoding: false,
+  foreign_key_check: true,
   foreign_keys: false,
   freelist_count: false,
   fullfsync: false,
@@ -93,6 +92,7 @@ const NODE_PRAGMAS: { readonly [name: string]: boolean } = {
   secure_delete: false,
   soft_heap_limit: false,
   synchronous: false,
+  table_list: true,
   temp_store: false,
   threads: false,
   trusted_schema: false,
@@ -123,6 +123,7 @@ const NODE_FUNCTIONS: { readonly [name: string]: string } = {
   sqlite_compileoption_get: "nodes may be built differently; pass the value as a parameter",
   sqlite_compileoption_used: "nodes may be built differently; pass the value as a parameter",
   sqlite_offset: "where a row lies differs between nodes",
+  optimize: "it writes though it is called by a SELECT; use INSERT INTO f(f) VALUES ('optimize')",
 };
 
 /** Tables that show the node, its pages or its connection. */
@@ -153,8 +154,10 @@ export function judge(shape: StatementShape, mode: GateMode): StatementClass {
       "temporary objects are not allowed: they live on one connection of one node; use an ordinary table",
     );
   }
-  if (shape.pragma !== null && !shape.explain) return judgePragma(shape.pragma, mode);
+  // Also behind EXPLAIN: SQLite sets many a flag while it compiles.
+  const pragma = shape.pragma === null ? null : judgePragma(shape.pragma, mode);
   if (shape.explain) return "inspection";
+  if (pragma !== null) return pragma;
   if (mode === "write") refuseNodeNames(shape);
   if (shape.verb === "reindex") return "replicated";
   return "sqlite";
@@ -176,7 +179,7 @@ function refuseReservedNames({ names, functions, strings }: StatementShape): voi
   }
 }
 
-function refuseNodeNames({ names, functions, verb }: StatementShape): void {
+function refuseNodeNames({ names, functions, strings, verb }: StatementShape): void {
   for (const name of functions) {
     if (!Object.hasOwn(NODE_FUNCTIONS, name)) continue;
     throw refused(`${name}() is not allowed in a write: ${NODE_FUNCTIONS[name]}`);
@@ -188,10 +191,21 @@ function refuseNodeNames({ names, functions, verb }: StatementShape): void {
           "read it first and pass what you need as parameters",
       );
     }
-    if (STATISTICS.test(name) && verb !== "select") {
-      throw refused(`${name} is ANALYZE's own: connections would take up what you write at will`);
-    }
+    if (STATISTICS.test(name) && verb !== "select") throw refused(statisticsAdvice(name));
   }
+  for (const text of strings) {
+    if (text.startsWith("pragma_") || NODE_TABLES.has(text)) {
+      throw refused(
+        `'${text}' may be taken for a table that differs between nodes; ` +
+          "if a value is meant, pass it as a parameter",
+      );
+    }
+    if (STATISTICS.test(text) && verb !== "select") throw refused(statisticsAdvice(text));
+  }
+}
+
+function statisticsAdvice(name: string): string {
+  return `${name} is ANALYZE's own: connections would take up what you write at will`;
 }
 
 function judgePragma({ name, hasArgument }: PragmaShape, mode: GateMode): StatementClass {

@@ -48,6 +48,18 @@ type Work = Omit<Command, "digest">;
 const WAL_FRAME_BYTES = 4096 + 24;
 const EMPTY = Buffer.alloc(0);
 
+/** Limits are of the node that admits a request. What is in the log was admitted: no other node may refuse it. */
+const UNBOUNDED: Limits = {
+  requestBytes: Infinity,
+  valueBytes: Infinity,
+  statementBytes: Infinity,
+  statements: Infinity,
+  resultBytes: Infinity,
+  pendingWrites: Infinity,
+  pendingReads: Infinity,
+  pendingBytes: Infinity,
+};
+
 type CheckpointRow = [busy: bigint, log: bigint, checkpointed: bigint];
 
 /** Throws MachineFault when the file or the machine fails: it must then not be used any more. */
@@ -106,7 +118,7 @@ export class MachineCore {
         return { kind: "failure", failure: toStatementFailure(error, 0) };
       }
     }
-    const outcome = this.#runRequest(work);
+    const outcome = this.#runRequest(work, this.#limits);
     if (outcome.kind === "broken") {
       this.#broken = outcome.failure.message;
       return { kind: "broken", failure: outcome.failure };
@@ -198,7 +210,7 @@ export class MachineCore {
 
   // --- requests -----------------------------------------------------------------------------------------------
 
-  #runRequest(work: Work): RequestOutcome {
+  #runRequest(work: Work, limits: Limits): RequestOutcome {
     this.#functions.beginRequest(work.timeMs, work.seedHigh, work.seedLow);
     let batch: ReturnType<typeof decodeBatch>;
     try {
@@ -206,11 +218,11 @@ export class MachineCore {
     } catch (error) {
       return { kind: "failure", failure: toStatementFailure(error, 0) };
     }
-    const { resultBytes } = this.#limits;
+    const { resultBytes } = limits;
     const { rememberedBytes } = this.#sessionLimits;
     const resultBytesMax =
       work.session === 0 ? resultBytes : Math.min(resultBytes, rememberedBytes);
-    return this.#requests.run(batch, work.batch.length, resultBytesMax);
+    return this.#requests.run(batch, work.batch.length, { limits, resultBytesMax });
   }
 
   #proposeSession(work: Work): ExecuteOutcome {
@@ -243,7 +255,7 @@ export class MachineCore {
       const detail = this.#admissionProblem(command);
       if (detail !== null) return differs(0, detail);
     }
-    const outcome = this.#runRequest(command);
+    const outcome = this.#runRequest(command, UNBOUNDED);
     if (outcome.kind === "broken" && outcome.exhausted) {
       const { code, message } = outcome.failure;
       throw new MachineFault(message, { code });
@@ -299,7 +311,6 @@ export class MachineCore {
     this.#functions.register(this.#database);
     return new RequestExecutor(this.#database, {
       functions: this.#functions,
-      limits: this.#limits,
       flush: () => this.#sessions.flush(),
     });
   }

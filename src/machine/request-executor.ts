@@ -59,10 +59,14 @@ interface Progress {
   inspected: boolean;
   /** CREATE, DROP, ALTER, ANALYZE or REINDEX has begun to run. */
   changedSchema: boolean;
+  /** A statement that has run is refused: without a savepoint only a new connection is rid of it. */
+  spoiled: boolean;
   /** As SQLite's last_insert_rowid() would be, had the connection begun with this request. */
   rowid: bigint;
   /** The connection's own last_insert_rowid() and changes() began with this request. */
   readonly native: boolean;
+  /** Bound of the rows of any one request, bytes. */
+  readonly resultBytes: number;
 }
 
 const NO_ARGS: BoundArgs = { kind: "positional", values: [] };
@@ -76,10 +80,13 @@ const RELOAD_SCHEMA = `
 `;
 const STATE_FUNCTIONS = ["last_insert_rowid", "changes"];
 
+const ROWID_MAX = 2n ** 63n - 1n;
+/** A rowid that SQLite's dice chose is hardly ever below. */
+const ROWID_SUSPECT = 2n ** 32n;
+
 export class RequestExecutor {
   readonly #database: Database;
   readonly #functions: DeterministicFunctions;
-  readonly #limits: Limits;
   readonly #flush: () => void;
   readonly #cache: StatementCache;
   readonly #schema: SchemaReader;
@@ -93,15 +100,13 @@ export class RequestExecutor {
   readonly #state: Statement<unknown[], [changes: bigint, rowid: bigint]>;
   readonly #setRowid: Statement;
   readonly #resetChanges: Statement;
+  /** Whether a table has the largest rowid, by its name; null if it has no rowids. */
+  readonly #largest = new Map<string, Statement | null>();
 
   /** `flush` writes into the transaction whatever is only in memory. */
-  constructor(
-    database: Database,
-    parts: { functions: DeterministicFunctions; limits: Limits; flush: () => void },
-  ) {
+  constructor(database: Database, parts: { functions: DeterministicFunctions; flush: () => void }) {
     this.#database = database;
     this.#functions = parts.functions;
-    this.#limits = parts.limits;
     this.#flush = parts.flush;
     database.exec("CREATE TEMP TABLE balsa_scratch(value)");
     this.#cache = new StatementCache(database, "write");
@@ -120,12 +125,19 @@ export class RequestExecutor {
     this.#resetChanges = database.prepare("DELETE FROM temp.balsa_scratch WHERE 0");
   }
 
-  /** `functions` was told the request's time and seed. `resultBytesMax` bounds the answer of a write. */
-  run(batch: BoundBatch, batchBytes: number, resultBytesMax: number): RequestOutcome {
+  /**
+   * `functions` was told the request's time and seed. `resultBytes` of the limits bounds the answer of a read,
+   * `resultBytesMax` that of a write.
+   */
+  run(
+    batch: BoundBatch,
+    batchBytes: number,
+    bounds: { readonly limits: Limits; readonly resultBytesMax: number },
+  ): RequestOutcome {
     let steps: Step[];
     try {
-      checkRequest(batch, batchBytes, this.#limits);
-      steps = this.#judge(batch);
+      checkRequest(batch, batchBytes, bounds.limits);
+      steps = this.#judge(batch, bounds.limits);
     } catch (error) {
       return { kind: "failure", failure: toStatementFailure(error, 0) };
     }
@@ -136,8 +148,10 @@ export class RequestExecutor {
       wrote: false,
       inspected: false,
       changedSchema: false,
+      spoiled: false,
       rowid: 0n,
       native: facts.usesConnectionState || steps.some(usesConnectionState),
+      resultBytes: bounds.limits.resultBytes,
     };
     if (progress.native) {
       this.#setRowid.run(0n);
@@ -145,11 +159,11 @@ export class RequestExecutor {
     }
     const guarded = steps.length > 1 || facts.needsSavepoint || steps.some(mayFailHalfway);
     if (guarded) this.#savepoint.run();
-    return this.#runSteps(steps, progress, { guarded, resultBytesMax });
+    return this.#runSteps(steps, progress, { ...bounds, guarded });
   }
 
   /** All texts are judged before the first one runs: a refusal leaves nothing to undo. */
-  #judge({ statements, script }: BoundBatch): Step[] {
+  #judge({ statements, script }: BoundBatch, limits: Limits): Step[] {
     if (!script) {
       return statements.map(({ sql, args }) => ({
         text: sql,
@@ -158,7 +172,7 @@ export class RequestExecutor {
       }));
     }
     const splits = scriptStatements(statements[0]?.sql ?? "");
-    checkCount(splits.length, this.#limits);
+    checkCount(splits.length, limits);
     return splits.map((split) => ({
       text: split.text,
       judged: this.#cache.judge(split),
@@ -226,8 +240,10 @@ export class RequestExecutor {
     if (rowid === "ask") this.#setRowid.run(progress.rowid);
     if (prepared.columns === null) this.#runSilent(prepared, args, progress, rowid);
     else this.#runRows(prepared, prepared.columns, args, progress, rowid);
+    if (progress.rowid >= ROWID_SUSPECT) this.#refuseChosenRowid(step, progress);
     if (changesSchema) {
       this.#cache.clear();
+      this.#largest.clear();
       this.#schema.invalidate();
     }
   }
@@ -253,7 +269,7 @@ export class RequestExecutor {
     progress: Progress,
     rowid: RowidRule,
   ): void {
-    const { resultBytes } = this.#limits;
+    const { resultBytes } = progress;
     const before = this.#totalChanges.get();
     this.#writer.beginResult(columns);
     for (const row of prepared.statement.iterate(...args)) {
@@ -270,6 +286,39 @@ export class RequestExecutor {
     this.#writer.endResult(changes, progress.rowid);
   }
 
+  /**
+   * Beside the largest rowid SQLite chooses new ones by dice of its own, which no function reaches. A rowid that the
+   * request itself names was not chosen.
+   */
+  #refuseChosenRowid({ judged: { shape }, args }: Step, progress: Progress): void {
+    const { rowid } = progress;
+    const target = shape.insertTarget;
+    if (target === null || rowid === ROWID_MAX) return;
+    const values: readonly unknown[] = Object.values(args.values);
+    if (values.includes(rowid) || shape.text.includes(String(rowid))) return;
+    let largest = this.#largest.get(target);
+    if (largest === undefined) {
+      largest = this.#prepareLargest(target);
+      this.#largest.set(target, largest);
+    }
+    if (largest?.get(ROWID_MAX) === undefined) return;
+    progress.spoiled = true;
+    throw new BalsaError(
+      "REFUSED",
+      `${target} has a row with the largest rowid, ${ROWID_MAX}: beside it SQLite chooses rowids ` +
+        "by dice, others on each node; delete that row, or give ids as parameters",
+    );
+  }
+
+  #prepareLargest(target: string): Statement | null {
+    const name = `"${target.replaceAll('"', '""')}"`;
+    try {
+      return this.#database.prepare(`SELECT 1 FROM main.${name} WHERE rowid = ?`);
+    } catch {
+      return null;
+    }
+  }
+
   #undo(error: unknown, progress: Progress, guarded: boolean): RequestOutcome {
     const { inTransaction } = this.#database;
     const exhaustion = toExhaustion(error, progress.index);
@@ -279,7 +328,7 @@ export class RequestExecutor {
       this.#rollbackTo.run();
       this.#release.run();
     }
-    if (!inTransaction || progress.changedSchema) {
+    if (!inTransaction || progress.changedSchema || (progress.spoiled && !guarded)) {
       return { kind: "broken", failure, exhausted: false };
     }
     return { kind: "failure", failure };

@@ -39,7 +39,7 @@ export interface StatementShape {
   readonly strings: ReadonlySet<string>;
   /** Creates in, or names, the temp schema. */
   readonly temporary: boolean;
-  /** Lower-case name after INSERT … INTO or REPLACE INTO; null when there is none. */
+  /** Lower-case name after INSERT … INTO or REPLACE INTO, also behind WITH; null when there is none. */
   readonly insertTarget: string | null;
 }
 
@@ -108,6 +108,11 @@ function isTemporary(text: string, tokens: readonly Token[], at: number): boolea
 
 function insertTargetOf(text: string, tokens: readonly Token[], at: number): string | null {
   let position = at;
+  if (leadingWord(text, tokens[at]) === "with") {
+    // INTO is no name unless it is quoted.
+    const into = tokens.findIndex((token) => leadingWord(text, token) === "into");
+    position = into - (leadingWord(text, tokens[into - 2]) === "or" ? 3 : 1);
+  }
   const verb = leadingWord(text, tokens[position]);
   if (verb !== "insert" && verb !== "replace") return null;
   position++;
