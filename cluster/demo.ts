@@ -3,10 +3,10 @@
  * killed under load and every acknowledged row is looked for in every file. The last line is the result as JSON.
  */
 
-import { connect, type Database } from "balsa";
+import type { Database } from "balsa";
+import { leaderOf, TestCluster } from "balsa/testing";
 import { loadCities } from "./demo/cities.ts";
 import { LEDGER, Writers } from "./demo/ledger.ts";
-import { DemoCluster, leaderOf } from "./demo/nodes.ts";
 import { runQueries } from "./demo/queries.ts";
 import { grouped, say, seconds, step, watchCount } from "./demo/show.ts";
 import { judge, type Verdict } from "./demo/verdict.ts";
@@ -28,20 +28,19 @@ interface Outcome {
 
 async function demo(): Promise<Outcome> {
   step(1, "Three nodes on 127.0.0.1");
-  const cluster = await DemoCluster.start();
-  const db = connect({ endpoints: cluster.endpoints, deadlineMs: 30_000 });
+  const cluster = await TestCluster.start({ args: ["--log-format", "text"] });
+  const db = cluster.connect({ deadlineMs: 30_000 });
   try {
-    const leader = await cluster.ready(db);
-    for (const { id, endpoint, process } of cluster.nodes) {
-      const role = id === leader.id ? `leads in term ${leader.term}` : "follows";
-      say(`node ${id}  ${endpoint}  pid ${process?.pid}  ${role}`);
+    const leader = await cluster.ready();
+    for (const { id, endpoint, pid } of cluster.nodes) {
+      say(`node ${id}  ${endpoint}  pid ${pid}  ${id === leader.id ? "leads" : "follows"}`);
     }
 
     step(2, `${grouped(CITIES)} cities with a full-text and a spatial index`);
     const loaded = await loadCities(db);
     // Any write will do: its log index is what the session reads of other clients ask for.
     const { index } = await db.prepare("UPDATE city SET name = name WHERE id = ?").run(LISBON);
-    await cluster.caughtUp(db, CATCH_UP_MS_MAX);
+    await cluster.caughtUp(CATCH_UP_MS_MAX);
 
     step(3, "Queries: every node, every consistency");
     await runQueries(cluster, index);
@@ -50,9 +49,8 @@ async function demo(): Promise<Outcome> {
     const { writers, outageMs } = await killTheLeader(cluster, db);
 
     step(5, "What is in the files of the three nodes");
-    await cluster.caughtUp(db, CATCH_UP_MS_MAX);
-    await db.close();
-    await cluster.stop();
+    await cluster.caughtUp(CATCH_UP_MS_MAX);
+    await cluster.stopNodes();
     const verdict = judge(cluster, writers);
     for (const { id, rows, digest } of verdict.nodes) {
       say(`node ${id}  ${grouped(rows)} rows in the ledger, digest of everything ${digest}`);
@@ -62,25 +60,23 @@ async function demo(): Promise<Outcome> {
     process.stderr.write(`${cluster.lastWords()}\n`);
     throw error;
   } finally {
-    await db.close();
+    await cluster.stop();
   }
 }
 
 async function killTheLeader(
-  cluster: DemoCluster,
+  cluster: TestCluster,
   db: Database,
 ): Promise<{ readonly writers: Writers; readonly outageMs: number }> {
   await db.exec(LEDGER);
-  const leader = leaderOf(await db.status());
-  const node = cluster.nodes.find(({ id }) => id === leader?.id);
-  if (leader === null || node?.process?.pid === undefined) throw new Error("nobody leads");
+  const node = await cluster.leader();
   const writers = new Writers(db, WRITERS);
   const stopWatching = watchCount("rows acknowledged", () => writers.count);
   writers.start();
   await elapsed(BEFORE_KILL_MS);
   writers.resetGap();
-  process.kill(node.process.pid, "SIGKILL");
-  say(`        kill -9 ${node.process.pid}: node ${node.id}, which led in term ${leader.term}`);
+  say(`        kill -9 ${node.pid}: node ${node.id}, which led`);
+  node.signal("SIGKILL");
   await elapsed(AFTER_KILL_MS);
   await writers.stop();
   stopWatching();
@@ -90,8 +86,9 @@ async function killTheLeader(
     `node ${now?.id} took over in term ${now?.term}; the longest wait for an answer: ${outageMs} ms`,
   );
   const restarted = performance.now();
-  cluster.startNode(node);
-  await cluster.caughtUp(db, CATCH_UP_MS_MAX);
+  await node.kill();
+  node.start();
+  await cluster.caughtUp(CATCH_UP_MS_MAX);
   say(`node ${node.id} started again and caught up in ${seconds(performance.now() - restarted)}`);
   return { writers, outageMs };
 }

@@ -1,7 +1,7 @@
 /** A handful of queries, each answered by every node, at a different consistency each; all must agree. */
 
 import type { BindValue, Consistency, Database, Row } from "balsa";
-import { connectTo, type DemoCluster } from "./nodes.ts";
+import type { TestCluster } from "balsa/testing";
 import { say, showRows } from "./show.ts";
 
 interface Query {
@@ -75,8 +75,8 @@ const QUERIES: readonly Query[] = [
 const CONSISTENCIES: readonly Consistency[] = ["linearizable", "session", "stale"];
 
 /** `index`: the log index of the last write, which session reads of these new clients must see. */
-export async function runQueries(cluster: DemoCluster, index: number): Promise<void> {
-  const clients = cluster.nodes.map(connectTo);
+export async function runQueries(cluster: TestCluster, index: number): Promise<void> {
+  const clients = cluster.nodes.map(({ id }) => cluster.connectTo(id));
   try {
     for (const [at, query] of QUERIES.entries()) {
       say(query.title);

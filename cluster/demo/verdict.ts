@@ -1,10 +1,10 @@
 /** Looks into the three files, with the nodes stopped: is every acknowledged row there once, and is all else the same? */
 
 import { join } from "node:path";
+import type { TestCluster } from "balsa/testing";
 import Database from "better-sqlite3";
 import { readContent } from "../../src/machine/content-digest.ts";
 import type { Writers } from "./ledger.ts";
-import type { DemoCluster } from "./nodes.ts";
 
 export interface Verdict {
   /** Acknowledged rows that are missing from some node. */
@@ -24,7 +24,7 @@ export interface Verdict {
   }[];
 }
 
-export function judge(cluster: DemoCluster, writers: Writers): Verdict {
+export function judge(cluster: TestCluster, writers: Writers): Verdict {
   const worst = { lost: 0, duplicated: 0, unknownApplied: 0, invented: 0 };
   const nodes = cluster.nodes.map(({ id, dir }) => {
     const file = new Database(join(dir, "main.db"), { readonly: true, fileMustExist: true });

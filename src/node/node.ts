@@ -4,9 +4,9 @@
  */
 
 import type { RaftStatus } from "../raft/effect.ts";
-import { type EntryId, NOBODY, type NodeId, votersOnly } from "../raft/entry.ts";
+import { type EntryId, NOBODY, type NodeId } from "../raft/entry.ts";
 import type { Raft } from "../raft/raft.ts";
-import { type Failure, isBalsaCode } from "../sql/errors.ts";
+import type { Failure } from "../sql/errors.ts";
 import { Admission } from "./admission.ts";
 import type { NodeConfig } from "./config.ts";
 import { EffectLoop } from "./effect-loop.ts";
@@ -14,7 +14,8 @@ import { Failover } from "./failover.ts";
 import { Formation } from "./formation.ts";
 import { Freshness } from "./freshness.ts";
 import { Handover } from "./handover.ts";
-import { describeNode } from "./node-status.ts";
+import { LogKeeper } from "./log-keeper.ts";
+import { describeNode, idleStatus } from "./node-status.ts";
 import { openCore, tickMs } from "./open-core.ts";
 import { PendingQuery } from "./pending-query.ts";
 import type {
@@ -26,6 +27,7 @@ import type {
   MachineState,
   PeerHello,
   RunningQuery,
+  SnapshotFetcher,
   Timer,
   Transport,
   TransportEvents,
@@ -40,13 +42,14 @@ import type {
   QueryCall,
   QueryCallSink,
 } from "./service.ts";
-import { failure, WriteRequest } from "./write-request.ts";
+import { failure, saysNothingOfData, WriteRequest } from "./write-request.ts";
 import { type ObservedOutcome, WriterDriver } from "./writer-driver.ts";
 
 export interface NodeParts {
   readonly log: Log;
   readonly machine: Machine;
   readonly transport: Transport;
+  readonly fetcher: SnapshotFetcher;
   readonly environment: Environment;
   readonly logger: Logger;
 }
@@ -66,6 +69,7 @@ export class Node implements NodeService {
   readonly #gate: ReadGate;
   readonly #formation: Formation;
   readonly #failover: Failover;
+  readonly #keeper: LogKeeper;
   readonly #handover: Handover;
   readonly #watchers = new Set<(status: NodeStatus) => void>();
   readonly #addresses = new Map<NodeId, string>();
@@ -84,6 +88,8 @@ export class Node implements NodeService {
   #halted = false;
   #stopped = false;
   #timers: Timer[] = [];
+  /** Role, leader and term as last told: a commit alone is no news to watchers. */
+  #told = "";
   #nextId = 0;
 
   constructor(config: NodeConfig, parts: NodeParts) {
@@ -91,14 +97,11 @@ export class Node implements NodeService {
     this.#parts = parts;
     this.#identity = parts.log.identity;
     this.#admission = new Admission(config.limits);
-    const { environment, logger, log, machine } = parts;
+    const { environment, logger } = parts;
     this.#driver = new WriterDriver(
       { writeDeadlineMs: config.writeDeadlineMs, dedup: config.plant !== "no-dedup" },
       {
-        machine,
-        log,
-        environment,
-        logger,
+        ...parts,
         events: {
           propose: (request, payload, result) => this.#propose(request, payload, result),
           observed: (request, outcome, seen) => this.#observed(request, outcome, seen),
@@ -106,11 +109,21 @@ export class Node implements NodeService {
             this.#freshness.applied(index);
             this.#gate.applied(index);
           },
+          checkpointed: (index) => this.#keeper.checkpointed(index),
           mismatch: (mismatch) => this.#mismatch(mismatch),
           broken: (reason) => this.#halt(new Error(reason)),
         },
       },
     );
+    this.#keeper = new LogKeeper({
+      ...parts,
+      limits: config.log,
+      driver: this.#driver,
+      status: () => this.#raftStatus(),
+      progress: () => this.#loop?.progress() ?? [],
+      ready: (snapshot) => this.#loop?.step({ kind: "snapshotReady", snapshot }),
+      broken: (error) => this.#halt(error),
+    });
     this.#gate = new ReadGate({
       environment,
       readIndex: (context) => this.#loop?.readIndex(context) ?? "refused",
@@ -197,11 +210,14 @@ export class Node implements NodeService {
         readStates: (states) => this.#gate.readStates(states),
         readsDropped: (contexts) => this.#gate.readsDropped(contexts),
         changed: (status) => this.#changed(status),
+        fetchSnapshot: (request) => this.#keeper.fetch(request),
+        install: (snapshot) => this.#keeper.install(snapshot),
         broken: (error) => this.#halt(error instanceof Error ? error : new Error(String(error))),
       },
     });
     this.#every(tickMs(this.#config), () => this.#tick());
     this.#every(SWEEP_MS, () => this.#proposals.expire(environment.monotonicMs()));
+    this.#every(SWEEP_MS, () => this.#keeper.sweep());
     // Alone, there is nobody to wait for.
     if (this.#identity.members.length === 1) this.#loop.step({ kind: "campaign" });
     this.#tell();
@@ -259,29 +275,22 @@ export class Node implements NodeService {
   // --- from the core ------------------------------------------------------------------------------------------
 
   #raftStatus(): RaftStatus {
-    if (this.#loop !== null) return this.#loop.status();
-    return {
-      id: this.#config.id,
-      role: "follower",
-      currentTerm: 0,
-      votedFor: NOBODY,
-      leader: NOBODY,
-      commitIndex: 0,
-      lastIndex: 0,
-      lastTerm: 0,
-      configuration: votersOnly(this.#identity.members),
-    };
+    return this.#loop?.status() ?? idleStatus(this.#config.id, this.#identity.members);
   }
 
   #changed(status: RaftStatus): void {
     const term = status.role === "leader" ? status.currentTerm : null;
     const before = this.#leading?.term ?? null;
     if (before !== null && before !== term) this.#lost();
-    this.#proposals.committed(status.commitIndex, (index) => this.#parts.log.term(index));
+    this.#proposals.committed(status.commitIndex, (index) => this.#keeper.termAt(index));
     if (term !== null && before !== term) {
       this.#leading = { term };
       this.#driver.lead({ index: status.lastIndex, term });
     }
+    const { role, leader, currentTerm } = status;
+    const told = `${role}/${leader}/${currentTerm}`;
+    if (told === this.#told) return;
+    this.#told = told;
     this.#failover.changed(status);
     this.#handover.changed(status);
     this.#tell();
@@ -434,12 +443,17 @@ export class Node implements NodeService {
     this.#halted = true;
     this.#sick = true;
     this.#stopped = true;
-    this.#loop?.stop();
-    this.#formation.stop();
-    for (const timer of this.#timers) timer.cancel();
+    this.#stopParts();
     this.#setTrouble(`halted: ${error.message}`);
     this.#refuseAll(failure("NOT_SERVING", this.#trouble));
     this.onHalt(error);
+  }
+
+  #stopParts(): void {
+    this.#loop?.stop();
+    this.#keeper.stop();
+    this.#formation.stop();
+    for (const timer of this.#timers) timer.cancel();
   }
 
   /** Ends in order: leadership is handed over, what waits is answered, peers are told goodbye. */
@@ -451,9 +465,7 @@ export class Node implements NodeService {
   #end(done: () => void): void {
     const already = this.#stopped;
     this.#stopped = true;
-    this.#loop?.stop();
-    this.#formation.stop();
-    for (const timer of this.#timers) timer.cancel();
+    this.#stopParts();
     if (!already) this.#refuseAll(failure("CLOSED", "the node is stopping"));
     const { transport, machine, log } = this.#parts;
     transport.stop(() => {
@@ -486,9 +498,4 @@ export class Node implements NodeService {
     const status = this.status();
     for (const watcher of this.#watchers) watcher(status);
   }
-}
-
-/** Refusals that any node would give at any time need not wait for what the open transaction holds. */
-function saysNothingOfData(code: string): boolean {
-  return isBalsaCode(code) && (code === "REFUSED" || code === "INVALID_ARGUMENT");
 }

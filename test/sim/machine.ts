@@ -37,6 +37,8 @@ export interface Store {
 
 export class SimMachine implements Machine {
   readonly readers: Readers;
+  /** SQLite has committed up to here: for the checkers. */
+  onApplied: (last: EntryId) => void = () => {};
   readonly #store: Store;
   readonly #dice: Prng;
   readonly #environment: SimEnvironment;
@@ -55,7 +57,18 @@ export class SimMachine implements Machine {
   }
 
   openWriter(events: WriterEvents): Writer {
-    const writer = new SimWriter(this.#store, this.#environment, this.#dice, events, this.#writer);
+    const watched: WriterEvents = {
+      ...events,
+      applied: (last, mismatch) => {
+        this.onApplied(last);
+        events.applied(last, mismatch);
+      },
+      committed: (last) => {
+        this.onApplied(last);
+        events.committed(last);
+      },
+    };
+    const writer = new SimWriter(this.#store, this.#environment, this.#dice, watched, this.#writer);
     this.#writer = writer;
     return writer;
   }

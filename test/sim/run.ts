@@ -138,10 +138,11 @@ class Simulation {
   /** No client waits, and every node has applied the same last entry. */
   #quiet(): boolean {
     if (this.#clients.some((client) => client.busy)) return false;
-    const { running, hosts, committed } = this.#world;
+    const { running, hosts } = this.#world;
+    const states = running.map(({ node }) => node.status());
+    const newest = Math.max(...states.map(({ commitIndex }) => commitIndex));
     return (
-      running.length === hosts.length &&
-      running.every(({ node }) => node.status().appliedIndex === committed.length)
+      running.length === hosts.length && states.every(({ appliedIndex }) => appliedIndex === newest)
     );
   }
 

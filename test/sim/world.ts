@@ -128,6 +128,7 @@ export class World {
     this.committed.restarted(host.id);
     this.#guard(() => this.monotony.restarted(host.id, log.hardState.currentTerm));
     node.watch((status) => this.#guard(() => this.#saw(life, status)));
+    machine.onApplied = () => this.#guard(() => this.#saw(life, node.status()));
     node.start();
   }
 
