@@ -170,6 +170,11 @@ export class PooledReader {
     return this.#streaming ? nowMs - this.#streamSinceMs : 0;
   }
 
+  /** For how long its stream has waited for its caller; 0 while it runs. */
+  pausedMs(nowMs: number): number {
+    return this.#streaming && this.isPaused ? nowMs - this.#runningSinceMs : 0;
+  }
+
   /** Is the first of the given certain to be the one that runs? An answer to it may be held back. */
   get isCertain(): boolean {
     return this.#isSure || this.#given.length === 1;

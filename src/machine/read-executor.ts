@@ -117,12 +117,24 @@ export class ReadExecutor {
     while (done !== true) {
       this.#writer.row(value);
       if (this.#writer.length >= this.#chunkBytes) {
+        this.#checkRow();
         return { bytes: this.#writer.finish(), done: false };
       }
       ({ done, value } = rows.next());
     }
     this.#rows = null;
     return { bytes: this.#writer.finish(), done: true };
+  }
+
+  /** A chunk ends with its row, however large: the node would be busy with it for longer than its peers wait. */
+  #checkRow(): void {
+    const { resultBytes } = this.#limits;
+    if (this.#writer.length <= resultBytes + this.#chunkBytes) return;
+    const message =
+      `one row has more than resultBytes allows (${resultBytes}); ` +
+      "select fewer columns, or a part of a large value with substr()";
+    const facts = { limit: "resultBytes", value: String(resultBytes) };
+    throw new BalsaError("LIMIT_EXCEEDED", message, { facts });
   }
 
   #failed(error: unknown): unknown {

@@ -40,6 +40,8 @@ const IDLE_MS_MAX = 30_000;
 const ATTEMPTS_MAX = 3;
 /** Readers that died in a row before any was ready: after these, waiting queries fail. */
 const FAILED_STARTS_MAX = 3;
+/** A stream whose caller asks for no more may keep its reader for so long from queries that have none. */
+const PAUSED_MS_MAX = 1_000;
 const RESTART_MS_MAX = 5_000;
 const CLOSE_MS_MAX = 1_000;
 
@@ -343,6 +345,22 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
     const { readersMax } = this.#options;
     const most = taken ? readersMax : Math.min(readersMax, availableParallelism());
     if (readers.length < most) this.#startReader();
+    else if (readers.length >= readersMax) this.#reclaim(readers, nowMs);
+  }
+
+  /** Callers who stopped reading would otherwise shut all others out. */
+  #reclaim(readers: readonly PooledReader[], nowMs: number): void {
+    let longest: PooledReader | null = null;
+    for (const reader of readers) {
+      if (longest === null || reader.pausedMs(nowMs) > longest.pausedMs(nowMs)) longest = reader;
+    }
+    const query = longest?.running ?? null;
+    if (longest === null || query === null || longest.pausedMs(nowMs) < PAUSED_MS_MAX) return;
+    longest.abandon(query);
+    const message =
+      `the stream was not read for more than ${PAUSED_MS_MAX} ms while other reads waited for a reader ` +
+      "(option readersMax); read faster, in pages by key, or all at once";
+    query.fail(readFailure("SNAPSHOT_TOO_OLD", message));
   }
 
   #startReader(): void {

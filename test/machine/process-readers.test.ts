@@ -133,6 +133,15 @@ test("waiting for the caller does not count towards the deadline", async () => {
   expect((await query.over()).rows).toHaveLength(3_500);
 });
 
+test("streams that nobody reads do not shut other reads out", async () => {
+  const machine = await readyMachine({ readersMax: 2 });
+  const streams = [ask(machine, STREAM, { window: 1 }), ask(machine, STREAM, { window: 1 })];
+  for (const stream of streams) await stream.until(() => stream.chunks.length === 1);
+  expect((await ask(machine, "SELECT 1").over()).rows).toEqual([[1]]);
+  const ended = streams.filter((stream) => stream.isOver);
+  expect(ended.map(({ failure }) => failure?.code)).toEqual(["SNAPSHOT_TOO_OLD"]);
+});
+
 test("a stream that is held for too long loses its snapshot, and its reader is free", async () => {
   const machine = await readyMachine({ readersMax: 1, snapshotMsMax: 120 });
   const before = await pidOfReader(machine);

@@ -1,6 +1,8 @@
 /** Reads in chunks, each query on a snapshot of its own. */
 
 import { expect, test } from "vitest";
+import { ReadExecutor } from "../../src/machine/read-executor.ts";
+import { DEFAULT_LIMITS } from "../../src/sql/limits.ts";
 import { decodeRowChunk } from "../../src/wire/result-codec.ts";
 import { encodeStatement } from "../../src/wire/statement-codec.ts";
 import { openReader, readAll, TestLeader } from "./support/machine-harness.ts";
@@ -88,6 +90,16 @@ test("columns follow the schema, though the statement was prepared under another
   leader.exec("DROP TABLE t; CREATE TABLE t (id TEXT)");
   leader.commit();
   expect(readAll(reader, "SELECT * FROM t WHERE id = 1")).toStrictEqual([]);
+});
+
+test("a row that would keep the node from everything else is refused", () => {
+  const { path } = leaderWithTable();
+  const reader = ReadExecutor.open({ path, limits: { ...DEFAULT_LIMITS, resultBytes: 200_000 } });
+  const huge = encodeStatement({ sql: "SELECT 1 UNION ALL SELECT zeroblob(300000)" });
+  expect(() => reader.start(huge)).toThrow(/one row has more than resultBytes allows \(200000\)/);
+  const many = encodeStatement({ sql: `${NUMBERS} SELECT zeroblob(100000) FROM n LIMIT 5` });
+  expect(reader.start(many).done).toBe(false);
+  reader.close();
 });
 
 test("it sees nothing of an open transaction", () => {
