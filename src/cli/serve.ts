@@ -11,6 +11,7 @@ import { type Address, checkExposure, formatAddress, parseAddress } from "../rpc
 import { Listener } from "../rpc/listener.ts";
 import { PeerTransport } from "../rpc/peer-transport.ts";
 import { type RunningServer, startServer } from "../rpc/server.ts";
+import { SnapshotTransfer } from "../rpc/snapshot-transfer.ts";
 import { BalsaError } from "../sql/errors.ts";
 import type { Limits } from "../sql/limits.ts";
 import { prepareDirectory } from "./data-directory.ts";
@@ -118,9 +119,12 @@ async function start(
   // The port first: whoever cannot have it must not touch the files.
   const listener = await Listener.bind({ listen, logger });
   const transport = new PeerTransport({ id, peers, logger });
+  const addressOf = (peer: number) => peers.get(peer) ?? "";
+  const snapshots = new SnapshotTransfer({ id, addressOf, logger });
   let node: RunningNode;
   try {
-    node = await openNode(nodeOptions(options, formatAddress(advertise)), { transport, logger });
+    const given = nodeOptions(options, formatAddress(advertise));
+    node = await openNode(given, { transport, snapshots, logger });
   } catch (error) {
     await listener.close();
     throw error;
@@ -132,6 +136,7 @@ async function start(
     listen: listener,
     node,
     peers: transport,
+    snapshots,
     logger,
     limits,
     ...writeTimeout,

@@ -6,11 +6,11 @@
 
 import type { Logger } from "../node/ports.ts";
 import { type ChildEvents, ChildProcess } from "./child-process.ts";
-import type { ChildArguments, ChildRole } from "./process-messages.ts";
+import type { ChildArguments, ChildRole, SnapshotTask } from "./process-messages.ts";
 
 export interface ChildSupplyOptions {
   /** What every child is told beside its role. */
-  readonly given: Omit<ChildArguments, "role">;
+  readonly given: Omit<ChildArguments, "role" | "task">;
   /** Keep a process in reserve? */
   readonly reserve: boolean;
   /** The program and its first arguments; default: this Node and the built entry. */
@@ -49,6 +49,13 @@ export class ChildSupply {
     child.become({ ...this.#options.given, role }, events);
     this.#refill(this.#delayMs);
     this.#delayMs = REFILL_MS;
+    return child;
+  }
+
+  /** A process for one task, which the reserve is not for. */
+  run(task: SnapshotTask, events: ChildEvents): ChildProcess {
+    const child = this.#spawn();
+    child.become({ ...this.#options.given, role: "snapshot", task }, events);
     return child;
   }
 

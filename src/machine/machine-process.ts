@@ -5,6 +5,7 @@ import { unreachable } from "../sql/invariant.ts";
 import { awaitRole } from "./child-role.ts";
 import { openReaderEngine, openWriterEngine } from "./engines.ts";
 import { runReader } from "./reader-loop.ts";
+import { runSnapshotTask } from "./snapshot-task.ts";
 import { takeWriterLock } from "./writer-lock.ts";
 import { runWriter } from "./writer-loop.ts";
 
@@ -19,6 +20,9 @@ switch (given.role) {
     break;
   case "reader":
     runReader(() => openReaderEngine(path, given.limits));
+    break;
+  case "snapshot":
+    await runSnapshotTask(given, path);
     break;
   default:
     unreachable(given.role);

@@ -14,8 +14,8 @@ export interface WriterEngine {
   commit(last: EntryId): void;
   /** Bytes of the WAL that no checkpoint has copied into the file; 0 while a transaction is open. */
   walBytes(): number;
-  /** Does nothing while a transaction is open. Waits for no reader. */
-  checkpoint(): void;
+  /** Does nothing while a transaction is open. Waits for no reader. `complete`: the file holds all that is applied. */
+  checkpoint(): { readonly complete: boolean } | null;
   /** Rolls back what is open. */
   close(): void;
 }

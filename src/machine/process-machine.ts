@@ -5,11 +5,21 @@
 
 import { statSync } from "node:fs";
 import { join } from "node:path";
-import type { Logger, Machine, Readers, Writer, WriterEvents } from "../node/ports.ts";
+import type {
+  Logger,
+  Machine,
+  Readers,
+  SnapshotFiles,
+  Writer,
+  WriterEvents,
+} from "../node/ports.ts";
+import type { EntryId } from "../raft/entry.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
 import { ChildSupply, type ChildSupplyOptions } from "./child-supply.ts";
 import { ProcessWriter } from "./process-writer.ts";
 import { ReaderPool } from "./reader-pool.ts";
+import { SnapshotDirectory } from "./snapshot-directory.ts";
+import { ProcessSnapshotFiles } from "./snapshot-files.ts";
 
 export interface MachineOptions {
   /** The data directory: holds `main.db` and `writer.lock`. Must exist. */
@@ -26,6 +36,8 @@ export interface MachineOptions {
   readonly lockWaitMs?: number;
   /** The writer checkpoints, even when busy, when its WAL has grown to this. Bytes, default 8 MiB. */
   readonly walBytesMax?: number;
+  /** A copy for another node is kept for so long after its last use. Milliseconds, default 120,000. */
+  readonly copyKeepMs?: number;
   /** Keep a process in reserve, for a quick replacement? Default true. */
   readonly reserve?: boolean;
   /** Another program instead of the built child, for tests. */
@@ -33,6 +45,8 @@ export interface MachineOptions {
 }
 
 const MIB = 1024 * 1024;
+/** Copying or checking a database: far more than a healthy disk takes. */
+const SNAPSHOT_TASK_MS_MAX = 3_600_000;
 
 /** Starts nothing: the first process is the first writer, and readers start when it is ready. */
 export function openMachine(options: MachineOptions): ProcessMachine {
@@ -42,16 +56,33 @@ export function openMachine(options: MachineOptions): ProcessMachine {
 export class ProcessMachine implements Machine {
   readonly #supply: ChildSupply;
   readonly #pool: ReaderPool;
+  readonly #directory: SnapshotDirectory;
+  readonly #snapshots: ProcessSnapshotFiles;
+  readonly #snapshotMsMax: number;
+  /** Not gone yet. */
+  readonly #writers = new Set<ProcessWriter>();
+  #onNoWriter: (() => void) | null = null;
+  /** Since when readers have kept checkpoints from being complete; null while they do not. */
+  #pinnedSinceMs: number | null = null;
 
   constructor(options: MachineOptions) {
     this.#supply = new ChildSupply(supplyOptions(options));
+    this.#directory = new SnapshotDirectory(options.dir);
+    this.#snapshotMsMax = options.snapshotMsMax ?? 60_000;
+    this.#snapshots = new ProcessSnapshotFiles({
+      directory: this.#directory,
+      supply: this.#supply,
+      logger: options.logger,
+      keepMs: options.copyKeepMs ?? 120_000,
+      taskMsMax: SNAPSHOT_TASK_MS_MAX,
+    });
     const path = join(options.dir, "main.db");
     this.#pool = new ReaderPool({
       supply: this.#supply,
       readersMin: options.readersMin ?? 1,
       readersMax: options.readersMax ?? 4,
       waitingMax: (options.limits ?? DEFAULT_LIMITS).pendingReads,
-      snapshotMsMax: options.snapshotMsMax ?? 60_000,
+      snapshotMsMax: this.#snapshotMsMax,
       databaseBytes: () => sizeOf(path) + sizeOf(`${path}-wal`),
     });
   }
@@ -65,8 +96,42 @@ export class ProcessMachine implements Machine {
     return this.#pool;
   }
 
+  get snapshots(): SnapshotFiles {
+    return this.#snapshots;
+  }
+
+  /**
+   * Before the first writer: finishes an installation that a crash has interrupted, and cleans up. `base`: the last
+   * entry that the log has dropped.
+   */
+  async recover(base: EntryId): Promise<void> {
+    await this.#directory.recover(base);
+    await this.#snapshots.load();
+  }
+
+  install(mark: EntryId, done: (error: Error | null) => void): void {
+    const swap = (): void => {
+      this.#directory.install(mark).then(
+        () => setImmediate(() => done(null)),
+        (error: Error) => setImmediate(() => done(error)),
+      );
+    };
+    // Whoever still had the old file open would bring back its WAL.
+    this.#pool.suspend(() => this.#snapshots.stopTasks(() => this.#whenNoWriter(swap)));
+  }
+
+  /** After writers and readers: ends what works on snapshots. */
+  close(done: () => void): void {
+    this.#snapshots.close(done);
+  }
+
+  #whenNoWriter(then: () => void): void {
+    if (this.#writers.size === 0) then();
+    else this.#onNoWriter = then;
+  }
+
   openWriter(events: WriterEvents): Writer & Pick<ProcessWriter, "pid"> {
-    const writer = new ProcessWriter(this.#supply, {
+    const writer: ProcessWriter = new ProcessWriter(this.#supply, {
       ready: (state) => {
         this.#pool.start();
         events.ready(state);
@@ -74,10 +139,33 @@ export class ProcessMachine implements Machine {
       executed: (id, outcome) => events.executed(id, outcome),
       applied: (last, mismatch) => events.applied(last, mismatch),
       committed: (last) => events.committed(last),
-      exited: (reason) => events.exited(reason),
+      checkpointed: (index) => {
+        this.#pinnedSinceMs = null;
+        events.checkpointed(index);
+      },
+      pinned: () => this.#pinned(writer),
+      exited: (reason) => {
+        this.#writers.delete(writer);
+        events.exited(reason);
+        if (this.#writers.size > 0) return;
+        const then = this.#onNoWriter;
+        this.#onNoWriter = null;
+        then?.();
+      },
     });
+    this.#writers.add(writer);
     writer.start();
     return writer;
+  }
+
+  /** Streams that follow each other closely could keep the WAL, and with it the log, for ever. */
+  #pinned(writer: ProcessWriter): void {
+    const nowMs = performance.now();
+    this.#pinnedSinceMs ??= nowMs;
+    if (nowMs - this.#pinnedSinceMs <= this.#snapshotMsMax) return;
+    this.#pinnedSinceMs = nowMs;
+    this.#pool.releaseSnapshots();
+    writer.checkpoint();
   }
 }
 

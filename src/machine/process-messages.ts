@@ -10,7 +10,10 @@ import type { Failure } from "../sql/errors.ts";
 import { invariant, unreachable } from "../sql/invariant.ts";
 import type { Limits } from "../sql/limits.ts";
 
-/** Node to writer. The id of `execute` comes back in `executed`; the others are answered in order. */
+/**
+ * Node to writer. The id of `execute` comes back in `executed`; the others are answered in order. `checkpointed` has id 1
+ * if it answers, 0 if it came by itself, and the entry up to which the file is complete, or nothing if it is not.
+ */
 export const TO_WRITER = { execute: 1, apply: 2, commit: 3, checkpoint: 4, close: 5 } as const;
 export const FROM_WRITER = {
   ready: 1,
@@ -38,7 +41,24 @@ export const FROM_READER = {
   closed: 8,
 } as const;
 
-export type ChildRole = "writer" | "reader";
+/** A snapshot's child to its node: one of these, then it ends. */
+export const FROM_SNAPSHOT = { done: 1, fault: 2 } as const;
+
+export type ChildRole = "writer" | "reader" | "snapshot";
+
+/** Work on the bytes of whole files, away from the node's thread. */
+export type SnapshotTask =
+  /** A page-exact copy of the database at `to`, its hashes beside it; answers with its SnapshotManifest. */
+  | { readonly kind: "copy"; readonly to: string; readonly hashes: string }
+  /** The same without hashes, as a base for what is fetched. */
+  | { readonly kind: "seed"; readonly to: string }
+  /** Is the file at `path` the snapshot of this description? Syncs it. */
+  | { readonly kind: "check"; readonly path: string; readonly expected: SnapshotFacts };
+
+export interface SnapshotFacts extends EntryId {
+  readonly bytes: number;
+  readonly digest: string;
+}
 
 /** What a child is told at its start, as JSON. */
 export interface ChildArguments {
@@ -50,6 +70,8 @@ export interface ChildArguments {
   readonly lockWaitMs: number;
   /** The writer checkpoints between transactions when its WAL has grown to this. */
   readonly walBytesMax: number;
+  /** Of a snapshot's child. */
+  readonly task?: SnapshotTask;
 }
 
 const EMPTY = new Uint8Array(0);
@@ -68,7 +90,7 @@ export function encodeJson(value: unknown): Uint8Array {
   return Buffer.from(JSON.stringify(value));
 }
 
-function decodeJson(bytes: Uint8Array): unknown {
+export function decodeJson(bytes: Uint8Array): unknown {
   return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString());
 }
 

@@ -29,12 +29,22 @@ const IDLE_MS = 100;
 /** An orderly end takes at most this long. */
 const CLOSE_MS_MAX = 5_000;
 
+/** A reader pinned a part of the WAL: time for another checkpoint, if the writer is still idle. */
+const RETRY_MS = 500;
+/** Id of a checkpoint that was asked for; those that the writer makes by itself have none. */
+const ASKED = 1;
+
+export interface ProcessWriterEvents extends WriterEvents {
+  /** Readers kept a checkpoint from copying the whole WAL. */
+  pinned(): void;
+}
+
 type State = "open" | "closing" | "killed" | "exited";
 
 export class ProcessWriter implements Writer {
   readonly #supply: ChildSupply;
   #child: ChildProcess | null = null;
-  readonly #events: WriterEvents;
+  readonly #events: ProcessWriterEvents;
   #state: State = "open";
   /** Ids of the jobs not answered yet, in order; frames carry 32 bits of them. */
   #executing: number[] = [];
@@ -48,7 +58,7 @@ export class ProcessWriter implements Writer {
   /** Something was committed that no checkpoint has seen. */
   #dirty = false;
 
-  constructor(supply: ChildSupply, events: WriterEvents) {
+  constructor(supply: ChildSupply, events: ProcessWriterEvents) {
     this.#supply = supply;
     this.#events = events;
   }
@@ -85,6 +95,14 @@ export class ProcessWriter implements Writer {
     this.#await();
   }
 
+  /** `checkpointed` or `pinned` follows. */
+  checkpoint(): void {
+    if (this.#state !== "open") return;
+    this.#dirty = false;
+    this.#child?.send(TO_WRITER.checkpoint, ASKED);
+    this.#await();
+  }
+
   /** After it nothing but `exited` is told. */
   kill(): void {
     if (this.#state === "exited") return;
@@ -107,6 +125,9 @@ export class ProcessWriter implements Writer {
     this.#poked = false;
     switch (type) {
       case FROM_WRITER.ready:
+        // The WAL may hold what an earlier writer left.
+        this.#dirty = true;
+        this.#armIdle(IDLE_MS);
         return this.#events.ready(decodeState(payload));
       case FROM_WRITER.executed: {
         const job = this.#nextJob();
@@ -125,7 +146,7 @@ export class ProcessWriter implements Writer {
         this.#settle();
         return this.#events.committed(decodeEntryId(payload));
       case FROM_WRITER.checkpointed:
-        return this.#settle();
+        return this.#checkpointed(id === ASKED, payload);
       case FROM_WRITER.fault:
         return this.#child?.expectExit(decodeText(payload));
       case FROM_WRITER.closed:
@@ -164,17 +185,28 @@ export class ProcessWriter implements Writer {
 
   #settle(): void {
     this.#awaited -= 1;
-    if (this.#awaited > 0 || !this.#dirty) return;
-    if (this.#idleTimer === null)
-      this.#idleTimer = setTimeout(() => this.#onIdle(), IDLE_MS).unref();
-    else this.#idleTimer.refresh();
+    if (this.#awaited === 0 && this.#dirty) this.#armIdle(IDLE_MS);
+  }
+
+  #armIdle(delayMs: number): void {
+    if (this.#idleTimer !== null) clearTimeout(this.#idleTimer);
+    this.#idleTimer = setTimeout(() => this.#onIdle(), delayMs).unref();
+  }
+
+  #checkpointed(wasAsked: boolean, payload: Uint8Array): void {
+    if (wasAsked) this.#awaited -= 1;
+    if (payload.length > 0) {
+      const { index } = decodeEntryId(payload);
+      if (this.#awaited === 0 && this.#dirty) this.#armIdle(IDLE_MS);
+      return this.#events.checkpointed(index);
+    }
+    this.#dirty = true;
+    if (this.#awaited === 0) this.#armIdle(RETRY_MS);
+    this.#events.pinned();
   }
 
   #onIdle(): void {
-    if (this.#state !== "open" || this.#awaited > 0 || !this.#dirty) return;
-    this.#dirty = false;
-    this.#child?.send(TO_WRITER.checkpoint, 0);
-    this.#await();
+    if (this.#awaited === 0 && this.#dirty) this.checkpoint();
   }
 
   #exited(reason: string): void {

@@ -49,7 +49,7 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
   readonly #options: ReaderPoolOptions;
   readonly #readers = new Set<PooledReader>();
   #waiting: PooledQuery[] = [];
-  #state: "new" | "open" | "closed" = "new";
+  #state: "new" | "open" | "suspended" | "closed" = "new";
   #failedStarts = 0;
   #lastDeath = "";
   #tickTimer: NodeJS.Timeout | null = null;
@@ -58,6 +58,7 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
   /** Processes not gone yet, also those that left the pool. */
   #processes = 0;
   #onClosed: (() => void) | null = null;
+  #onSuspended: (() => void) | null = null;
 
   constructor(options: ReaderPoolOptions) {
     this.#options = options;
@@ -69,10 +70,38 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
 
   /** A writer has made the file. Further calls do nothing. */
   start(): void {
-    if (this.#state !== "new") return;
+    if (this.#state !== "new" && this.#state !== "suspended") return;
     this.#state = "open";
     this.#fill();
-    this.#idleTimer = setInterval(() => this.#shrink(), IDLE_MS_MAX / 2).unref();
+    this.#idleTimer ??= setInterval(() => this.#shrink(), IDLE_MS_MAX / 2).unref();
+  }
+
+  /**
+   * Another file takes the place of this one: ends all processes, then calls `done`. Queries wait for `start`; those
+   * that had begun to answer fail.
+   */
+  suspend(done: () => void): void {
+    if (this.#state === "closed") return;
+    this.#state = "suspended";
+    this.#onSuspended = done;
+    for (const reader of [...this.#readers]) {
+      this.#readers.delete(reader);
+      const queries = reader.takeBackAll();
+      this.#putBack(queries.filter((query) => !query.started));
+      for (const query of queries) if (query.started) query.fail(this.#tooOld());
+      reader.kill("the database file is being replaced");
+    }
+    setImmediate(() => this.#tellIfEmpty());
+  }
+
+  /** Ends every stream that holds an old snapshot: the WAL has waited for long enough. */
+  releaseSnapshots(): void {
+    for (const reader of this.#readers) {
+      const query = reader.running;
+      if (query === null || !reader.isStreaming) continue;
+      reader.abandon(query);
+      query.fail(this.#tooOld());
+    }
   }
 
   query(statement: Uint8Array, limits: ReaderLimits, sink: QuerySink): RunningQuery {
@@ -116,7 +145,7 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
       clearTimeout(impatient);
       this.#options.supply.close(done);
     };
-    setImmediate(() => this.#closeIfEmpty());
+    setImmediate(() => this.#tellIfEmpty());
   }
 
   // --- told by queries ------------------------------------------------------------------------------------------
@@ -149,7 +178,7 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
   exited(reader: PooledReader, reason: string): void {
     this.#processes -= 1;
     if (this.#readers.delete(reader)) this.#died(reader, reason);
-    this.#closeIfEmpty();
+    this.#tellIfEmpty();
   }
 
   // --- queries --------------------------------------------------------------------------------------------------
@@ -381,10 +410,12 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
     }
   }
 
-  #closeIfEmpty(): void {
-    if (this.#state !== "closed" || this.#processes > 0) return;
-    const done = this.#onClosed;
+  #tellIfEmpty(): void {
+    if (this.#processes > 0) return;
+    const isClosed = this.#state === "closed";
+    const done = isClosed ? this.#onClosed : this.#onSuspended;
     this.#onClosed = null;
+    this.#onSuspended = null;
     done?.();
   }
 }

@@ -1,6 +1,7 @@
 /**
  * One writer per database file, whoever started it. A small SQLite file held with BEGIN EXCLUSIVE: the kernel releases it
- * when the process dies, however it dies. Blocks its thread while it waits; never used by a node itself.
+ * when the process dies, however it dies. Blocks its thread while it waits: a node itself takes it only when its writers
+ * are gone, to replace the file.
  */
 
 import { join } from "node:path";

@@ -19,6 +19,10 @@ import {
   TO_WRITER,
 } from "./process-messages.ts";
 
+/** A point read holds its snapshot for far less than this; a long one is not worth waiting for. */
+const CHECKPOINT_ATTEMPTS = 3;
+const CHECKPOINT_PAUSE_MS = 1;
+
 interface Call {
   readonly type: number;
   readonly id: number;
@@ -88,8 +92,7 @@ class WriterLoop {
         return this.#checkpointIfDue();
       }
       case TO_WRITER.checkpoint:
-        engine.checkpoint();
-        return channel.send(FROM_WRITER.checkpointed, 0);
+        return this.#checkpoint(id);
       case TO_WRITER.close:
         engine.close();
         return channel.end(FROM_WRITER.closed, 0);
@@ -102,12 +105,26 @@ class WriterLoop {
   #checkpointIfDue(): void {
     if (this.#engine.walBytes() < this.#checkpointAtBytes) return;
     this.#channel.flush();
-    this.#engine.checkpoint();
+    this.#checkpoint(0);
     // A reader may pin the rest: then it is tried again when there is more, not after every commit.
     const { walBytesMax } = this.#given;
     this.#checkpointAtBytes = Math.max(walBytesMax, this.#engine.walBytes() + walBytesMax / 2);
   }
+
+  /** Tells what the file holds, if that is everything. A reader in the middle of a short query is waited for. */
+  #checkpoint(id: number): void {
+    let complete = this.#engine.checkpoint()?.complete;
+    for (let attempt = 1; complete === false && attempt < CHECKPOINT_ATTEMPTS; attempt += 1) {
+      Atomics.wait(PAUSE, 0, 0, CHECKPOINT_PAUSE_MS);
+      complete = this.#engine.checkpoint()?.complete;
+    }
+    const { appliedIndex: index, appliedTerm: term } = this.#engine.state;
+    const parts = complete === true ? [encodeEntryId({ index, term })] : [];
+    this.#channel.send(FROM_WRITER.checkpointed, id, ...parts);
+  }
 }
+
+const PAUSE = new Int32Array(new SharedArrayBuffer(4));
 
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error);

@@ -3,6 +3,7 @@
 import type { NodeId } from "../raft/entry.ts";
 import { BalsaError } from "../sql/errors.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
+import type { CompactionLimits } from "./compaction.ts";
 
 /** Faults built in on purpose, so that the tests can show that they would be seen. Never set in service. */
 export type Plant = "answer-before-quorum" | "error-before-commit" | "no-dedup" | "skip-read-index";
@@ -27,6 +28,12 @@ export interface NodeOptions {
   readonly readDeadlineMs?: number;
   /** Execution time of one write on the leader. Default 30,000. */
   readonly writeDeadlineMs?: number;
+  /** Log entries kept behind the last checkpoint, for nodes that were away. Default 100,000; 1 to 10,000,000. */
+  readonly logTailEntries?: number;
+  /** Bytes of these, payloads only, if that is less. Default 64 MiB, 4 KiB to 1 TiB. */
+  readonly logTailBytes?: number;
+  /** Bytes kept at most by a leader for followers that are connected and behind. Default 1 GiB, 4 KiB to 1 TiB. */
+  readonly logHoldBytes?: number;
   readonly plant?: Plant;
 }
 
@@ -44,8 +51,11 @@ export interface NodeConfig {
   readonly readersMax: number;
   readonly readDeadlineMs: number;
   readonly writeDeadlineMs: number;
+  readonly log: CompactionLimits;
   readonly plant: Plant | null;
 }
+
+const MIB = 1024 * 1024;
 
 function whole(name: string, value: number, min: number, max: number): number {
   if (Number.isSafeInteger(value) && value >= min && value <= max) return value;
@@ -79,6 +89,11 @@ export function checkOptions(options: NodeOptions): NodeConfig {
     readersMax: whole("readersMax", options.readersMax ?? Math.max(4, readersMin), readersMin, 64),
     readDeadlineMs: whole("readDeadlineMs", options.readDeadlineMs ?? 10_000, 1, 86_400_000),
     writeDeadlineMs: whole("writeDeadlineMs", options.writeDeadlineMs ?? 30_000, 1, 86_400_000),
+    log: {
+      tailEntries: whole("logTailEntries", options.logTailEntries ?? 100_000, 1, 10_000_000),
+      tailBytes: whole("logTailBytes", options.logTailBytes ?? 64 * MIB, 4096, 2 ** 40),
+      holdBytes: whole("logHoldBytes", options.logHoldBytes ?? 1024 * MIB, 4096, 2 ** 40),
+    },
     plant: options.plant ?? null,
   };
 }

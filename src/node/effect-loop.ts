@@ -3,12 +3,19 @@
  * effect means. It keeps no state of its own beyond what is under way.
  */
 
-import type { Effects, Input, ProposalResult, RaftStatus, ReadState } from "../raft/effect.ts";
+import type {
+  Effects,
+  Input,
+  ProposalResult,
+  RaftStatus,
+  ReadState,
+  SnapshotMark,
+  SnapshotRequest,
+} from "../raft/effect.ts";
 import type { Entry, LogIndex, NodeId } from "../raft/entry.ts";
 import type { Message } from "../raft/message.ts";
 import type { ProgressView } from "../raft/progress.ts";
 import type { Raft } from "../raft/raft.ts";
-import { invariant } from "../sql/invariant.ts";
 import type { Environment, Log, Transport } from "./ports.ts";
 
 export interface EffectEvents {
@@ -17,6 +24,10 @@ export interface EffectEvents {
   readStates(states: readonly ReadState[]): void;
   readsDropped(contexts: readonly number[]): void;
   changed(status: RaftStatus): void;
+  /** The leader no longer has the entries that this node needs. */
+  fetchSnapshot(request: SnapshotRequest): void;
+  /** The log begins anew behind this snapshot, which is fetched; what is appended from now on comes after it. */
+  install(snapshot: SnapshotMark): void;
   /** A broken invariant: the node must halt. */
   broken(error: unknown): void;
 }
@@ -111,7 +122,7 @@ export class EffectLoop {
     const { persist } = effects;
     if (persist !== null) {
       const { seq, snapshot, hardState, entries, last, term, thenSend } = persist;
-      invariant(snapshot === null, "no log is compacted, so no snapshot can be needed");
+      if (snapshot !== null) this.#events.install(snapshot);
       this.#log.append(hardState, entries, () => {
         if (this.#stopped) return;
         this.#send(thenSend);
@@ -119,6 +130,7 @@ export class EffectLoop {
       });
     }
     this.#send(effects.send);
+    if (effects.fetchSnapshot !== null) this.#events.fetchSnapshot(effects.fetchSnapshot);
     if (effects.changed !== null) this.#events.changed(effects.changed);
     if (effects.apply.length > 0) this.#offer(effects.apply);
     if (effects.readsDropped.length > 0) this.#events.readsDropped(effects.readsDropped);

@@ -1,7 +1,7 @@
 /** Puts what the parts of a node know into one status. Decides nothing. */
 
 import type { RaftStatus } from "../raft/effect.ts";
-import type { NodeId } from "../raft/entry.ts";
+import { NOBODY, type NodeId, votersOnly } from "../raft/entry.ts";
 import type { NodeConfig } from "./config.ts";
 import type { Identity } from "./ports.ts";
 import type { NodeStatus } from "./service.ts";
@@ -45,4 +45,19 @@ function roleOf({ phase, identity, raft }: NodeFacts): NodeStatus["role"] {
   if (phase === "halted") return "halted";
   if (phase === "waiting") return identity.phase === "blank" ? "blank" : "forming";
   return raft.role === "preCandidate" ? "candidate" : raft.role;
+}
+
+/** Of the core while it does not run yet. */
+export function idleStatus(id: NodeId, members: readonly NodeId[]): RaftStatus {
+  return {
+    id,
+    role: "follower",
+    currentTerm: 0,
+    votedFor: NOBODY,
+    leader: NOBODY,
+    commitIndex: 0,
+    lastIndex: 0,
+    lastTerm: 0,
+    configuration: votersOnly(members),
+  };
 }

@@ -287,8 +287,7 @@ export class Node implements NodeService {
       this.#leading = { term };
       this.#driver.lead({ index: status.lastIndex, term });
     }
-    const { role, leader, currentTerm } = status;
-    const told = `${role}/${leader}/${currentTerm}`;
+    const told = `${status.role}/${status.leader}/${status.currentTerm}`;
     if (told === this.#told) return;
     this.#told = told;
     this.#failover.changed(status);

@@ -12,7 +12,7 @@ import { BalsaError } from "../sql/errors.ts";
 import { checkOptions, type NodeOptions } from "./config.ts";
 import { realEnvironment } from "./environment.ts";
 import { Node } from "./node.ts";
-import type { Logger, Transport } from "./ports.ts";
+import type { Logger, SnapshotTransport, Transport } from "./ports.ts";
 import type { NodeService } from "./service.ts";
 
 export interface RunningNode extends NodeService {
@@ -28,7 +28,11 @@ export interface RunningNode extends NodeService {
  */
 export async function openNode(
   options: NodeOptions,
-  parts: { readonly transport: Transport; readonly logger: Logger },
+  parts: {
+    readonly transport: Transport;
+    readonly snapshots: SnapshotTransport;
+    readonly logger: Logger;
+  },
 ): Promise<RunningNode> {
   const config = checkOptions(options);
   makeDirectory(config.dir);
@@ -42,14 +46,18 @@ export async function openNode(
       limits: config.limits,
       logger: parts.logger,
     });
-    const node = new Node(config, { log, machine, environment: realEnvironment, ...parts });
+    const dropped = log.firstIndex() - 1;
+    await machine.recover({ index: dropped, term: log.term(dropped) });
+    const { snapshots, ...rest } = parts;
+    const environment = realEnvironment;
+    const node = new Node(config, { log, machine, environment, fetcher: snapshots, ...rest });
+    snapshots.start(machine.snapshots, () => node.status());
     // Kept apart: the promise below takes the name of the node's own.
     const stopNode = node.stop.bind(node);
     const stop = () =>
       new Promise<void>((resolve) => {
         stopNode(() => {
-          lock.release();
-          resolve();
+          snapshots.stop(() => machine.close(() => resolve(lock.release())));
         });
       });
     node.start();

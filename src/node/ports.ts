@@ -4,9 +4,10 @@
  */
 
 import type { LogReader } from "../raft/effect.ts";
-import type { Entry, EntryId, HardState, NodeId } from "../raft/entry.ts";
+import type { Configuration, Entry, EntryId, HardState, LogIndex, NodeId } from "../raft/entry.ts";
 import type { Message } from "../raft/message.ts";
 import type { Failure } from "../sql/errors.ts";
+import type { NodeStatus } from "./service.ts";
 
 // --- time and dice -------------------------------------------------------------------------------------------
 
@@ -64,6 +65,15 @@ export interface Log extends LogReader {
    * sync `done` never runs and `onFailure` does: the node must halt (raft.md §2 F2).
    */
   append(hardState: HardState | null, entries: readonly Entry[], done: () => void): void;
+  /**
+   * Forgets the entries up to `index`: they are committed, durable, and held by the database file durably. Index and
+   * term of the last one stay known.
+   */
+  compactTo(index: LogIndex, done: () => void): void;
+  /** Forgets everything, also what stands behind `base`; the next entry follows it. Seen at once, told when durable. */
+  restart(base: EntryId, done: () => void): void;
+  /** The first index from which on the log holds at most so many entries, and bytes of payload. */
+  tailFrom(entries: number, bytes: number): LogIndex;
   /** Replaces the identity, durably. */
   setIdentity(identity: Identity, done: () => void): void;
   onFailure: (error: Error) => void;
@@ -119,6 +129,8 @@ export interface WriterEvents {
   /** All given to one `apply` are committed in SQLite, up to `last`; on a mismatch, only those before it. */
   applied(last: EntryId, mismatch: DigestMismatch | null): void;
   committed(last: EntryId): void;
+  /** The database file alone, without its WAL, holds everything up to `index`, durably. */
+  checkpointed(index: LogIndex): void;
   /** The process is gone, whatever the reason; what was not answered is not going to be. Last call. */
   exited(reason: string): void;
 }
@@ -171,6 +183,11 @@ export interface Machine {
   openWriter(events: WriterEvents): Writer;
   /** Usable once a writer has been ready for the first time. */
   readonly readers: Readers;
+  /**
+   * Puts the snapshot of this mark, which was fetched and is durable, in the database's place, durably. Writers must
+   * have been killed; readers wait. Then a new writer may be opened.
+   */
+  install(mark: EntryId, done: (error: Error | null) => void): void;
 }
 
 // --- peers ----------------------------------------------------------------------------------------------------
@@ -218,5 +235,70 @@ export interface Transport {
   sendForm(to: NodeId, request: FormRequest): void;
   sendFormResult(to: NodeId, answer: FormAnswer): void;
   /** Says goodbye and closes. */
+  stop(done: () => void): void;
+}
+
+// --- snapshots --------------------------------------------------------------------------------------------------
+
+/** A database file as of one entry, and how to know each part of it. */
+export interface SnapshotManifest extends EntryId {
+  /** SHA-256 of all the rest, hex. */
+  readonly id: string;
+  readonly configuration: Configuration | null;
+  readonly bytes: number;
+  /** CRC-32 of each chunk of 1 MiB. */
+  readonly chunks: readonly number[];
+  /** SHA-256 of the file, hex. */
+  readonly digest: string;
+}
+
+export type Completion<T> = (error: Error | null, value: T | null) => void;
+
+/** A copy of the database that stays as it is while somebody fetches it. */
+export interface OutgoingSnapshot {
+  readonly manifest: SnapshotManifest;
+  read(offset: number, bytes: number, done: Completion<Uint8Array>): void;
+  /** Hashes of the pages of a chunk, one behind the other. */
+  pageHashes(chunk: number, done: Completion<Uint8Array>): void;
+  /** Once. It is kept for a while, so that a broken transfer can go on. */
+  release(): void;
+}
+
+/** A snapshot that is being fetched. It holds what an earlier attempt left, or else pages of the own database. */
+export interface IncomingSnapshot {
+  /** What stands there now: fewer bytes, or none, where the file ends. */
+  read(offset: number, bytes: number, done: Completion<Uint8Array>): void;
+  write(offset: number, bytes: Uint8Array, done: (error: Error | null) => void): void;
+  /** Checks all of it and makes it durable: then it can be installed. What fails the check is removed. */
+  finish(done: (error: Error | null) => void): void;
+  /** Ends the attempt; what was stored stays for the next one. */
+  abandon(): void;
+}
+
+export interface SnapshotFiles {
+  /** The one with this id if it is still there; else one at `atLeast` or later, which may take long to make. */
+  offer(atLeast: LogIndex, id: string, done: Completion<OutgoingSnapshot>): void;
+  /** Id of the snapshot that was fetched in part; empty if there is none. */
+  begun(): string;
+  /** One at a time. */
+  receive(manifest: SnapshotManifest, done: Completion<IncomingSnapshot>): void;
+}
+
+export interface FetchEvents {
+  /** Fetched, checked and durable: may be installed. */
+  ready(mark: EntryId, configuration: Configuration | null): void;
+  failed(reason: string): void;
+}
+
+/** Fetches snapshots from other nodes. One at a time. */
+export interface SnapshotFetcher {
+  /** At `atLeast` or later. One of the events comes, once, unless it is cancelled. */
+  fetch(from: NodeId, atLeast: LogIndex, events: FetchEvents): { cancel(): void };
+}
+
+/** Where others fetch snapshots from this node, and this node from others. */
+export interface SnapshotTransport extends SnapshotFetcher {
+  start(files: SnapshotFiles, status: () => NodeStatus): void;
+  /** Cuts off what is under way. */
   stop(done: () => void): void;
 }

@@ -25,6 +25,8 @@ export function give(request: WriteRequest, answer: Answer): void {
   else request.fail(answer.failure);
 }
 
+const OVERTAKEN =
+  "the leader was deposed, and a snapshot took the place of the log that would tell";
 const LOST = "the leader was deposed before the request was finished; nothing was applied";
 
 export class Proposals {
@@ -49,8 +51,8 @@ export class Proposals {
     this.#tickets.push({ at, kind: "read", request, answer });
   }
 
-  /** `termAt`: term of the entry that this node's log holds at a committed index. */
-  committed(commitIndex: LogIndex, termAt: (index: LogIndex) => Term): void {
+  /** `termAt`: term of the entry that this node's log holds at a committed index; null if it holds it no more. */
+  committed(commitIndex: LogIndex, termAt: (index: LogIndex) => Term | null): void {
     for (;;) {
       const ticket = this.#tickets.first();
       if (ticket === undefined || ticket.at.index > commitIndex) break;
@@ -61,12 +63,15 @@ export class Proposals {
   }
 
   /** An index is committed once: with the same term it is our entry, with another term ours is gone (D6). */
-  #settleOrphans(commitIndex: LogIndex, termAt: (index: LogIndex) => Term): void {
+  #settleOrphans(commitIndex: LogIndex, termAt: (index: LogIndex) => Term | null): void {
     const open: Ticket[] = [];
     for (const ticket of this.#orphans) {
-      if (ticket.at.index > commitIndex) open.push(ticket);
-      else if (termAt(ticket.at.index) === ticket.at.term) give(ticket.request, ticket.answer);
-      else ticket.request.fail(failure("LEADERSHIP_LOST", LOST));
+      const { at, request } = ticket;
+      const term = at.index > commitIndex ? 0 : termAt(at.index);
+      if (at.index > commitIndex) open.push(ticket);
+      else if (term === at.term) give(request, ticket.answer);
+      else if (term === null) request.fail(failure("LEADERSHIP_LOST", OVERTAKEN, "unknown"));
+      else request.fail(failure("LEADERSHIP_LOST", LOST));
     }
     this.#orphans = open;
   }

@@ -1,6 +1,6 @@
 /** One write on its way through the node, from the caller's door to its one answer. */
 
-import { BalsaError, type Failure, type Outcome, toFailure } from "../sql/errors.ts";
+import { BalsaError, type Failure, isBalsaCode, type Outcome, toFailure } from "../sql/errors.ts";
 import type { ExecuteCall, ExecuteSink } from "./service.ts";
 
 export type WriteStage = "waiting" | "executing" | "proposed" | "settled";
@@ -54,4 +54,9 @@ export function failure(
   facts: Failure["facts"] = {},
 ): Failure {
   return toFailure(new BalsaError(code, message, { outcome, facts }));
+}
+
+/** Refusals that any node would give at any time need not wait for what the open transaction holds. */
+export function saysNothingOfData(code: string): boolean {
+  return isBalsaCode(code) && (code === "REFUSED" || code === "INVALID_ARGUMENT");
 }

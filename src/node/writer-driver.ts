@@ -29,6 +29,8 @@ export interface DriverEvents {
   observed(request: WriteRequest, outcome: ObservedOutcome, seen: EntryId): void;
   /** SQLite has committed up to here. */
   applied(index: LogIndex): void;
+  /** The database file alone holds everything up to here, durably. */
+  checkpointed(index: LogIndex): void;
   mismatch(mismatch: DigestMismatch): void;
   /** The machine cannot go on: the node must halt. */
   broken(reason: string): void;
@@ -58,7 +60,7 @@ const RUN_MS_MIN = 250;
 /** Writers that die without having done anything in between: after these, the node halts. */
 const DEATHS_MAX = 5;
 
-type Mode = "closed" | "starting" | "following" | "leading";
+type Mode = "closed" | "suspended" | "starting" | "following" | "leading";
 
 export class WriterDriver {
   readonly #machine: Machine;
@@ -137,6 +139,10 @@ export class WriterDriver {
     this.#paced?.cancel();
     this.#watch?.cancel();
     this.#leadership = null;
+    if (this.#mode === "suspended") {
+      this.#stopping = done;
+      return;
+    }
     if (this.#writer === null) return this.#environment.soon(done);
     this.#stopping = done;
     if (this.#mode === "leading" && !this.#clean()) this.#writer.kill();
@@ -216,6 +222,9 @@ export class WriterDriver {
       committed: (last) => {
         if (this.#writer === writer) this.#advance(last.index);
       },
+      checkpointed: (index) => {
+        if (this.#writer === writer) this.#events.checkpointed(index);
+      },
       exited: (reason) => {
         if (this.#writer === writer) this.#exited(reason);
       },
@@ -226,6 +235,7 @@ export class WriterDriver {
   #ready(state: MachineState): void {
     this.#mode = "following";
     this.#applying = false;
+    const grown = state.appliedIndex > this.#applied;
     this.#applied = state.appliedIndex;
     this.#committing = state.appliedIndex;
     this.#timeMs = Math.max(this.#timeMs, state.timeMs);
@@ -234,22 +244,41 @@ export class WriterDriver {
     if (first !== null) {
       this.#applicable = state.appliedIndex;
       first(state);
-    }
+    } else if (grown) this.#events.applied(state.appliedIndex);
     this.#pump();
+  }
+
+  /** Another file takes the database's place: the writer is killed, and none is opened before `resume`. */
+  suspend(): void {
+    const old = this.#writer;
+    this.#writer = null;
+    this.#mode = "suspended";
+    this.#requeue();
+    old?.kill();
+  }
+
+  resume(): void {
+    const stopping = this.#stopping;
+    if (stopping !== null) return stopping();
+    this.#open();
   }
 
   /** The one cure. Requests in the writer that were not proposed are executed again by the next one. */
   #replace(reason: string): void {
     this.#logger.warn({ reason, applied: this.#applied }, "replacing the writer process");
     const old = this.#writer;
+    this.#requeue();
+    this.#open();
+    old?.kill();
+  }
+
+  #requeue(): void {
     for (const request of this.#executing.drain().reverse()) {
       if (request.stage === "settled") continue;
       request.stage = "waiting";
       this.#waiting.unshift([request]);
     }
     this.#cycleOpen = false;
-    this.#open();
-    old?.kill();
   }
 
   #exited(reason: string): void {

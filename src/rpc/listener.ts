@@ -7,6 +7,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import type { Logger } from "../node/ports.ts";
 import { BalsaError } from "../sql/errors.ts";
 import { PEER_MAGIC } from "../wire/peer-codec.ts";
+import { SNAPSHOT_MAGIC } from "../wire/snapshot-codec.ts";
 import { type Address, formatAddress } from "./addresses.ts";
 
 const HTTP2_PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
@@ -28,6 +29,8 @@ export interface ListenerOptions {
 export interface Doors {
   http2(socket: Socket): void;
   peer(socket: Socket): void;
+  /** A node that fetches a snapshot; absent: it is cut off. */
+  snapshot?(socket: Socket): void;
 }
 
 export class Listener {
@@ -141,6 +144,13 @@ export class Listener {
         if (seen.length > PEER_MAGIC.length) socket.unshift(seen.subarray(PEER_MAGIC.length));
         doors.peer(socket);
         return;
+      case "snapshot":
+        if (seen.length > SNAPSHOT_MAGIC.length) {
+          socket.unshift(seen.subarray(SNAPSHOT_MAGIC.length));
+        }
+        if (doors.snapshot === undefined) socket.destroy();
+        else doors.snapshot(socket);
+        return;
       case "http1":
         turnAway(socket, http1Answer());
         return;
@@ -151,12 +161,15 @@ export class Listener {
   }
 }
 
-type Protocol = "more" | "http2" | "peer" | "http1" | "other";
+type Protocol = "more" | "http2" | "peer" | "snapshot" | "http1" | "other";
 
 /** Decides as soon as the bytes allow it. */
 function judge(seen: Buffer): Protocol {
   if (agrees(seen, HTTP2_PREFACE)) return seen.length >= HTTP2_PREFACE.length ? "http2" : "more";
   if (agrees(seen, PEER_MAGIC)) return seen.length >= PEER_MAGIC.length ? "peer" : "more";
+  if (agrees(seen, SNAPSHOT_MAGIC)) {
+    return seen.length >= SNAPSHOT_MAGIC.length ? "snapshot" : "more";
+  }
   return HTTP1_START.test(seen.subarray(0, 8).toString("latin1")) ? "http1" : "other";
 }
 

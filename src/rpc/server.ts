@@ -43,6 +43,8 @@ export interface ServerOptions {
   readonly node: NodeService;
   /** Takes over connections of peers; null refuses them. */
   readonly peers: { accept(socket: Socket): void } | null;
+  /** Takes over connections of nodes that fetch a snapshot; absent: refuses them. */
+  readonly snapshots?: { accept(socket: Socket): void };
   readonly logger: Logger;
   readonly limits?: Partial<Limits>;
   readonly bounds?: Partial<StreamBounds>;
@@ -85,6 +87,10 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     peer: (socket) => {
       if (peers === null) socket.destroy();
       else peers.accept(socket);
+    },
+    snapshot: (socket) => {
+      if (options.snapshots === undefined) socket.destroy();
+      else options.snapshots.accept(socket);
     },
   });
   const stop = async (graceMs = 2000): Promise<void> => {

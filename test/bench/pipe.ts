@@ -61,7 +61,8 @@ async function replacements(machine: ProcessMachine, old: { kill(): void }): Pro
     const beganMs = performance.now();
     await new Promise<void>((resolve) => {
       const ignore = (): void => undefined;
-      const events = { executed: ignore, applied: ignore, committed: ignore, exited: ignore };
+      const quiet = { executed: ignore, applied: ignore, committed: ignore, exited: ignore };
+      const events = { ...quiet, checkpointed: ignore };
       const writer = machine.openWriter({ ...events, ready: () => resolve() });
       old.kill();
       old = writer;
@@ -81,6 +82,7 @@ async function main(): Promise<void> {
       executed: () => waiting.shift()?.(),
       applied: () => undefined,
       committed: () => undefined,
+      checkpointed: () => undefined,
       exited: () => undefined,
     });
   });

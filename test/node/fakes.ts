@@ -90,6 +90,10 @@ export class FakeMachine implements Machine {
     close: (done) => done(),
   };
 
+  install(_mark: EntryId, done: (error: Error | null) => void): void {
+    done(null);
+  }
+
   openWriter(events: WriterEvents): Writer {
     const writer = new FakeWriter(events);
     this.writers.push(writer);
@@ -139,6 +143,11 @@ export class FakeLog implements Log {
   }
 
   append(): void {}
+  compactTo(): void {}
+  restart(): void {}
+  tailFrom(): number {
+    return 1;
+  }
   setIdentity(): void {}
   close(): void {}
 }

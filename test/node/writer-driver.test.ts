@@ -44,6 +44,7 @@ describe("the writer driver", () => {
           },
           observed: (request, _outcome, seen) => observed.push({ request, seen }),
           applied: (index) => applied.push(index),
+          checkpointed: () => undefined,
           mismatch: ({ index }) => mismatches.push(index),
           broken: (reason) => broken.push(reason),
         },

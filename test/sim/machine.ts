@@ -33,6 +33,19 @@ export interface Store {
   checkpointed(): void;
   bytes(): number;
   content(): Content;
+  /** A copy as of the last commit. */
+  copy(): SimSnapshot;
+  /** A snapshot is here, durably, beside the database. */
+  keep(snapshot: SimSnapshot): void;
+  /** It takes the database's place, durably. Nobody has it open. */
+  install(mark: EntryId): void;
+  /** At a start, nobody has it open: finishes an installation that the log has begun; forgets what is kept else. */
+  recover(base: EntryId): void;
+}
+
+export interface SimSnapshot {
+  readonly mark: EntryId;
+  readonly data: unknown;
 }
 
 export class SimMachine implements Machine {
@@ -71,6 +84,18 @@ export class SimMachine implements Machine {
     const writer = new SimWriter(this.#store, this.#environment, this.#dice, watched, this.#writer);
     this.#writer = writer;
     return writer;
+  }
+
+  install(mark: EntryId, done: (error: Error | null) => void): void {
+    this.#reader?.close();
+    this.#reader = null;
+    // A crash may come between the log's new beginning and this.
+    this.#environment.after(this.#dice.next() * 200, () => {
+      this.#writer?.die();
+      this.#store.install(mark);
+      this.onApplied(mark);
+      done(null);
+    });
   }
 
   die(): void {
@@ -171,7 +196,12 @@ class SimWriter implements Writer {
   #perhapsCheckpoint(engine: WriterEngine): void {
     if (!this.#dice.chance(0.02)) return;
     engine.checkpoint();
-    if (engine.walBytes() === 0) this.#store.checkpointed();
+    if (engine.walBytes() > 0) return;
+    this.#store.checkpointed();
+    const { appliedIndex } = engine.state;
+    this.#environment.soon(() => {
+      if (!this.#dead) this.#events.checkpointed(appliedIndex);
+    });
   }
 
   kill(): void {

@@ -21,7 +21,7 @@ import {
   decodeBatch,
   decodeStatement,
 } from "../../src/wire/statement-codec.ts";
-import type { Content, Store } from "./machine.ts";
+import type { Content, SimSnapshot, Store } from "./machine.ts";
 import type { Prng } from "./prng.ts";
 
 interface Session {
@@ -49,13 +49,44 @@ export class ModelStore implements Store {
   visible = new Map<number, number>();
   readonly #dice: Prng;
   #checkpoint: ModelState | null = null;
+  #kept: SimSnapshot | null = null;
+  #writer: ModelWriter | null = null;
 
   constructor(dice: Prng) {
     this.#dice = dice;
   }
 
   openWriter(): WriterEngine {
-    return new ModelWriter(this);
+    this.#writer = new ModelWriter(this);
+    return this.#writer;
+  }
+
+  copy(): SimSnapshot {
+    const data = this.state.copy();
+    this.#writer?.takeBack(data);
+    return { mark: data.applied, data };
+  }
+
+  keep(snapshot: SimSnapshot): void {
+    this.#kept = snapshot;
+  }
+
+  install(mark: EntryId): void {
+    const kept = this.#kept;
+    if (kept?.mark.index !== mark.index || kept.mark.term !== mark.term) {
+      throw new Error(`no snapshot of ${mark.index} is kept`);
+    }
+    this.state = (kept.data as ModelState).copy();
+    this.visible = new Map(this.state.counters);
+    this.#checkpoint = this.state.copy();
+    this.#kept = null;
+    this.#writer = null;
+  }
+
+  recover(base: EntryId): void {
+    const { index, term } = this.#kept?.mark ?? { index: 0, term: 0 };
+    if (index > 0 && index === base.index && term === base.term) this.install(base);
+    this.#kept = null;
   }
 
   openReader(): ReaderEngine {
@@ -162,10 +193,17 @@ export class ModelWriter implements WriterEngine {
     return 0;
   }
 
-  checkpoint(): void {}
+  checkpoint(): { readonly complete: boolean } {
+    return { complete: true };
+  }
 
   close(): void {
     this.#rollback(0);
+  }
+
+  /** Undoes in a copy what is not committed. */
+  takeBack(copy: ModelState): void {
+    for (const undo of [...this.#undo].reverse()) undo(copy);
   }
 
   #rollback(mark: number): void {

@@ -35,6 +35,8 @@ export interface SimReport {
   readonly steps: number;
   readonly elections: number;
   readonly committed: number;
+  readonly compactions: number;
+  readonly snapshots: number;
   readonly acknowledged: number;
   readonly reads: number;
   readonly faults: FaultCounts;
@@ -173,6 +175,8 @@ class Simulation {
       steps: scheduler.steps,
       elections: elections.elections,
       committed: committed.length,
+      compactions: this.#world.compactions,
+      snapshots: this.#world.snapshots,
       acknowledged,
       reads,
       faults: this.#adversary.counts,

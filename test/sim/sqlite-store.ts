@@ -3,22 +3,26 @@
  * SQLite promises no more under synchronous=NORMAL, an earlier complete checkpoint.
  */
 
-import { copyFileSync, existsSync, rmSync, statSync } from "node:fs";
+import { copyFileSync, existsSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { openReaderEngine, openWriterEngine } from "../../src/machine/engines.ts";
 import type { ReaderEngine, WriterEngine } from "../../src/machine/process-engines.ts";
-import type { Content, Store } from "./machine.ts";
+import type { EntryId } from "../../src/raft/entry.ts";
+import type { Content, SimSnapshot, Store } from "./machine.ts";
 import type { Prng } from "./prng.ts";
 
 export class SqliteStore implements Store {
   readonly #path: string;
   readonly #checkpoint: string;
+  readonly #ready: string;
   readonly #dice: Prng;
+  #kept: EntryId | null = null;
 
   constructor(directory: string, id: number, dice: Prng) {
     this.#path = join(directory, `n${id}.db`);
     this.#checkpoint = join(directory, `n${id}.checkpoint`);
+    this.#ready = join(directory, `n${id}.ready`);
     this.#dice = dice;
   }
 
@@ -40,6 +44,35 @@ export class SqliteStore implements Store {
     copyFileSync(this.#path, this.#checkpoint);
   }
 
+  copy(): SimSnapshot {
+    const database = new Database(this.#path, { readonly: true });
+    const mark = readMark(database);
+    const data = database.serialize();
+    database.close();
+    return { mark, data };
+  }
+
+  keep(snapshot: SimSnapshot): void {
+    this.#kept = snapshot.mark;
+    writeFileSync(this.#ready, snapshot.data as Buffer);
+  }
+
+  install(mark: EntryId): void {
+    if (this.#kept?.index !== mark.index || this.#kept.term !== mark.term) {
+      throw new Error(`no snapshot of ${mark.index} is kept`);
+    }
+    for (const suffix of ["-wal", "-shm"]) rmSync(this.#path + suffix, { force: true });
+    renameSync(this.#ready, this.#path);
+    copyFileSync(this.#path, this.#checkpoint);
+    this.#kept = null;
+  }
+
+  recover(base: EntryId): void {
+    const { index, term } = this.#kept ?? { index: 0, term: 0 };
+    if (index > 0 && index === base.index && term === base.term) this.install(base);
+    this.#kept = null;
+  }
+
   bytes(): number {
     return existsSync(this.#path) ? statSync(this.#path).size : 0;
   }
@@ -54,4 +87,11 @@ export class SqliteStore implements Store {
     for (const { row } of ledger as { row: number }[]) rows.set(row, (rows.get(row) ?? 0) + 1);
     return { rows, digest: JSON.stringify([ledger, counters, sessions]) };
   }
+}
+
+function readMark(database: Database.Database): EntryId {
+  const row = database
+    .prepare("SELECT applied_index AS at, applied_term AS term FROM balsa_meta")
+    .get() as { at: number; term: number };
+  return { index: row.at, term: row.term };
 }

@@ -15,6 +15,7 @@ import { checkLogMatching } from "./checkers/log-matching.ts";
 import { Monotony } from "./checkers/monotony.ts";
 import { SimulatedDisk } from "./disk.ts";
 import { SimEnvironment, SimLogger } from "./environment.ts";
+import { SimFetcher } from "./fetcher.ts";
 import { SimMachine, type Store } from "./machine.ts";
 import { SimNetwork, type SimTransport } from "./network.ts";
 import { Prng } from "./prng.ts";
@@ -48,9 +49,13 @@ export class World {
   readonly lines: string[] = [];
   readonly hosts: Host[];
   crashes = 0;
+  /** Times that some log was cut, and that some node took a snapshot. */
+  compactions = 0;
+  snapshots = 0;
   error: unknown = null;
   readonly #seed: number;
   readonly #plant: Plant | null;
+  readonly #tailEntries: number;
   #lives = 0;
 
   constructor(
@@ -61,6 +66,7 @@ export class World {
   ) {
     this.#seed = seed;
     this.#plant = plant;
+    this.#tailEntries = new Prng(seed, "tail").pick([5, 20, 20, 100, 100_000]);
     this.network = new SimNetwork(this.scheduler, new Prng(seed, "network"));
     this.network.onSend = (_from, _to, message) =>
       this.#guard(() => {
@@ -111,6 +117,8 @@ export class World {
       dir: "simulated",
       peers,
       advertise: `node${host.id}:1`,
+      // Small, so that whoever was away for a while needs a snapshot.
+      logTailEntries: this.#tailEntries,
       ...(this.#plant === null ? {} : { plant: this.#plant }),
     });
     const transport = this.network.transport(host.id);
@@ -119,7 +127,16 @@ export class World {
       environment,
       new Prng(this.#seed, `machine${label}`),
     );
-    const node = new Node(config, { log, machine, transport, environment, logger });
+    const dropped = log.firstIndex() - 1;
+    host.store.recover({ index: dropped, term: log.term(dropped) });
+    this.#watchCompaction(host.id, log);
+    const fetcher = new SimFetcher({
+      environment,
+      dice: new Prng(this.#seed, `fetcher${label}`),
+      store: host.store,
+      sourceOf: (from) => this.#source(from, host.id),
+    });
+    const node = new Node(config, { log, machine, transport, fetcher, environment, logger });
     node.onHalt = (error) => this.fail(error);
     const life: Life = { node, log, environment, transport, machine };
     host.life = life;
@@ -130,6 +147,32 @@ export class World {
     node.watch((status) => this.#guard(() => this.#saw(life, status)));
     machine.onApplied = () => this.#guard(() => this.#saw(life, node.status()));
     node.start();
+  }
+
+  #source(from: NodeId, to: NodeId): Store | null {
+    const host = this.hosts[from - 1];
+    const { cut } = this.network;
+    const isCut = cut.has(`${from}>${to}`) || cut.has(`${to}>${from}`);
+    if (host === undefined || host.life === null || host.paused || isCut) return null;
+    const { node, log } = host.life;
+    this.#guard(() => this.committed.committed(from, node.status().appliedIndex, log));
+    return host.store;
+  }
+
+  /** What is about to be dropped must be what everybody knows it to be: later nobody can look. */
+  #watchCompaction(id: NodeId, log: Log): void {
+    const compactTo = log.compactTo.bind(log);
+    log.compactTo = (index, done) => {
+      this.compactions += 1;
+      this.#guard(() => this.committed.committed(id, index, log));
+      compactTo(index, done);
+    };
+    const restart = log.restart.bind(log);
+    log.restart = (base, done) => {
+      this.snapshots += 1;
+      this.#guard(() => this.committed.installed(id, base));
+      restart(base, done);
+    };
   }
 
   crash(host: Host): void {

@@ -17,6 +17,7 @@ const writer = machine.openWriter({
   executed: tell,
   applied() {},
   committed() {},
+  checkpointed() {},
   exited() {},
 });
 

@@ -52,6 +52,8 @@ export type WriterEvent =
 /** A writer that keeps its events; `next` waits for the one after those already taken. */
 export class WatchedWriter {
   readonly events: WriterEvent[] = [];
+  /** They come by themselves, so they are not among the events. */
+  readonly checkpoints: number[] = [];
   readonly writer: ReturnType<ProcessMachine["openWriter"]>;
   #taken = 0;
   #wake: (() => void) | null = null;
@@ -68,6 +70,7 @@ export class WatchedWriter {
       executed: (id, outcome) => take({ kind: "executed", id, outcome }),
       applied: (last, mismatch) => take({ kind: "applied", last, mismatch }),
       committed: (last) => take({ kind: "committed", last }),
+      checkpointed: (index) => this.checkpoints.push(index),
       exited: (reason) => take({ kind: "exited", reason }),
     });
     inCall = false;

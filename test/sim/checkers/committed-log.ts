@@ -4,7 +4,7 @@
  */
 
 import { crc32 } from "node:zlib";
-import type { Entry, LogIndex, NodeId, Term } from "../../../src/raft/entry.ts";
+import type { Entry, EntryId, LogIndex, NodeId, Term } from "../../../src/raft/entry.ts";
 import { demand } from "./violation.ts";
 
 interface Committed {
@@ -15,6 +15,7 @@ interface Committed {
 
 /** What the checker reads of a node's stored log. */
 export interface LogView {
+  firstIndex(): LogIndex;
   lastIndex(): LogIndex;
   term(index: LogIndex): Term;
   entries(from: LogIndex, to: LogIndex, maxBytes: number): readonly Entry[];
@@ -37,7 +38,7 @@ export class CommittedLog {
 
   /** `node` may apply everything up to `index`. */
   committed(node: NodeId, index: LogIndex, log: LogView): void {
-    let at = (this.#checked.get(node) ?? 0) + 1;
+    let at = Math.max((this.#checked.get(node) ?? 0) + 1, log.firstIndex());
     while (at <= index) {
       const entries = log.entries(at, index + 1, 1 << 20);
       demand(entries.length > 0, "committed entries can be read", () => `node ${node} at ${at}`);
@@ -45,6 +46,15 @@ export class CommittedLog {
       at += entries.length;
     }
     this.#checked.set(node, Math.max(index, this.#checked.get(node) ?? 0));
+  }
+
+  /** `node` takes a snapshot in the place of its log: of what was committed, and of nothing that it knew already. */
+  installed(node: NodeId, base: EntryId): void {
+    const known = this.#ledger[base.index];
+    demand(known?.term === base.term, "a snapshot holds what is committed", () => {
+      return `node ${node} takes ${base.index}/${base.term}, committed is term ${known?.term}`;
+    });
+    this.#checked.set(node, Math.max(base.index, this.#checked.get(node) ?? 0));
   }
 
   #compare(node: NodeId, entry: Entry): void {

@@ -17,14 +17,16 @@ export function checkLogMatching(logs: ReadonlyMap<NodeId, LogView>): void {
 
 function comparePair(left: [NodeId, LogView], right: [NodeId, LogView]): void {
   const last = Math.min(left[1].lastIndex(), right[1].lastIndex());
+  // What one of them has dropped was compared when it was committed (committed-log.ts).
+  const first = Math.max(left[1].firstIndex(), right[1].firstIndex());
   let agreed = 0;
-  for (let at = last; at >= 1; at -= 1) {
+  for (let at = last; at >= first; at -= 1) {
     if (left[1].term(at) === right[1].term(at)) {
       agreed = at;
       break;
     }
   }
-  for (let at = 1; at <= agreed; ) {
+  for (let at = first; at <= agreed; ) {
     const ours = left[1].entries(at, agreed + 1, 1 << 20);
     const theirs = right[1].entries(at, agreed + 1, 1 << 20);
     const count = Math.min(ours.length, theirs.length);

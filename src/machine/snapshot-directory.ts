@@ -1,0 +1,113 @@
+/**
+ * Where a node keeps the snapshots that it gives and takes: names, what is left over at a start, and the swap of the
+ * database file (docs/decisions/0007-snapshots.md). Opens no database; the bytes of a snapshot are others' business.
+ *
+ *   outgoing-<n>.db, .hashes   copies for other nodes; worthless after a restart
+ *   incoming.db, .json         what was fetched so far, and of which snapshot
+ *   ready-<index>-<term>.db    fetched, checked and durable
+ */
+
+import { type FileHandle, mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { EntryId } from "../raft/entry.ts";
+import { takeWriterLock } from "./writer-lock.ts";
+
+const LOCK_MS_MAX = 10_000;
+
+export class SnapshotDirectory {
+  readonly #dataDir: string;
+  readonly path: string;
+
+  constructor(dataDir: string) {
+    this.#dataDir = dataDir;
+    this.path = join(dataDir, "snapshots");
+  }
+
+  get database(): string {
+    return join(this.#dataDir, "main.db");
+  }
+
+  get incoming(): string {
+    return join(this.path, "incoming.db");
+  }
+
+  get incomingManifest(): string {
+    return join(this.path, "incoming.json");
+  }
+
+  ready({ index, term }: EntryId): string {
+    return join(this.path, `ready-${index}-${term}.db`);
+  }
+
+  outgoing(number: number): string {
+    return join(this.path, `outgoing-${number}.db`);
+  }
+
+  /**
+   * When a node opens its directory: finishes an installation that the log had begun, if there is one, and removes what
+   * nobody can use any more. `base`: the last entry that the log has dropped. True if the database was replaced.
+   */
+  async recover(base: EntryId): Promise<boolean> {
+    await mkdir(this.path, { recursive: true });
+    const ready = this.ready(base);
+    const found = (await readdir(this.path)).map((name) => join(this.path, name));
+    // The log begins behind exactly this snapshot: whatever the database holds, this is the state to go on from.
+    const isBegun = found.includes(ready);
+    if (isBegun) await this.install(base);
+    for (const path of found) {
+      if (path !== ready && !isIncoming(path)) await rm(path, { force: true });
+    }
+    return isBegun;
+  }
+
+  /** Nobody may have the database open. What a crash leaves between two steps, `recover` finishes. */
+  async install(mark: EntryId): Promise<void> {
+    // Writers of this node are gone; this holds off one that a killed node left behind.
+    const lock = takeWriterLock(this.#dataDir, LOCK_MS_MAX, () => undefined);
+    try {
+      // Before the rename: SQLite would take the old WAL for the new file's.
+      for (const suffix of ["-wal", "-shm"]) await rm(this.database + suffix, { force: true });
+      await syncDirectory(this.#dataDir);
+      await rename(this.ready(mark), this.database);
+      await syncDirectory(this.#dataDir);
+      await syncDirectory(this.path);
+    } finally {
+      lock.close();
+    }
+  }
+
+  /** What was fetched is whole, checked and synced: gives it its durable name. */
+  async keep(mark: EntryId): Promise<void> {
+    await rename(this.incoming, this.ready(mark));
+    await rm(this.incomingManifest, { force: true });
+    await syncDirectory(this.path);
+  }
+
+  async removeIncoming(): Promise<void> {
+    for (const suffix of ["", "-wal", "-shm", "-journal"]) {
+      await rm(this.incoming + suffix, { force: true });
+    }
+    await rm(this.incomingManifest, { force: true });
+  }
+
+  /** Snapshots that were fetched and then not needed. */
+  async removeReady(): Promise<void> {
+    for (const name of await readdir(this.path)) {
+      if (name.startsWith("ready-")) await rm(join(this.path, name), { force: true });
+    }
+  }
+}
+
+function isIncoming(path: string): boolean {
+  return path.endsWith("/incoming.db") || path.endsWith("/incoming.json");
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  let handle: FileHandle | null = null;
+  try {
+    handle = await open(path, "r");
+    await handle.sync();
+  } finally {
+    await handle?.close();
+  }
+}

@@ -1,0 +1,164 @@
+/**
+ * The program of a snapshot's process: copies the database, or checks a copy, and ends. It reads whole files, which may
+ * take long, and nobody waits for it but one transfer. The database itself is opened for reading only.
+ */
+
+import { createHash } from "node:crypto";
+import { closeSync, fsyncSync, openSync, readSync, rmSync, statSync, writeSync } from "node:fs";
+import { crc32 } from "node:zlib";
+import Database from "better-sqlite3";
+import type { SnapshotManifest } from "../node/ports.ts";
+import type { EntryId } from "../raft/entry.ts";
+import { invariant, unreachable } from "../sql/invariant.ts";
+import {
+  PAGE_HASH_BYTES,
+  SNAPSHOT_CHUNK_BYTES,
+  SNAPSHOT_PAGE_BYTES,
+} from "../wire/snapshot-codec.ts";
+import { ChildChannel } from "./child-channel.ts";
+import {
+  type ChildArguments,
+  encodeJson,
+  FROM_SNAPSHOT,
+  type SnapshotFacts,
+} from "./process-messages.ts";
+
+/** SQLite pages copied before the event loop turns. */
+const COPY_PAGES = 4_096;
+
+/** `path`: the node's database. Never returns in the sense that the process ends. */
+export async function runSnapshotTask(given: ChildArguments, path: string): Promise<never> {
+  const channel = new ChildChannel(() => undefined);
+  try {
+    channel.startWatchdog();
+    const { task } = given;
+    invariant(task !== undefined, "a snapshot's process has a task");
+    switch (task.kind) {
+      case "copy": {
+        const at = await copyDatabase(path, task.to);
+        const manifest = describe(at, task.to, task.hashes);
+        return channel.end(FROM_SNAPSHOT.done, 0, encodeJson(manifest));
+      }
+      case "seed":
+        await copyDatabase(path, task.to);
+        return channel.end(FROM_SNAPSHOT.done, 0, encodeJson({}));
+      case "check":
+        checkSnapshot(task.path, task.expected);
+        return channel.end(FROM_SNAPSHOT.done, 0, encodeJson({}));
+      default:
+        return unreachable(task);
+    }
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    return channel.end(FROM_SNAPSHOT.fault, 0, Buffer.from(message));
+  }
+}
+
+/** All pages as of one moment, while others write. Gives the entry up to which it has applied. */
+export async function copyDatabase(path: string, to: string): Promise<EntryId> {
+  rmSync(to, { force: true });
+  const database = new Database(path, { readonly: true });
+  try {
+    database.exec("BEGIN");
+    const at = readApplied(database);
+    // The backup reads in the connection's transaction, so writers do not make it begin anew.
+    await database.backup(to, { progress: () => COPY_PAGES });
+    return at;
+  } finally {
+    database.close();
+  }
+}
+
+/** Reads the copy once: checksums of chunks, hashes of pages, the digest of all. */
+export function describe(at: EntryId, path: string, hashesPath: string): SnapshotManifest {
+  const chunks: number[] = [];
+  const digest = createHash("sha256");
+  const hashes = openSync(hashesPath, "w");
+  let bytes = 0;
+  try {
+    for (const chunk of chunksOf(path)) {
+      chunks.push(crc32(chunk));
+      digest.update(chunk);
+      writeSync(hashes, hashPages(chunk));
+      bytes += chunk.length;
+    }
+  } finally {
+    closeSync(hashes);
+  }
+  const facts = { ...at, configuration: null, bytes, chunks, digest: digest.digest("hex") };
+  const id = createHash("sha256").update(JSON.stringify(facts)).digest("hex");
+  return { id, ...facts };
+}
+
+/** PAGE_HASH_BYTES of SHA-1 for each page; the digest of the whole file catches what that lets through. */
+export function hashPages(chunk: Uint8Array): Buffer {
+  const count = Math.ceil(chunk.length / SNAPSHOT_PAGE_BYTES);
+  const hashes = Buffer.alloc(count * PAGE_HASH_BYTES);
+  for (let page = 0; page < count; page += 1) {
+    const from = page * SNAPSHOT_PAGE_BYTES;
+    const bytes = chunk.subarray(from, from + SNAPSHOT_PAGE_BYTES);
+    const hash = createHash("sha1").update(bytes).digest();
+    hash.copy(hashes, page * PAGE_HASH_BYTES, 0, PAGE_HASH_BYTES);
+  }
+  return hashes;
+}
+
+/** @throws Error naming what is wrong. */
+export function checkSnapshot(path: string, expected: SnapshotFacts): void {
+  const { size } = statSync(path);
+  if (size !== expected.bytes) throw new Error(`${size} bytes instead of ${expected.bytes}`);
+  const digest = createHash("sha256");
+  for (const chunk of chunksOf(path)) digest.update(chunk);
+  if (digest.digest("hex") !== expected.digest) throw new Error("the digest differs");
+  checkDatabase(path, expected);
+  const file = openSync(path, "r+");
+  try {
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function checkDatabase(path: string, expected: EntryId): void {
+  const database = new Database(path);
+  try {
+    const found = database.pragma("quick_check(1)", { simple: true });
+    if (found !== "ok") throw new Error(`the database is damaged: ${found}`);
+    const { index, term } = readApplied(database);
+    if (index !== expected.index || term !== expected.term) {
+      throw new Error(`it holds entry ${index} of term ${term}`);
+    }
+  } finally {
+    database.close();
+    for (const suffix of ["-wal", "-shm"]) rmSync(path + suffix, { force: true });
+  }
+}
+
+function readApplied(database: Database.Database): EntryId {
+  const row = database
+    .prepare<unknown[], [number, number]>("SELECT applied_index, applied_term FROM main.balsa_meta")
+    .raw(true)
+    .get();
+  if (row === undefined) throw new Error("balsa_meta is empty: not a database of Balsa's");
+  return { index: row[0], term: row[1] };
+}
+
+function* chunksOf(path: string): Generator<Buffer> {
+  const file = openSync(path, "r");
+  try {
+    for (;;) {
+      const chunk = Buffer.allocUnsafe(SNAPSHOT_CHUNK_BYTES);
+      let filled = 0;
+      while (filled < chunk.length) {
+        const count = readSync(file, chunk, filled, chunk.length - filled, null);
+        if (count === 0) break;
+        filled += count;
+      }
+      if (filled === 0) return;
+      yield chunk.subarray(0, filled);
+      if (filled < chunk.length) return;
+    }
+  } finally {
+    closeSync(file);
+  }
+}
