@@ -90,19 +90,22 @@ export class Batch {
   }
 
   addHardState(state: HardState): void {
-    encodeHardState(this.#buffer, this.#grow(HARD_STATE_BYTES), state);
+    const at = this.#grow(HARD_STATE_BYTES);
+    encodeHardState(this.#buffer, at, state);
     this.#records += 1;
     this.hardState = state;
   }
 
   addBase(base: EntryId): void {
-    encodeBase(this.#buffer, this.#grow(RECORD_HEADER_BYTES), base);
+    const at = this.#grow(RECORD_HEADER_BYTES);
+    encodeBase(this.#buffer, at, base);
     this.#records += 1;
     this.base = base;
   }
 
   addRestart(base: EntryId): void {
-    encodeRestart(this.#buffer, this.#grow(RECORD_HEADER_BYTES), base);
+    const at = this.#grow(RECORD_HEADER_BYTES);
+    encodeRestart(this.#buffer, at, base);
     this.#records += 1;
     this.base = base;
     this.lastIndex = base.index;
@@ -124,7 +127,7 @@ export class Batch {
     return { index, term, kind, payload: copy };
   }
 
-  /** Makes room at the end and gives where it is. */
+  /** Makes room at the end and gives where it is; the batch may have moved to another buffer afterwards. */
   #grow(bytes: number): number {
     const used = this.#end - this.#start;
     const { chunk, at } = this.#arena.reserve(bytes, this.#buffer, this.#start, used);
