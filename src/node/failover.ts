@@ -65,7 +65,9 @@ export class Failover {
     this.#timer = this.#parts.environment.after(delayMs, () => {
       this.#timer = null;
       const { role, leader } = this.#parts.status();
-      if (role === "follower" && leader === NOBODY) this.#parts.campaign();
+      // A pre-candidate asks again: a voter that still believed in the dead leader has not even answered.
+      const waiting = role === "follower" || role === "preCandidate";
+      if (waiting && leader === NOBODY) this.#parts.campaign();
     });
   }
 

@@ -85,6 +85,19 @@ describe("a leader's death (D8)", () => {
     expect(campaigns).toHaveLength(2);
   });
 
+  it("so is a pre-vote that was never answered, by a voter that had not noticed yet", () => {
+    failover.disconnected(1);
+    clock.advance(100);
+    status = { ...status, role: "preCandidate" };
+    failover.refused(1);
+    clock.advance(100);
+    expect(campaigns).toHaveLength(2);
+    status = { ...status, role: "candidate" };
+    failover.refused(1);
+    clock.advance(100);
+    expect(campaigns).toHaveLength(2);
+  });
+
   it("a node that may not lead does not run", () => {
     mayLead = false;
     failover.disconnected(1);

@@ -16,6 +16,8 @@ import type { Message } from "../../src/raft/message.ts";
 import type { Prng } from "./prng.ts";
 import type { Scheduler } from "./scheduler.ts";
 
+const REDIAL_MS = 100;
+
 export interface NetworkFaults {
   loss: number;
   duplicate: number;
@@ -76,6 +78,18 @@ export class SimNetwork {
         if (this.#up.get(other) === end) end.events?.disconnected(id, how);
       });
     }
+    this.#refuse(id);
+  }
+
+  /** While nothing listens there, the others' dials are refused. */
+  #refuse(id: NodeId): void {
+    this.#scheduler.after(REDIAL_MS, () => {
+      if (this.#up.has(id)) return;
+      for (const [other, end] of this.#up) {
+        if (!this.cut.has(`${other}>${id}`)) end.events?.unreachable(id, "refused");
+      }
+      this.#refuse(id);
+    });
   }
 
   /** Dials: the hello of `from` reaches `to`. */
