@@ -57,7 +57,6 @@ export class PooledReader {
   #ranMs = 0;
   #ghostSinceMs = 0;
   #silentSinceMs = 0;
-  #poked = false;
   /** It answered the poke, and has said nothing since: the first of the given is what it runs. */
   #isSure = false;
   idleSinceMs = 0;
@@ -180,10 +179,9 @@ export class PooledReader {
     return this.#isSure || this.#given.length === 1;
   }
 
-  /** Asks a silent reader for the answers it holds back, once until it says something. */
+  /** Asks a silent reader for the answers it holds back; called again, it repeats that until it was heard. */
   pokeIfSilent(nowMs: number, afterMs: number): void {
-    if (this.#poked || this.#given.length === 0 || nowMs - this.#silentSinceMs < afterMs) return;
-    this.#poked = true;
+    if (this.#isSure || this.#given.length === 0 || nowMs - this.#silentSinceMs < afterMs) return;
     this.#child?.poke();
   }
 
@@ -229,7 +227,6 @@ export class PooledReader {
     }
     const nowMs = performance.now();
     this.#silentSinceMs = nowMs;
-    this.#poked = false;
     this.#isSure = false;
     switch (type) {
       case FROM_READER.ready:

@@ -51,7 +51,8 @@ export class ProcessWriter implements Writer {
   #answered = 0;
   /** Calls not answered yet. */
   #awaited = 0;
-  #poked = false;
+  /** Since the last look; once a poke was heard, another would find nothing new until it speaks. */
+  #silence: "spoke" | "silent" | "heard" = "spoke";
   #pokeTimer: NodeJS.Timeout | null = null;
   #idleTimer: NodeJS.Timeout | null = null;
   #closeTimer: NodeJS.Timeout | null = null;
@@ -121,8 +122,9 @@ export class ProcessWriter implements Writer {
   }
 
   #frame(type: number, id: number, payload: Uint8Array): void {
-    if (this.#state === "killed" || type === POKED) return;
-    this.#poked = false;
+    if (this.#state === "killed") return;
+    this.#silence = type === POKED ? "heard" : "spoke";
+    if (type === POKED) return;
     switch (type) {
       case FROM_WRITER.ready:
         // The WAL may hold what an earlier writer left.
@@ -177,9 +179,8 @@ export class ProcessWriter implements Writer {
       this.#pokeTimer = null;
       return;
     }
-    // Until it answers something, another poke would find nothing new.
-    if (!this.#poked) this.#child?.poke();
-    this.#poked = true;
+    if (this.#silence === "silent") this.#child?.poke();
+    if (this.#silence === "spoke") this.#silence = "silent";
     this.#pokeTimer?.refresh();
   }
 

@@ -10,19 +10,29 @@ import { workerData } from "node:worker_threads";
 import { FRAME_HEADER_BYTES, POKED, writeFrameHeader } from "./frames.ts";
 import { HELD_BYTES, LOCK, type Outbox, PIPE_FD, WATCHDOG_FD } from "./outbox.ts";
 
+const LOCK_ATTEMPTS = 10;
+
 function watch({ control, bytes }: Outbox): void {
   const pokes = new Uint8Array(64);
   const poked = new Uint8Array(FRAME_HEADER_BYTES);
   writeFrameHeader(poked, 0, { type: POKED, id: 0, payloadBytes: 0 });
   while (readSync(WATCHDOG_FD, pokes) > 0) {
-    // If the main thread holds the lock it is writing itself.
-    if (Atomics.compareExchange(control, LOCK, 0, 1) !== 0) continue;
+    if (!tryLock(control)) continue;
     writeAll(bytes, Atomics.load(control, HELD_BYTES));
     writeAll(poked, poked.length);
     Atomics.store(control, HELD_BYTES, 0);
     Atomics.store(control, LOCK, 0);
     Atomics.notify(control, LOCK);
   }
+}
+
+/** The main thread holds it for a moment; for longer only while it is writing itself. */
+function tryLock(control: Int32Array): boolean {
+  for (let attempt = 0; attempt < LOCK_ATTEMPTS; attempt += 1) {
+    if (Atomics.compareExchange(control, LOCK, 0, 1) === 0) return true;
+    Atomics.wait(control, LOCK, 1, 1);
+  }
+  return false;
 }
 
 function writeAll(bytes: Uint8Array, length: number): void {

@@ -95,10 +95,12 @@ test("a cancelled stream is silent at once and its reader serves others", async 
   expect(await pidOfReader(machine)).toBe(before);
   expect(query.chunks).toHaveLength(3);
   const unlimited = ask(machine, STREAM);
-  await unlimited.until(() => unlimited.chunks.length === 20);
+  // Several may come at once.
+  await unlimited.until(() => unlimited.chunks.length >= 20);
   unlimited.running.cancel();
+  const { length } = unlimited.chunks;
   expect(await pidOfReader(machine)).toBe(before);
-  expect(unlimited.chunks).toHaveLength(20);
+  expect(unlimited.chunks).toHaveLength(length);
 });
 
 test("a query past its deadline is killed, and the others beside it are sent again", async () => {
