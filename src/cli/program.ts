@@ -129,6 +129,10 @@ function addTuning(command: Command): void {
   whole("readers-max", "reader processes at most", 4, 1, 64);
   whole("read-deadline-ms", "running time of one read", 10_000, 1, DAY_MS);
   whole("write-deadline-ms", "running time of one write", 30_000, 1, DAY_MS);
+  const mib = 1024 * 1024;
+  whole("log-tail-entries", "log entries kept for nodes that were away", 100_000, 1, 10_000_000);
+  whole("log-tail-bytes", "bytes of these, if that is less", 64 * mib, 4096, 2 ** 40);
+  whole("log-hold-bytes", "kept at most for followers behind", 1024 * mib, 4096, 2 ** 40);
   for (const [name, what] of Object.entries(LIMIT_TEXTS)) {
     const limit = name as keyof Limits;
     whole(flagOf(limit), what, DEFAULT_LIMITS[limit], 1, 2 ** 40);

@@ -39,6 +39,9 @@ export interface ServeOptions {
   readonly readersMax?: number;
   readonly readDeadlineMs?: number;
   readonly writeDeadlineMs?: number;
+  readonly logTailEntries?: number;
+  readonly logTailBytes?: number;
+  readonly logHoldBytes?: number;
   /** Those that were given, by their names in `Limits`. */
   readonly limits: Partial<Limits>;
   readonly plant?: string;
@@ -153,6 +156,7 @@ function nodeOptions(options: ServeOptions, advertise: string): NodeOptions {
   const { id, dir, peers, limits } = options;
   const { heartbeatMs, electionMs, readersMin, readersMax } = options;
   const { readDeadlineMs, writeDeadlineMs } = options;
+  const { logTailEntries, logTailBytes, logHoldBytes } = options;
   return {
     id,
     dir,
@@ -165,6 +169,9 @@ function nodeOptions(options: ServeOptions, advertise: string): NodeOptions {
     ...(readersMax === undefined ? {} : { readersMax }),
     ...(readDeadlineMs === undefined ? {} : { readDeadlineMs }),
     ...(writeDeadlineMs === undefined ? {} : { writeDeadlineMs }),
+    ...(logTailEntries === undefined ? {} : { logTailEntries }),
+    ...(logTailBytes === undefined ? {} : { logTailBytes }),
+    ...(logHoldBytes === undefined ? {} : { logHoldBytes }),
     ...(options.plant === undefined ? {} : { plant: options.plant as Plant }),
   };
 }
