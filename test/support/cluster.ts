@@ -170,6 +170,11 @@ export class HarshCluster {
     return this.#cluster.nodes.map((node) => readFileContent(join(node.dir, "main.db")).digest);
   }
 
+  /** The data directory of node `id`. */
+  dirOf(id: number): string {
+    return this.#node(id).dir;
+  }
+
   /** What node `id` has written to its log so far. */
   logOf(id: number): string {
     return readFileSync(join(this.#cluster.dir, `node${id}.log`), "utf8");
