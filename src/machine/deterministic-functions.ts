@@ -3,7 +3,7 @@
  * entry: its log time, its seed. They reach triggers, defaults and views. On readers the built-in ones stay.
  *
  * All are registered as not deterministic: SQLite then refuses them in indexes and generated columns. Allowing them there
- * would let a stored 'now' change its meaning under an index (docs/decisions/0005-deterministic-functions.md).
+ * would let a stored 'now' change its meaning under an index (docs/decisions/0006-deterministic-functions.md).
  */
 
 import type { Database } from "better-sqlite3";

@@ -1,4 +1,7 @@
-/** Ways by which something that differs between nodes could get into an entry, each closed: by other names, by EXPLAIN, by dice. */
+/**
+ * Ways by which something that differs between nodes could get into an entry, each closed: by other names,
+ * by EXPLAIN, by dice.
+ */
 
 import { describe, expect, test } from "vitest";
 import { readFileContent } from "../../src/machine/content-digest.ts";
