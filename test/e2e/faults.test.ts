@@ -46,7 +46,7 @@ it.for(runs)("clients see one database: $name", { timeout: 900_000 }, async ({ f
     JSON.stringify(Object.fromEntries(load.failures)),
   ];
   try {
-    expect(load.surprises).toEqual([]);
+    load.expectNoSurprise();
     const cells = assertLinearizable(register, load.registers.operations());
     const lists = assertLinearizable(appendList, load.lists.operations());
     const unknown = cells.unknown + lists.unknown;

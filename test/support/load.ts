@@ -134,6 +134,12 @@ export class Load {
     ]);
   }
 
+  /** Throws if anything happened that must never happen. */
+  expectNoSurprise(): void {
+    const all = [...new Set(this.surprises)];
+    if (all.length > 0) throw new Error(`clients were surprised:\n${all.slice(0, 10).join("\n")}`);
+  }
+
   async #work(db: Database, client: string): Promise<void> {
     const seen = new Map<string, number>();
     while (!this.#isOver) {
