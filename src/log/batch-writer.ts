@@ -1,7 +1,7 @@
 /**
  * Writes batches, one after the other: while one is under way the next gathers all that comes, so one sync serves
  * everything that waited. It moves on to the next segment, which is prepared ahead, and tells what is durable. After a
- * failed write or sync it does nothing more, ever: the pages may be marked clean and a retry would lie (raft.md §2 F2).
+ * failed write or sync it does nothing more, ever: the pages may be marked clean and a retry would lie (trap F2).
  */
 
 import type { Entry, EntryId, HardState } from "../raft/entry.ts";

@@ -2,7 +2,7 @@
 
 /**
  * What the disk holds is not what was acknowledged: serving or voting on it could lose committed data, so it is never
- * repaired by cutting (raft.md §2 F3).
+ * repaired by cutting (trap F3).
  */
 export class LogCorruptionError extends Error {
   override readonly name = "LogCorruptionError";

@@ -83,7 +83,7 @@ export class Core {
       this.commitIndex <= this.log.lastIndex,
       `committed to ${this.commitIndex} but the log ends at ${this.log.lastIndex}`,
     );
-    // A snapshot's term says nothing about the term this node is in (raft.md §2 E7).
+    // A snapshot's term says nothing about the term this node is in (trap E7).
     const isEmpty = this.log.lastIndex < this.log.firstIndex;
     invariant(
       isEmpty || this.log.lastTerm <= this.currentTerm,
@@ -139,7 +139,7 @@ export class Core {
   /** True if the configuration moved with it: it is in force as soon as it is committed, here as everywhere. */
   commitTo(index: LogIndex): boolean {
     if (index <= this.commitIndex) return false;
-    // A leader counts on entries that this node acknowledged and no longer has: its disk lost them (raft.md §2 A12).
+    // A leader counts on entries that this node acknowledged and no longer has: its disk lost them (trap A12).
     invariant(
       index <= this.log.lastIndex,
       `told to commit ${index}, but the log ends at ${this.log.lastIndex}`,
@@ -176,8 +176,8 @@ export class Core {
   }
 
   /**
-   * For what attests durability: leaves when everything asked so far is stored (raft.md §2 A1). Acknowledgements to
-   * one leader merge into the highest: within a term, agreement with its log only grows (raft.md §2 D8).
+   * For what attests durability: leaves when everything asked so far is stored (trap A1). Acknowledgements to
+   * one leader merge into the highest: within a term, agreement with its log only grows (trap D8).
    */
   sendWhenStored(message: AppendEntriesResult | RequestVoteResult): void {
     const previous = this.thenSend[this.thenSend.length - 1];

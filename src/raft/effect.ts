@@ -36,7 +36,7 @@ export type Input =
 
 /**
  * Must be stored in order. When it is durable: send `thenSend` (to peers), then step `persisted` with the same
- * `seq`, `last` and `term`. Votes and acknowledgements travel only here (raft.md §2 A1).
+ * `seq`, `last` and `term`. Votes and acknowledgements travel only here (trap A1).
  */
 export interface Persist {
   readonly seq: number;
@@ -46,7 +46,7 @@ export interface Persist {
   readonly hardState: HardState | null;
   /** Replace everything in the log from entries[0].index on. */
   readonly entries: readonly Entry[];
-  /** The log's last entry once this is stored, also when `entries` is empty (raft.md §2 D9). */
+  /** The log's last entry once this is stored, also when `entries` is empty (trap D9). */
   readonly last: EntryId;
   /** currentTerm when this was asked. */
   readonly term: Term;
@@ -76,7 +76,7 @@ export interface Effects {
   /** At most one: what one turn brought is stored together. */
   readonly persist: Persist | null;
   readonly send: readonly Message[];
-  /** Committed and locally durable: may be applied, in order (raft.md §2 D10). Bounded by maxApplyBytes. */
+  /** Committed and locally durable: may be applied, in order (trap D10). Bounded by maxApplyBytes. */
   readonly apply: readonly Entry[];
   readonly readStates: readonly ReadState[];
   /** Contexts of reads that were dropped: no leader, or this leader was deposed. */

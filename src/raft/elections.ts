@@ -21,7 +21,7 @@ function campaign(core: Core, kind: CampaignKind): void {
   const preVote = kind === "preVote";
   if (preVote) {
     becomePreCandidate(core);
-    // Asking costs nothing durable. The vote itself counts when it is stored (raft.md §2 A1).
+    // Asking costs nothing durable. The vote itself counts when it is stored (trap A1).
     core.votes?.record(core.id, true);
     if (core.votes?.tally(core.configuration) === "won") {
       campaign(core, "election");
@@ -47,7 +47,7 @@ function campaign(core: Core, kind: CampaignKind): void {
   }
 }
 
-/** Whatever the role and whatever the own configuration says: refusing could deadlock the cluster (raft.md §2 A10). */
+/** Whatever the role and whatever the own configuration says: refusing could deadlock the cluster (trap A10). */
 export function onRequestVote(core: Core, message: RequestVote): void {
   const { from, preVote, term } = message;
   const free =
@@ -58,11 +58,11 @@ export function onRequestVote(core: Core, message: RequestVote): void {
     rejectVote(core, message);
     return;
   }
-  // The grant echoes the asked term: for a pre-vote that is above our own (raft.md §2 A4).
+  // The grant echoes the asked term: for a pre-vote that is above our own (trap A4).
   answerVote(core, message, { term, rejected: false });
   if (!preVote) {
     core.voteFor(from);
-    // Only a real vote postpones our own election; a pre-vote promises nothing (raft.md §2 A6).
+    // Only a real vote postpones our own election; a pre-vote promises nothing (trap A6).
     core.electionElapsed = 0;
   }
 }
@@ -73,7 +73,7 @@ export function rejectVote(core: Core, message: RequestVote): void {
 
 /**
  * What a refusal tells besides. The candidate may not know that the configuration which needs our vote is past: without
- * this a removed leader with the longest log would block the voter that is left for ever (raft.md §2 C4, C5).
+ * this a removed leader with the longest log would block the voter that is left for ever (trap C4, C5).
  */
 function committedTo(core: Core): EntryId {
   const { commitIndex: index, options } = core;
@@ -101,7 +101,7 @@ function answerVote(
 export function onRequestVoteResult(core: Core, message: RequestVoteResult): void {
   if (message.rejected && core.role !== "leader") learnCommit(core, message);
   const { votes, role } = core;
-  // Only answers to the question now being asked (raft.md §2 A3, A7).
+  // Only answers to the question now being asked (trap A3, A7).
   const isAsking = message.preVote ? role === "preCandidate" : role === "candidate";
   if (votes === null || !isAsking) return;
   votes.record(message.from, !message.rejected);

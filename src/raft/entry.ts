@@ -4,7 +4,7 @@
 export type Term = number & { readonly __brand?: "Term" };
 /** A position in the log, from 1; 0 before the first entry. A safe integer. */
 export type LogIndex = number & { readonly __brand?: "LogIndex" };
-/** A node, from 1; never reused (raft.md §2 A12). */
+/** A node, from 1; never reused (trap A12). */
 export type NodeId = number & { readonly __brand?: "NodeId" };
 
 /** 0 stands for "nobody" where a NodeId may be missing (votedFor, leader). */

@@ -9,7 +9,7 @@ export function onAppendEntries(core: Core, message: AppendEntries): void {
   const { log } = core;
   const { prevLogIndex, prevLogTerm, entries } = message;
   if (prevLogIndex < core.commitIndex) {
-    // Overtaken: everything committed matches, so say so and leave the log alone (raft.md §2 D6).
+    // Overtaken: everything committed matches, so say so and leave the log alone (trap D6).
     acknowledge(core, message, core.commitIndex);
     return;
   }
@@ -37,7 +37,7 @@ function acknowledge(core: Core, message: AppendEntries, index: LogIndex): void 
   });
 }
 
-/** Names the place where the logs may still agree, so that the leader skips whole terms (raft.md §2 D5). */
+/** Names the place where the logs may still agree, so that the leader skips whole terms (trap D5). */
 function refuse(core: Core, message: AppendEntries): void {
   const { log } = core;
   const from = Math.min(message.prevLogIndex, log.lastIndex);

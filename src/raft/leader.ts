@@ -22,7 +22,7 @@ export function onAppendEntriesResult(
   peer.isActive = true;
   if (message.rejected) {
     const { hintIndex, hintTerm } = message;
-    // Our own log may show an even earlier place where the two can agree (raft.md §2 D5).
+    // Our own log may show an even earlier place where the two can agree (trap D5).
     const hint = hintTerm > 0 ? core.log.findConflictByTerm(hintIndex, hintTerm).index : hintIndex;
     if (!peer.retreat(message.index, hint)) return;
     if (peer.state === "replicate") peer.becomeProbe();
@@ -37,7 +37,7 @@ export function onAppendEntriesResult(
       peer.becomeReplicate();
       break;
     case "snapshot":
-      // Any answer that reconnects it to our log will do, also an older one (raft.md §2 E3).
+      // Any answer that reconnects it to our log will do, also an older one (trap E3).
       if (peer.matchIndex + 1 >= core.log.firstIndex) {
         peer.becomeProbe();
         peer.becomeReplicate();
@@ -114,7 +114,7 @@ export function requestRead(
   asker: Asker,
 ): "accepted" | "refused" {
   if (leadership.reads.isFull) return "refused";
-  // Until an own entry is committed, earlier leaders may have committed more than we know (raft.md §2 B1).
+  // Until an own entry is committed, earlier leaders may have committed more than we know (trap B1).
   if (core.commitIndex < leadership.noop.index) leadership.reads.holdBack(asker);
   else admitRead(core, leadership, asker);
   return "accepted";
@@ -145,7 +145,7 @@ export function onReadIndex(core: Core, leadership: Leadership, message: ReadInd
   requestRead(core, leadership, { from: message.from, context: message.context });
 }
 
-/** raft.md §2 A8: a leader that no longer hears from a quorum would only keep clients waiting. */
+/** trap A8: a leader that no longer hears from a quorum would only keep clients waiting. */
 export function checkQuorum(core: Core, leadership: Leadership): void {
   const active = new Map(leadership.peers.map((peer) => [peer.id, peer.isActive]));
   if (quorumTally(core.configuration, active) !== "won") {

@@ -34,7 +34,7 @@ export class Leadership {
   }
 
   /**
-   * Who stays keeps its progress; who is new starts as a probe at `nextIndex` (raft.md §2 C9). Who was just added counts
+   * Who stays keeps its progress; who is new starts as a probe at `nextIndex` (trap C9). Who was just added counts
    * as active, so that the next check of the quorum leaves it the time to answer.
    */
   follow(

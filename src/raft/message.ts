@@ -22,7 +22,7 @@ export interface AppendEntries extends Envelope {
 
 /**
  * Sent only when what it acknowledges is durable. When rejected, `index` is the prevLogIndex refused and the hint
- * is the largest (index, term) at which the logs may still agree (fast backtracking, raft.md §2 D5).
+ * is the largest (index, term) at which the logs may still agree (fast backtracking, trap D5).
  */
 export interface AppendEntriesResult extends Envelope {
   readonly kind: "AppendEntriesResult";

@@ -42,7 +42,7 @@ export class Progress {
   isActive = false;
   pendingSnapshot: LogIndex = 0;
   wish: AppendWish = "none";
-  /** Highest read position that this follower has confirmed in this term (raft.md §2 B2). */
+  /** Highest read position that this follower has confirmed in this term (trap B2). */
   readAck = 0;
   readonly inflights: Inflights;
   /** Wait for an answer, of a heartbeat at least, before the next append. */
@@ -91,7 +91,7 @@ export class Progress {
 
   /**
    * The follower refused an append after `rejected`; the logs may still agree up to `hint`. False when that answers
-   * an append which was overtaken since (raft.md §2 D7).
+   * an append which was overtaken since (trap D7).
    */
   retreat(rejected: LogIndex, hint: LogIndex): boolean {
     if (this.state === "replicate") {
@@ -134,7 +134,7 @@ export class Progress {
     this.#flowPaused = true;
   }
 
-  /** A sign of life: one more append may go, an empty one if the window is still full (raft.md §2 D7). */
+  /** A sign of life: one more append may go, an empty one if the window is still full (trap D7). */
   resume(): void {
     this.#flowPaused = false;
   }

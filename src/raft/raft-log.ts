@@ -29,7 +29,7 @@ export class RaftLog {
   /** A snapshot that took the log's place and is not stored yet; the stored log is void then. */
   #snapshot: SnapshotMark | null = null;
   #isSnapshotAsked = false;
-  /** Where the configuration changes above the commit index stand, ascending; all of them (raft.md §2 C3). */
+  /** Where the configuration changes above the commit index stand, ascending; all of them (trap C3). */
   #changes: LogIndex[] = [];
 
   constructor(stored: LogReader) {
@@ -83,7 +83,7 @@ export class RaftLog {
   }
 
   /**
-   * The largest index ≤ `index` whose term is ≤ `term`: below it the logs may agree, above they cannot (raft.md §2
+   * The largest index ≤ `index` whose term is ≤ `term`: below it the logs may agree, above they cannot (trap
    * D5). Stops at the compacted part, of which the term is taken as unknown (0).
    */
   findConflictByTerm(index: LogIndex, term: Term): EntryId {
@@ -132,7 +132,7 @@ export class RaftLog {
 
   /**
    * Takes over a leader's entries, of which the first follows one that matched. Only what conflicts is cut off
-   * (§5.3; raft.md §2 D6: a reordered or repeated message must not shorten the log).
+   * (§5.3; trap D6: a reordered or repeated message must not shorten the log).
    */
   merge(entries: readonly Entry[], commitIndex: LogIndex): void {
     let at = 0;
@@ -177,7 +177,7 @@ export class RaftLog {
 
   /**
    * A write that ended with `last` is durable. Ignored if the log has another entry there by now: that completion
-   * speaks of entries which were replaced, and whose replacement is still on its way (raft.md §2 D9).
+   * speaks of entries which were replaced, and whose replacement is still on its way (trap D9).
    */
   stableTo(last: EntryId): void {
     if (last.index <= this.#stableIndex || last.index > this.lastIndex) return;

@@ -258,7 +258,7 @@ export class Raft {
     invariant(term <= core.currentTerm, `persist ${seq} completed in a term of the future`);
     this.#persistedSeq = seq;
     // An older term's completion may speak of entries that were replaced since. Nothing is lost: the term that came
-    // since had to be stored as well, and every persist attests the end of the log anew (raft.md §2 D9).
+    // since had to be stored as well, and every persist attests the end of the log anew (trap D9).
     if (term !== core.currentTerm) return;
     core.log.stableTo(last);
     // A candidate's term begins with its vote: the first write of that term holds it.
@@ -325,7 +325,7 @@ export class Raft {
     return { seq, snapshot, hardState, entries, last: log.last, term: currentTerm, thenSend };
   }
 
-  /** Committed, and on this node's own disk (raft.md §2 D10). */
+  /** Committed, and on this node's own disk (trap D10). */
   #takeApply(): readonly Entry[] {
     const core = this.#core;
     const { log, options } = core;

@@ -1,7 +1,7 @@
 /**
  * Reads that wait for an index (thesis §6.4). On a leader: the reads of this term, and which round of heartbeats will
  * confirm each. On a follower: what it asked its leader. Contexts only name the caller; what a quorum confirms is a
- * position minted here, so that a late answer to an earlier round can never confirm a later read (raft.md §2 B2, B3).
+ * position minted here, so that a late answer to an earlier round can never confirm a later read (trap B2, B3).
  */
 
 import { invariant } from "../sql/invariant.ts";
@@ -26,7 +26,7 @@ export interface ConfirmedRead extends Asker {
 /** Lives as long as one leadership: positions start anew with the term. */
 export class LeaderReads {
   readonly #limit: number;
-  /** Came before this leader had committed an entry of its own term (raft.md §2 B1). */
+  /** Came before this leader had committed an entry of its own term (trap B1). */
   #early: Asker[] = [];
   #waiting: PositionedRead[] = [];
   /** The position of the next round, or of the last one if nothing was registered since. */

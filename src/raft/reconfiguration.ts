@@ -23,7 +23,7 @@ import { abortTransfer, sendTimeoutNow } from "./transfer.ts";
 export function proposeChange(core: Core, change: ConfigurationChange): ProposalResult {
   const { leadership } = core;
   if (leadership === null) return { kind: "refused", reason: "notLeader" };
-  // One at a time (raft.md §2 C2). A new leader counts everything it found as possibly pending: what it does not know
+  // One at a time (docs/TRAPS.md C2). A new leader counts everything it found as possibly pending: what it does not know
   // to be committed may hold a change (C1).
   if (core.inForceIndex < leadership.pendingChange) {
     return { kind: "refused", reason: "changePending" };
@@ -58,7 +58,7 @@ export function settleConfiguration(core: Core, leadership: Leadership): void {
   const isSettled = core.inForceIndex >= leadership.pendingChange;
   if (!isJoint(configuration) || !configuration.autoLeave || !isSettled) return;
   if (options.eager === true) flush(core, leadership);
-  // A leader that finds a joint configuration leaves it, whoever entered it (raft.md §2 C6).
+  // A leader that finds a joint configuration leaves it, whoever entered it (trap C6).
   proposeChange(core, LEAVE_JOINT);
 }
 

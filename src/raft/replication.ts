@@ -68,7 +68,7 @@ function sendAppend(core: Core, peer: Progress, wish: AppendWish): boolean {
   const { log, options } = core;
   const prevLogIndex = peer.nextIndex - 1;
   if (prevLogIndex < log.firstIndex - 1) return offerSnapshot(core, peer);
-  // A full window still lets an empty append through, to find out what was lost (raft.md §2 D7).
+  // A full window still lets an empty append through, to find out what was lost (trap D7).
   const isFull = peer.state === "replicate" && peer.inflights.full;
   const entries = isFull ? [] : log.slice(peer.nextIndex, log.lastIndex, options.maxMessageBytes);
   if (entries.length === 0 && wish !== "always") return false;
@@ -91,7 +91,7 @@ export function broadcastHeartbeat(core: Core, leadership: Leadership): void {
   const readPosition = leadership.reads.announce();
   for (const peer of leadership.peers) {
     if (peer.id === core.id) continue;
-    // Never tell a follower to commit what it is not known to have (raft.md §2 D4).
+    // Never tell a follower to commit what it is not known to have (trap D4).
     const leaderCommit = Math.min(peer.matchIndex, core.commitIndex);
     core.send.push({
       kind: "Heartbeat",

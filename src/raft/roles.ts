@@ -16,7 +16,7 @@ export function becomeFollower(core: Core, term: Term, leader: NodeId): void {
   core.followLeader(leader);
 }
 
-/** Asks whether an election could be won, without a new term and without a vote (thesis §9.6; raft.md §2 A3). */
+/** Asks whether an election could be won, without a new term and without a vote (thesis §9.6; trap A3). */
 export function becomePreCandidate(core: Core): void {
   invariant(core.role !== "leader", "a leader does not stand for election");
   leaveRole(core);

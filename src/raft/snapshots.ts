@@ -13,7 +13,7 @@ import type { Progress } from "./progress.ts";
 
 /** True if a snapshot was offered. */
 export function offerSnapshot(core: Core, peer: Progress): boolean {
-  // A peer that is not there could not take it, and it would keep the log from being sent later (raft.md §2 E4).
+  // A peer that is not there could not take it, and it would keep the log from being sent later (trap E4).
   if (!peer.isActive) return false;
   const index = core.appliedIndex;
   if (index + 1 < core.log.firstIndex || peer.matchIndex >= index) return false;
@@ -41,12 +41,12 @@ export function onInstallSnapshot(core: Core, message: InstallSnapshot): void {
   if (needsSnapshot(core, lastIncludedIndex, lastIncludedTerm)) {
     core.fetchSnapshot = { from, index: lastIncludedIndex, term: lastIncludedTerm };
   } else {
-    // Not needed, and answered all the same: the leader waits (raft.md §2 E2).
+    // Not needed, and answered all the same: the leader waits (trap E2).
     acknowledge(core, from, core.commitIndex);
   }
 }
 
-/** Commits what the snapshot holds if the log has it already: then the log goes on (raft.md §2 E1). */
+/** Commits what the snapshot holds if the log has it already: then the log goes on (trap E1). */
 function needsSnapshot(core: Core, index: LogIndex, term: number): boolean {
   if (index <= core.commitIndex) return false;
   if (!core.log.matches(index, term)) return true;

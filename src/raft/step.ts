@@ -19,7 +19,7 @@ export function onMessage(core: Core, message: Message): void {
   dispatch(core, message);
 }
 
-/** A removed server's answers, and the term in them, disturb nobody (raft.md §2 A9). */
+/** A removed server's answers, and the term in them, disturb nobody (trap A9). */
 function isStrangersAnswer(core: Core, message: Message): boolean {
   switch (message.kind) {
     case "AppendEntriesResult":
@@ -49,7 +49,7 @@ function settleTerm(core: Core, message: Message): boolean {
       if (!message.preVote) becomeFollower(core, message.term, NOBODY);
       return true;
     case "RequestVoteResult":
-      // Granted, it echoes the term that we asked for, in which we are not yet (raft.md §2 A4).
+      // Granted, it echoes the term that we asked for, in which we are not yet (trap A4).
       if (message.preVote && !message.rejected) return true;
       becomeFollower(core, message.term, NOBODY);
       return true;
@@ -66,7 +66,7 @@ function settleTerm(core: Core, message: Message): boolean {
 
 /**
  * Who hears from a leader keeps it, whatever others ask (thesis §4.2.3). The leader itself may ask: its asking says
- * that it no longer leads (raft.md §2 A6).
+ * that it no longer leads (trap A6).
  */
 function isLeased(core: Core, message: RequestVote): boolean {
   const { checkQuorum, electionTicks } = core.options;
@@ -84,11 +84,11 @@ function onLowerTerm(core: Core, message: Message): void {
     case "AppendEntries":
     case "Heartbeat":
       // Without this a node that came back with a higher term could neither follow the leader, whom it does not
-      // accept, nor depose it, as nobody gives it a vote (raft.md §2 A5).
+      // accept, nor depose it, as nobody gives it a vote (trap A5).
       if (checkQuorum || preVote) tellTerm(core, message.from);
       return;
     case "RequestVote":
-      // Dropping it would leave a pre-candidate in an old term for ever (raft.md §2 A4).
+      // Dropping it would leave a pre-candidate in an old term for ever (trap A4).
       if (message.preVote) rejectVote(core, message);
       return;
     default:

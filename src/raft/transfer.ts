@@ -1,4 +1,4 @@
-/** Handing the leadership over (thesis §3.10). While it is under way proposals are refused (raft.md §2 D12). */
+/** Handing the leadership over (thesis §3.10). While it is under way proposals are refused (trap D12). */
 
 import type { Core } from "./core.ts";
 import type { NodeId } from "./entry.ts";

@@ -1,4 +1,4 @@
-/** The votes of one election, or of one pre-vote: a tally never outlives its term and phase (raft.md §2 A3, A7). */
+/** The votes of one election, or of one pre-vote: a tally never outlives its term and phase (trap A3, A7). */
 
 import type { Configuration, NodeId } from "./entry.ts";
 import { quorumTally, type Tally } from "./quorum.ts";
