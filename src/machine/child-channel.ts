@@ -123,9 +123,14 @@ export class ChildChannel {
   }
 }
 
+/** Where the pipe is broken the node is gone, and there is nobody left to tell, nor a lock to give back. */
 function writeAll(bytes: Uint8Array, length: number): void {
-  for (let written = 0; written < length; ) {
-    written += writeSync(PIPE_FD, bytes, written, length - written);
+  try {
+    for (let written = 0; written < length; ) {
+      written += writeSync(PIPE_FD, bytes, written, length - written);
+    }
+  } catch {
+    die();
   }
 }
 
