@@ -111,13 +111,14 @@ export class ProcessMachine implements Machine {
 
   install(mark: EntryId, done: (error: Error | null) => void): void {
     const swap = (): void => {
-      this.#directory.install(mark).then(
-        () => setImmediate(() => done(null)),
-        (error: Error) => setImmediate(() => done(error)),
-      );
+      const finish = (error: Error | null): void => {
+        this.#snapshots.resume();
+        setImmediate(() => done(error));
+      };
+      this.#directory.install(mark).then(() => finish(null), finish);
     };
     // Whoever still had the old file open would bring back its WAL.
-    this.#pool.suspend(() => this.#snapshots.stopTasks(() => this.#whenNoWriter(swap)));
+    this.#pool.suspend(() => this.#snapshots.suspend(() => this.#whenNoWriter(swap)));
   }
 
   /** After writers and readers: ends what works on snapshots. */

@@ -7,16 +7,21 @@
  *   ready-<index>-<term>.db    fetched, checked and durable
  */
 
-import { type FileHandle, mkdir, open, readdir, rename, rm } from "node:fs/promises";
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { EntryId } from "../raft/entry.ts";
 import { takeWriterLock } from "./writer-lock.ts";
 
 const LOCK_MS_MAX = 10_000;
 
+/** What was fetched in part is of little use after this. */
+const INCOMING_MS_MAX = 3_600_000;
+
 export class SnapshotDirectory {
   readonly #dataDir: string;
   readonly path: string;
+  /** Told before each step of an installation: a test throws in it, as a crash would end it there. */
+  onStep: (step: string) => void = () => {};
 
   constructor(dataDir: string) {
     this.#dataDir = dataDir;
@@ -55,7 +60,9 @@ export class SnapshotDirectory {
     const isBegun = found.includes(ready);
     if (isBegun) await this.install(base);
     for (const path of found) {
-      if (path !== ready && !isIncoming(path)) await rm(path, { force: true });
+      if (path === ready) continue;
+      const isOfUse = isIncoming(path) && Date.now() - (await stat(path)).mtimeMs < INCOMING_MS_MAX;
+      if (!isOfUse) await rm(path, { force: true });
     }
     return isBegun;
   }
@@ -66,9 +73,15 @@ export class SnapshotDirectory {
     const lock = takeWriterLock(this.#dataDir, LOCK_MS_MAX, () => undefined);
     try {
       // Before the rename: SQLite would take the old WAL for the new file's.
-      for (const suffix of ["-wal", "-shm"]) await rm(this.database + suffix, { force: true });
+      for (const suffix of ["-wal", "-shm"]) {
+        this.onStep(`remove ${suffix}`);
+        await rm(this.database + suffix, { force: true });
+      }
+      this.onStep("sync the removal");
       await syncDirectory(this.#dataDir);
+      this.onStep("rename");
       await rename(this.ready(mark), this.database);
+      this.onStep("sync the rename");
       await syncDirectory(this.#dataDir);
       await syncDirectory(this.path);
     } finally {

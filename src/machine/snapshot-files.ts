@@ -58,6 +58,9 @@ export class ProcessSnapshotFiles implements SnapshotFiles {
   #incoming: IncomingFile | null = null;
   #begun = "";
   #copyNumber = 0;
+  /** One after the other: they use the same file. */
+  #receiving: Promise<unknown> = Promise.resolve();
+  #suspended = false;
   #closed = false;
 
   constructor(options: SnapshotFilesOptions) {
@@ -171,7 +174,9 @@ export class ProcessSnapshotFiles implements SnapshotFiles {
   }
 
   receive(manifest: SnapshotManifest, done: Completion<IncomingSnapshot>): void {
-    settle(this.#receive(manifest), done);
+    const receiving = this.#receiving.then(() => this.#receive(manifest));
+    this.#receiving = receiving.catch(() => undefined);
+    settle(receiving, done);
   }
 
   async #receive(manifest: SnapshotManifest): Promise<IncomingSnapshot> {
@@ -235,6 +240,7 @@ export class ProcessSnapshotFiles implements SnapshotFiles {
     const { supply, taskMsMax } = this.#options;
     return new Promise((resolve, reject) => {
       if (this.#closed) return reject(new Error("the node is closing"));
+      if (this.#suspended) return reject(new Error("the database is being replaced"));
       let answer: unknown = null;
       let reason = "";
       const child = supply.run(task, {
@@ -256,8 +262,17 @@ export class ProcessSnapshotFiles implements SnapshotFiles {
     });
   }
 
-  /** Ends all children, which may have the database open. */
-  stopTasks(done: () => void): void {
+  /** The database is about to be replaced: ends all children, which may have it open, and starts none. */
+  suspend(done: () => void): void {
+    this.#suspended = true;
+    this.#stopTasks(done);
+  }
+
+  resume(): void {
+    this.#suspended = false;
+  }
+
+  #stopTasks(done: () => void): void {
     if (this.#tasks.size === 0) return void setImmediate(done);
     this.#idle.push(done);
     for (const child of this.#tasks) child.kill("the database is being replaced or closed");
@@ -266,7 +281,7 @@ export class ProcessSnapshotFiles implements SnapshotFiles {
   close(done: () => void): void {
     this.#closed = true;
     this.#incoming?.abandon();
-    this.stopTasks(() => {
+    this.#stopTasks(() => {
       const copies = [...this.#copies];
       for (const copy of copies) copy.users = 0;
       Promise.all(copies.map((copy) => this.#drop(copy))).then(done, done);

@@ -27,6 +27,8 @@ export class CatchUp {
   #fetching: { cancel(): void } | null = null;
   /** Failed attempts since the last success: each goes to another source. */
   #attempts = 0;
+  /** The file that is to be installed must not make room for another. */
+  #installing = false;
   #stopped = false;
 
   constructor(parts: CatchUpParts) {
@@ -35,7 +37,7 @@ export class CatchUp {
 
   /** Repeated by the core while the need is there. */
   request(request: SnapshotRequest): void {
-    if (this.#fetching !== null || this.#stopped) return;
+    if (this.#fetching !== null || this.#installing || this.#stopped) return;
     const { logger, fetcher } = this.#parts;
     const source = this.#source(request.from);
     const { index } = request;
@@ -84,11 +86,13 @@ export class CatchUp {
   install(mark: SnapshotMark): void {
     const { log, logger, machine, suspend, resume, broken } = this.#parts;
     const { index, term } = mark;
+    this.#installing = true;
     suspend();
     log.restart({ index, term }, () => {
       machine.install({ index, term }, (error) => {
         if (error !== null)
           return broken(new Error(`a snapshot cannot be installed: ${error.message}`));
+        this.#installing = false;
         logger.info({ index, term }, "the snapshot has taken the database's place");
         resume();
       });

@@ -42,6 +42,8 @@ export interface SnapshotCounts {
 /** Chunks under way: the memory that a transfer takes on this side. */
 const WINDOW = 4;
 
+const WAIT_MS = 1_000;
+
 interface Work {
   readonly chunk: number;
   readonly length: number;
@@ -62,6 +64,7 @@ export class SnapshotReceiver {
   #incoming: IncomingSnapshot | null = null;
   #next = 0;
   readonly #work = new Map<number, Work>();
+  #waiting: NodeJS.Timeout | null = null;
   #over = false;
 
   constructor(socket: Socket, want: Want, parts: SnapshotReceiverParts) {
@@ -81,6 +84,7 @@ export class SnapshotReceiver {
   /** No event follows. */
   cancel(): void {
     this.#over = true;
+    this.#stopWaiting();
     this.#socket.destroy();
     this.#incoming?.abandon();
   }
@@ -108,7 +112,10 @@ export class SnapshotReceiver {
     if (manifest.index < atLeast) return this.#fail(`${manifest.index} offered, ${atLeast} asked`);
     this.#manifest = manifest;
     this.#counts.chunks = manifest.chunks.length;
+    // Looking at the own database first may take long; the source must not take that for silence.
+    this.#waiting = setInterval(() => this.#socket.send({ kind: "wait" }), WAIT_MS);
     this.#parts.receive(manifest, (error, incoming) => {
+      this.#stopWaiting();
       if (this.#over) return incoming?.abandon();
       if (incoming === null) return this.#fail(error?.message ?? "no file");
       this.#incoming = incoming;
@@ -212,9 +219,15 @@ export class SnapshotReceiver {
     });
   }
 
+  #stopWaiting(): void {
+    if (this.#waiting !== null) clearInterval(this.#waiting);
+    this.#waiting = null;
+  }
+
   #fail(reason: string): void {
     if (this.#over) return;
     this.#over = true;
+    this.#stopWaiting();
     this.#socket.destroy();
     this.#incoming?.abandon();
     this.#parts.failed(reason);

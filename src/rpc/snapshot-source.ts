@@ -74,7 +74,7 @@ export class SnapshotSource {
       if (this.#questions.length >= QUESTIONS_MAX || this.#snapshot === null) return this.destroy();
       this.#questions.push(frame);
       this.#answerNext();
-    } else this.destroy();
+    } else if (frame.kind !== "wait") this.destroy();
   }
 
   #consider(want: Want, untilMs: number): void {

@@ -12,7 +12,7 @@
  * | 1    | want     | receiver | who asks whom, of which cluster, from which index on, what it has    |
  * | 2    | manifest | source   | what it gives                                                       |
  * | 3    | refused  | source   | why not; the end                                                     |
- * | 4    | wait     | source   | it is alive, and making the copy                                     |
+ * | 4    | wait     | both     | it is alive, and busy with its own file                              |
  * | 5    | hashes   | receiver | u32 chunk: the hashes of its pages, please                           |
  * | 6    | hashed   | source   | u32 chunk, then PAGE_HASH_BYTES for each page                        |
  * | 7    | get      | receiver | u32 chunk, then one bit for each of its pages, lowest first           |

@@ -68,7 +68,9 @@ export class Adversary {
     for (const host of victims) {
       if (host.life !== null) this.counts.crashes += 1;
       world.crash(host);
-      world.scheduler.after(20 + this.#dice.next() * 1_500, () => {
+      // Now and then for longer than the others' logs reach back.
+      const awayMs = this.#dice.chance(0.15) ? 6_000 : 1_500;
+      world.scheduler.after(20 + this.#dice.next() * awayMs, () => {
         world.start(host).catch((error: unknown) => world.fail(error));
       });
     }

@@ -39,8 +39,11 @@ export interface Store {
   keep(snapshot: SimSnapshot): void;
   /** It takes the database's place, durably. Nobody has it open. */
   install(mark: EntryId): void;
-  /** At a start, nobody has it open: finishes an installation that the log has begun; forgets what is kept else. */
-  recover(base: EntryId): void;
+  /**
+   * At a start, nobody has it open: finishes an installation that the log has begun; forgets what is kept otherwise.
+   * True if it did.
+   */
+  recover(base: EntryId): boolean;
 }
 
 export interface SimSnapshot {
@@ -194,7 +197,7 @@ class SimWriter implements Writer {
   }
 
   #perhapsCheckpoint(engine: WriterEngine): void {
-    if (!this.#dice.chance(0.02)) return;
+    if (!this.#dice.chance(0.05)) return;
     engine.checkpoint();
     if (engine.walBytes() > 0) return;
     this.#store.checkpointed();

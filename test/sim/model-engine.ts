@@ -83,10 +83,12 @@ export class ModelStore implements Store {
     this.#writer = null;
   }
 
-  recover(base: EntryId): void {
+  recover(base: EntryId): boolean {
     const { index, term } = this.#kept?.mark ?? { index: 0, term: 0 };
-    if (index > 0 && index === base.index && term === base.term) this.install(base);
+    const isBegun = index > 0 && index === base.index && term === base.term;
+    if (isBegun) this.install(base);
     this.#kept = null;
+    return isBegun;
   }
 
   openReader(): ReaderEngine {

@@ -37,6 +37,7 @@ export interface SimReport {
   readonly committed: number;
   readonly compactions: number;
   readonly snapshots: number;
+  readonly finished: number;
   readonly acknowledged: number;
   readonly reads: number;
   readonly faults: FaultCounts;
@@ -177,6 +178,7 @@ class Simulation {
       committed: committed.length,
       compactions: this.#world.compactions,
       snapshots: this.#world.snapshots,
+      finished: this.#world.finished,
       acknowledged,
       reads,
       faults: this.#adversary.counts,

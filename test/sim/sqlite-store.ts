@@ -67,10 +67,12 @@ export class SqliteStore implements Store {
     this.#kept = null;
   }
 
-  recover(base: EntryId): void {
+  recover(base: EntryId): boolean {
     const { index, term } = this.#kept ?? { index: 0, term: 0 };
-    if (index > 0 && index === base.index && term === base.term) this.install(base);
+    const isBegun = index > 0 && index === base.index && term === base.term;
+    if (isBegun) this.install(base);
     this.#kept = null;
+    return isBegun;
   }
 
   bytes(): number {

@@ -52,6 +52,8 @@ export class World {
   /** Times that some log was cut, and that some node took a snapshot. */
   compactions = 0;
   snapshots = 0;
+  /** Installations that a crash interrupted and a restart finished. */
+  finished = 0;
   error: unknown = null;
   readonly #seed: number;
   readonly #plant: Plant | null;
@@ -66,7 +68,7 @@ export class World {
   ) {
     this.#seed = seed;
     this.#plant = plant;
-    this.#tailEntries = new Prng(seed, "tail").pick([5, 20, 20, 100, 100_000]);
+    this.#tailEntries = new Prng(seed, "tail").pick([5, 5, 20, 20, 100, 100_000]);
     this.network = new SimNetwork(this.scheduler, new Prng(seed, "network"));
     this.network.onSend = (_from, _to, message) =>
       this.#guard(() => {
@@ -128,7 +130,8 @@ export class World {
       new Prng(this.#seed, `machine${label}`),
     );
     const dropped = log.firstIndex() - 1;
-    host.store.recover({ index: dropped, term: log.term(dropped) });
+    const base = { index: dropped, term: log.term(dropped) };
+    if (host.store.recover(base)) this.finished += 1;
     this.#watchCompaction(host.id, log);
     const fetcher = new SimFetcher({
       environment,
