@@ -1,0 +1,146 @@
+/** Putting a snapshot in the database's place, ended by a crash before each of its steps. */
+
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import Database from "better-sqlite3";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { MachineCore } from "../../src/machine/machine-core.ts";
+import { SnapshotDirectory } from "../../src/machine/snapshot-directory.ts";
+import { copyDatabase } from "../../src/machine/snapshot-task.ts";
+import { encodeBatch } from "../../src/wire/statement-codec.ts";
+
+const STEPS = ["remove -wal", "remove -shm", "sync the removal", "rename", "sync the rename"];
+
+function fresh(): string {
+  const dir = mkdtempSync(join(tmpdir(), "balsa-snapshots-"));
+  onTestFinished(() => rmSync(dir, { recursive: true, force: true }));
+  return dir;
+}
+
+/** A writer that has put `marks` into a table, one entry each, and is then killed: nothing is checkpointed. */
+function write(path: string, marks: readonly string[]): void {
+  const core = MachineCore.open({ path });
+  let { appliedIndex: index } = core.state;
+  const statements = ["CREATE TABLE IF NOT EXISTS t (mark TEXT)"];
+  for (const mark of marks) statements.push(`INSERT INTO t VALUES ('${mark}')`);
+  for (const sql of statements) {
+    index += 1;
+    const outcome = core.execute({
+      id: index,
+      batch: encodeBatch([{ sql }]),
+      openSession: false,
+      session: 0,
+      sequence: 0,
+      acknowledgedThrough: 0,
+      timeMs: 1,
+      seedHigh: 1,
+      seedLow: 1,
+    });
+    expect(outcome.kind).toBe("proposal");
+    core.commit({ index, term: 3 });
+  }
+}
+
+function marks(path: string): string[] {
+  const database = new Database(path);
+  const rows = database.prepare("SELECT mark FROM t ORDER BY rowid").pluck().all() as string[];
+  expect(database.pragma("quick_check", { simple: true })).toBe("ok");
+  database.close();
+  return rows;
+}
+
+/** A node's directory with a database whose WAL is full, and a snapshot of another database ready to be installed. */
+async function prepared(): Promise<{ dir: string; directory: SnapshotDirectory }> {
+  const dir = fresh();
+  const other = fresh();
+  write(join(dir, "main.db"), ["old 1", "old 2"]);
+  expect(existsSync(join(dir, "main.db-wal"))).toBe(true);
+  write(join(other, "main.db"), ["new 1", "new 2", "new 3", "new 4"]);
+  const directory = new SnapshotDirectory(dir);
+  await directory.recover({ index: 0, term: 0 });
+  const mark = await copyDatabase(join(other, "main.db"), directory.incoming);
+  expect(mark).toEqual({ index: 5, term: 3 });
+  await directory.keep(mark);
+  return { dir, directory };
+}
+
+const MARK = { index: 5, term: 3 };
+const NEW = ["new 1", "new 2", "new 3", "new 4"];
+
+describe("a snapshot", () => {
+  test("takes the place of a database whose WAL was not empty", async () => {
+    const { dir, directory } = await prepared();
+    await directory.install(MARK);
+    expect(marks(join(dir, "main.db"))).toEqual(NEW);
+    expect(readdirSync(directory.path)).toEqual([]);
+  });
+
+  test.each(STEPS)(
+    "is installed by the next start after a crash before the step: %s",
+    async (at) => {
+      const { dir, directory } = await prepared();
+      directory.onStep = (step) => {
+        if (step === at) throw new Error("crash");
+      };
+      await expect(directory.install(MARK)).rejects.toThrow("crash");
+      const restarted = new SnapshotDirectory(dir);
+      // The log had begun anew behind the snapshot before the installation.
+      const finished = await restarted.recover(MARK);
+      expect(finished).toBe(at !== "sync the rename");
+      expect(marks(join(dir, "main.db"))).toEqual(NEW);
+      expect(readdirSync(directory.path)).toEqual([]);
+    },
+  );
+
+  test.each(STEPS)(
+    "is installed in the end if the next start crashes as well, before: %s",
+    async (at) => {
+      const { dir, directory } = await prepared();
+      const crash = (step: string): void => {
+        if (step === at) throw new Error("crash");
+      };
+      directory.onStep = crash;
+      await expect(directory.install(MARK)).rejects.toThrow("crash");
+      const second = new SnapshotDirectory(dir);
+      second.onStep = crash;
+      await second.recover(MARK).catch(() => false);
+      await new SnapshotDirectory(dir).recover(MARK);
+      expect(marks(join(dir, "main.db"))).toEqual(NEW);
+    },
+  );
+
+  test("that the log has not begun to take is forgotten by a crash, and the database is untouched", async () => {
+    const { dir, directory } = await prepared();
+    const restarted = new SnapshotDirectory(dir);
+    expect(await restarted.recover({ index: 2, term: 3 })).toBe(false);
+    expect(await restarted.recover({ index: 5, term: 2 })).toBe(false);
+    expect(marks(join(dir, "main.db"))).toEqual(["old 1", "old 2"]);
+    expect(readdirSync(directory.path)).toEqual([]);
+  });
+});
+
+describe("what a node left behind", () => {
+  test("is removed at the start, but for a transfer that may go on", async () => {
+    const dir = fresh();
+    const path = join(dir, "snapshots");
+    mkdirSync(path);
+    for (const name of ["outgoing-1.db", "outgoing-1.db.hashes", "incoming.db", "incoming.json"]) {
+      writeFileSync(join(path, name), name);
+    }
+    await new SnapshotDirectory(dir).recover({ index: 0, term: 0 });
+    expect(readdirSync(path).sort()).toEqual(["incoming.db", "incoming.json"]);
+    const longAgo = Date.now() / 1_000 - 7_200;
+    for (const name of readdirSync(path)) utimesSync(join(path, name), longAgo, longAgo);
+    await new SnapshotDirectory(dir).recover({ index: 0, term: 0 });
+    expect(readdirSync(path)).toEqual([]);
+  });
+});
