@@ -1,29 +1,18 @@
 /** Checks, before anything starts, that a directory can hold data; the message says what is wrong and the way out. */
 
-import { accessSync, constants, existsSync, mkdirSync, statSync } from "node:fs";
-import { dirname, resolve } from "node:path";
+import { accessSync, constants, statSync } from "node:fs";
+import { resolve } from "node:path";
+import { makeDataDirectory } from "../node/open-node.ts";
 import { CliError, EXIT } from "./exit-code.ts";
 
 /** Makes the directory if it is missing. @throws CliError */
 export function prepareDirectory(dir: string): void {
   try {
-    makeWithParents(resolve(dir));
+    makeDataDirectory(resolve(dir));
     if (!statSync(dir).isDirectory()) throw Object.assign(new Error(), { code: "ENOTDIR" });
     accessSync(dir, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
     throw new CliError(EXIT.failed, directoryMessage(dir, error), error);
-  }
-}
-
-/** Not `recursive: true`: in a file system that makes no directories (/proc), that never returns in Node 20. */
-function makeWithParents(path: string): void {
-  if (existsSync(path)) return;
-  makeWithParents(dirname(path));
-  try {
-    mkdirSync(path);
-  } catch (error) {
-    // Somebody else made it meanwhile.
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
   }
 }
 

@@ -1,7 +1,7 @@
 /** The Disk port on node:fs. Blocking calls are made while a log is being opened and for reading, never else. */
 
 import * as fs from "node:fs";
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import type { Disk, DiskCallback, DiskFile } from "./disk.ts";
 import { LogOpenError } from "./errors.ts";
 
@@ -25,7 +25,7 @@ export class NodeDisk implements Disk {
 
   makeDirectoryNow(directory: string): void {
     try {
-      makeWithParents(directory);
+      makeDirectoryDurably(directory);
       fs.accessSync(directory, fs.constants.R_OK | fs.constants.W_OK | fs.constants.X_OK);
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code;
@@ -100,7 +100,18 @@ export class NodeDisk implements Disk {
   }
 }
 
-/** mkdirSync's own `recursive` never returns where a parent refuses with ENOENT, as in /proc. */
+/**
+ * Makes it and its parents if need be, and makes their names durable: each time, as a process may have been killed
+ * between making one and syncing it. mkdirSync's own `recursive` never returns where a parent refuses with ENOENT,
+ * as in /proc.
+ */
+export function makeDirectoryDurably(directory: string): void {
+  makeWithParents(directory);
+  for (let path = resolve(directory); dirname(path) !== path; path = dirname(path)) {
+    syncNames(dirname(path));
+  }
+}
+
 function makeWithParents(directory: string): void {
   try {
     fs.mkdirSync(directory);
@@ -111,6 +122,21 @@ function makeWithParents(directory: string): void {
     if (code !== "ENOENT" || parent === directory) throw error;
     makeWithParents(parent);
     fs.mkdirSync(directory);
+  }
+}
+
+/** A directory that we may not even read is none in which we made anything. */
+const NOT_OURS = new Set(["EACCES", "EPERM", "EROFS", "EINVAL"]);
+
+function syncNames(directory: string): void {
+  let fd: number | null = null;
+  try {
+    fd = fs.openSync(directory, fs.constants.O_RDONLY);
+    fs.fsyncSync(fd);
+  } catch (error) {
+    if (!NOT_OURS.has((error as NodeJS.ErrnoException).code ?? "")) throw error;
+  } finally {
+    if (fd !== null) fs.closeSync(fd);
   }
 }
 

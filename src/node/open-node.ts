@@ -3,8 +3,8 @@
  * are used. It opens what is needed, in order, and closes it again if a later step fails.
  */
 
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { makeDirectoryDurably } from "../log/node-disk.ts";
 import { openLog } from "../log/open-log.ts";
 import { DirectoryLock } from "../machine/directory-lock.ts";
 import { openMachine } from "../machine/process-machine.ts";
@@ -68,9 +68,14 @@ export async function openNode(
   }
 }
 
+/** Makes the directory and its parents if need be; their names are durable. @throws the file system's error */
+export function makeDataDirectory(dir: string): void {
+  makeDirectoryDurably(dir);
+}
+
 function makeDirectory(dir: string): void {
   try {
-    mkdirSync(dir, { recursive: true });
+    makeDataDirectory(dir);
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     throw new BalsaError("UNAVAILABLE", `cannot make the data directory ${dir}: ${why}`, {

@@ -76,8 +76,7 @@ describe.skipIf(reason !== null)(title, { timeout: 600_000 }, () => {
     },
   );
 
-  // Known: nobody syncs the directory above a data directory that `serve` makes. Once somebody does, this is an `it`.
-  it.fails("leaves the data directories that the nodes made themselves", async () => {
+  it("leaves the data directories that the nodes made themselves", async () => {
     const powerCut = { realSync: false };
     cluster = await HarshCluster.start({ powerCut, directoriesMadeBy: "node" });
     await cutAgainAndAgain([{}], 10_000);
