@@ -145,7 +145,7 @@ export class FakeLog implements Log {
   append(): void {}
   compactTo(): void {}
   restart(): void {}
-  tailFrom(): number {
+  tailFrom(_entries: number, _bytes: number): number {
     return 1;
   }
   setIdentity(): void {}
