@@ -12,7 +12,7 @@ function nextEntries(bench: Bench, last: number, term: number): Entry[] {
   const { dice } = bench;
   const from = dice.chance(0.05) ? Math.max(1, last - dice.below(20)) : last + 1;
   return Array.from({ length: dice.below(5) }, (_, at) => {
-    const size = dice.chance(0.1) ? 0 : dice.below(dice.chance(0.02) ? 8_000 : 60);
+    const size = dice.chance(0.1) ? 0 : dice.below(dice.chance(0.01) ? 8_000 : 24);
     const payload = new Uint8Array(size);
     if (dice.chance(0.7)) for (let k = 0; k < size; k += 1) payload[k] = dice.below(256);
     return entry(from + at, term, payload);
@@ -42,7 +42,7 @@ describe("many megabytes", () => {
         const log = bench.open(OPTIONS);
         expect(log.hardState).toEqual(kept);
         expect(differing(log, held)).toEqual([]);
-        for (let turn = 0; turn < 6_000; turn += 1) {
+        for (let turn = 0; turn < 15_000; turn += 1) {
           if (bench.dice.chance(0.02)) term += 1;
           const entries = nextEntries(bench, held.length, term);
           const hardState = bench.dice.chance(0.9) ? hard(term, bench.dice.below(3), 0) : null;
