@@ -41,6 +41,7 @@ export class SnapshotSource {
   readonly #questions: Question[] = [];
   #snapshot: OutgoingSnapshot | null = null;
   #wanted = false;
+  #sending = false;
   #answering = false;
   #over = false;
   #waiting: NodeJS.Timeout | null = null;
@@ -55,6 +56,11 @@ export class SnapshotSource {
         this.#end();
       },
     });
+  }
+
+  /** It was admitted. */
+  get isSending(): boolean {
+    return this.#sending;
   }
 
   start(): void {
@@ -90,6 +96,7 @@ export class SnapshotSource {
       return this.#refuse(`it has applied ${now.appliedIndex}, not yet ${want.atLeast}`);
     }
     if (!mayBegin()) return this.#refuse("it sends as many snapshots as it may already");
+    this.#sending = true;
     this.#waiting = setInterval(() => this.#socket.send({ kind: "wait" }), WAIT_MS);
     this.#parts.files.offer(want.atLeast, want.begun, (error, snapshot) => {
       if (this.#waiting !== null) clearInterval(this.#waiting);

@@ -72,7 +72,10 @@ export class SnapshotTransfer implements SnapshotTransport {
       ...started,
       logger: this.#options.logger,
       silenceMs: this.#silenceMs,
-      mayBegin: () => this.#sources.size <= this.#sendsMax,
+      mayBegin: () => {
+        const sending = [...this.#sources].filter(({ isSending }) => isSending);
+        return sending.length < this.#sendsMax;
+      },
       ended: (ended) => this.#sources.delete(ended),
     });
     this.#sources.add(source);
