@@ -6,7 +6,7 @@
 import { createRequire } from "node:module";
 import { Command, CommanderError, Option } from "commander";
 import { BalsaError, SqlError } from "../sql/errors.ts";
-import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
+import { DEFAULT_LIMITS, LIMITS_MAX, type Limits } from "../sql/limits.ts";
 import { CONSISTENCIES } from "../sql/statement.ts";
 import { EXIT, type ExitCode, exitCodeOf } from "./exit-code.ts";
 import { LOG_FORMATS, LOG_LEVELS } from "./logger.ts";
@@ -135,7 +135,7 @@ function addTuning(command: Command): void {
   whole("log-hold-bytes", "kept at most for followers behind", 1024 * mib, 4096, 2 ** 40);
   for (const [name, what] of Object.entries(LIMIT_TEXTS)) {
     const limit = name as keyof Limits;
-    whole(flagOf(limit), what, DEFAULT_LIMITS[limit], 1, 2 ** 40);
+    whole(flagOf(limit), what, DEFAULT_LIMITS[limit], 1, LIMITS_MAX[limit] ?? 2 ** 40);
   }
 }
 

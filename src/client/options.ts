@@ -4,7 +4,7 @@
  */
 
 import { BalsaError } from "../sql/errors.ts";
-import { DEFAULT_LIMITS } from "../sql/limits.ts";
+import { DEFAULT_LIMITS, LIMITS_MAX } from "../sql/limits.ts";
 import { CONSISTENCIES, type Consistency } from "../sql/statement.ts";
 import type { IntegerMode } from "../sql/value.ts";
 
@@ -146,7 +146,8 @@ function checkLimits(given: Partial<ClientLimits>): ClientLimits {
   for (const name of LIMIT_NAMES) {
     const value = given[name];
     if (value === undefined) continue;
-    limits[name] = integerIn(`limits.${name}`, value, 1, Number.MAX_SAFE_INTEGER);
+    const most = name === "requestBytes" ? LIMITS_MAX.requestBytes : undefined;
+    limits[name] = integerIn(`limits.${name}`, value, 1, most ?? Number.MAX_SAFE_INTEGER);
   }
   return limits;
 }

@@ -108,8 +108,22 @@ export class MachineMeta {
   }
 }
 
-/** Makes Balsa's own tables where they are missing. Runs as one transaction. */
+/**
+ * Makes Balsa's own tables where they are missing. Runs as one transaction.
+ * @throws MachineFault if the file holds something already, but nothing of Balsa's: other nodes would not have it.
+ */
 export function prepareFile(database: Database): void {
+  const [own, all] = database
+    .prepare<unknown[], [own: bigint, all: bigint]>(
+      "SELECT count(*) FILTER (WHERE name = 'balsa_meta'), count(*) FROM main.sqlite_schema",
+    )
+    .raw(true)
+    .get() ?? [0n, 0n];
+  if (own === 0n && all > 0n) {
+    throw new MachineFault(
+      "it is a database that Balsa did not make; move it away, and load its content through a client",
+    );
+  }
   database.exec(`
     BEGIN IMMEDIATE;
     ${META_SCHEMA};

@@ -21,6 +21,13 @@ export interface Limits {
 
 const MIB = 1024 * 1024;
 
+/** What each may be set to at most, where the parts between could not carry more. */
+export const LIMITS_MAX: Readonly<Partial<Limits>> = {
+  // A log entry of 8 MiB, with room for what is beside the request in it.
+  requestBytes: 8 * MIB - 64 * 1024,
+  resultBytes: 128 * MIB,
+};
+
 export const DEFAULT_LIMITS: Limits = {
   requestBytes: 7 * MIB,
   valueBytes: 6 * MIB,

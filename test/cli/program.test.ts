@@ -93,6 +93,7 @@ describe("wrong usage ends with status 2 and says what is wrong", () => {
     ["--peers", "1=a:1,1=b:1", /Node 1 is named twice/],
     ["--heartbeat-ms", "5", /from 10 to 10000/],
     ["--max-request-bytes", "much", /"much" is not a whole number/],
+    ["--max-request-bytes", "20000000", /from 1 to 8323072/],
     ["--log-level", "loud", /debug, info, warn, error, silent/],
   ])("serve %s %s", async (flag, value, message) => {
     const { status, err } = await serveWith({ [flag]: value });

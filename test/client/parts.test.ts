@@ -71,6 +71,7 @@ const BAD: [string, unknown][] = [
   ['"maxStalenessMs"', { endpoints, maxStalenessMs: 10 }],
   ['"signal"', { endpoints, signal: {} }],
   ['"limits.valueBytes"', { endpoints, limits: { valueBytes: -1 } }],
+  ['"limits.requestBytes"', { endpoints, limits: { requestBytes: 20_000_000 } }],
   ['did you mean "valueBytes"', { endpoints, limits: { valueByte: 1 } }],
 ];
 

@@ -448,6 +448,15 @@ describe("files and processes", () => {
     expect(() => openCore({ path })).toThrow(/format 2/);
   });
 
+  test("a database of somebody else's is not taken over", () => {
+    const path = freshPath();
+    const other = new Database(path);
+    other.exec("CREATE TABLE theirs (a)");
+    expect(() => openCore({ path })).toThrow(/a database that Balsa did not make/);
+    expect(other.prepare("SELECT name FROM sqlite_schema").pluck().all()).toStrictEqual(["theirs"]);
+    other.close();
+  });
+
   test("what is no database is not touched", () => {
     expect(() => openCore({ path: "/dev/null/main.db" })).toThrow(/cannot open/);
   });
