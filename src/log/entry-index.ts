@@ -86,6 +86,24 @@ export class EntryIndex {
     return this.#block(index).offsets[index % BLOCK_ENTRIES] as number;
   }
 
+  /** The first index from which on there are at most so many entries, and bytes of payload. */
+  tailFrom(entries: number, bytes: number): number {
+    const lowest = Math.max(this.#base.index + 1, this.#last + 1 - Math.floor(entries));
+    let from = this.#last + 1;
+    let left = bytes;
+    // Block by block: this looks at a hundred thousand entries.
+    while (from > lowest) {
+      const number = Math.floor((from - 1) / BLOCK_ENTRIES);
+      const { payloadBytes } = this.#block(from - 1);
+      const start = Math.max(lowest, number * BLOCK_ENTRIES);
+      for (; from > start; from -= 1) {
+        left -= payloadBytes[(from - 1) % BLOCK_ENTRIES] as number;
+        if (left < 0) return from;
+      }
+    }
+    return from;
+  }
+
   /** Drops all up to `base`; with a base beyond the last entry, everything. */
   rebase(base: EntryId): void {
     this.#base = base;

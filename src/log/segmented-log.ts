@@ -180,15 +180,7 @@ export class SegmentedLog implements Log {
 
   /** The first index from which on the log holds at most so many entries, and bytes of payload. */
   tailFrom(entries: number, bytes: number): number {
-    const { base, last } = this.#index;
-    let from = last + 1;
-    let left = bytes;
-    while (from > base.index + 1 && last + 1 - from < entries) {
-      left -= this.#index.payloadBytes(from - 1);
-      if (left < 0) break;
-      from -= 1;
-    }
-    return from;
+    return this.#index.tailFrom(entries, bytes);
   }
 
   /** `identity` changes when it is durable, just before `done`. */

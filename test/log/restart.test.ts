@@ -1,6 +1,7 @@
 /** A snapshot takes the log's place: everything goes, and the log begins anew behind it; and what a power cut makes of it. */
 
 import { describe, expect, test } from "vitest";
+import { EntryIndex } from "../../src/log/entry-index.ts";
 import type { SimulatedDisk } from "../sim/disk.ts";
 import { Bench, describeEntry, entry, hard } from "./harness.ts";
 
@@ -138,6 +139,28 @@ describe("a restart of the log", () => {
 });
 
 describe("the tail of a log", () => {
+  test("of many entries is what counting one by one gives", () => {
+    const dice = new Bench(9).dice;
+    const sizes = [0];
+    const index = new EntryIndex({ index: 0, term: 0 });
+    for (let at = 1; at <= 20_000; at += 1) {
+      sizes.push(Math.floor(dice.next() * 50));
+      index.put(at, 1, sizes[at] as number);
+    }
+    index.rebase({ index: 4_321, term: 1 });
+    for (let round = 0; round < 200; round += 1) {
+      const [entries, bytes] = [dice.next() * 20_000, dice.next() * 500_000];
+      let from = 20_001;
+      let left = bytes;
+      while (from > 4_322 && 20_001 - from + 1 <= entries) {
+        left -= sizes[from - 1] as number;
+        if (left < 0) break;
+        from -= 1;
+      }
+      expect(index.tailFrom(entries, bytes)).toBe(from);
+    }
+  });
+
   test("is bounded in entries and in bytes, whichever is less", () => {
     const { log } = filled(40);
     const size = entry(40, 2).payload.length;
