@@ -15,8 +15,8 @@ export class LogCorruptionError extends Error {
 
   constructor(file: string, offset: number, reason: string) {
     super(
-      `LOG_CORRUPTED: ${file} at byte ${offset}: ${reason}. Nothing was changed. Restore this node ` +
-        "from the others: empty its directory and add it again",
+      `LOG_CORRUPTED: ${file} at byte ${offset}: ${reason}. Nothing was changed. The other ` +
+        "nodes go on without this one; keep its directory, and see docs/OPERATING.md",
     );
     this.file = file;
     this.offset = offset;
