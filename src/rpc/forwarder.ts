@@ -26,6 +26,8 @@ const FRAME_BYTES = 900_000;
 const OPEN_MS = 5_000;
 /** A stream without a request for this long is closed. */
 const IDLE_MS = 60_000;
+/** A leader that was followed by another one may answer for so long: it may know what became of its writes. */
+const DEPOSED_MS = 300;
 /** On top of a write's deadline: the leader's own answer says more than ours. */
 const GRACE_MS = 500;
 
@@ -50,6 +52,7 @@ export interface ForwarderParts {
 export class Forwarder {
   readonly #parts: ForwarderParts;
   readonly #streams = new Map<string, LeaderStream>();
+  #leader = "";
   #count = 0;
   #bytes = 0;
   #closed = false;
@@ -77,6 +80,18 @@ export class Forwarder {
       this.#bytes -= size;
     };
     return this.#stream(leader).add(call, sink, settle);
+  }
+
+  /** Who leads now; empty while nobody is known to. A former leader that hangs would answer at the deadlines only. */
+  leads(address: string): void {
+    if (address === "" || address === this.#leader) return;
+    this.#leader = address;
+    for (const [leader, stream] of this.#streams) {
+      if (leader === address) continue;
+      setTimeout(() => {
+        if (this.#leader !== leader) stream.close(`${address} leads now`);
+      }, DEPOSED_MS).unref();
+    }
   }
 
   /** Ends all streams; what is under way fails. */

@@ -80,6 +80,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   grpc.addService(CLUSTER_METHODS, clusterService(node));
   addReflection(grpc);
   const forgetHealth = addHealth(grpc, node);
+  const forgetLeader = node.watch(({ leaderAddress }) => forwarder.leads(leaderAddress));
 
   const injector = grpc.createConnectionInjector(ServerCredentials.createInsecure());
   listener.open({
@@ -95,6 +96,7 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
   });
   const stop = async (graceMs = 2000): Promise<void> => {
     forgetHealth();
+    forgetLeader();
     listener.stopAccepting();
     sql.drain();
     await shutdown(grpc, graceMs);

@@ -150,6 +150,22 @@ describe("a leader that goes away", () => {
     }
   });
 
+  test("though its connection stands: the write is not left with it when another one leads", async () => {
+    const { leader, follower, leading, client } = await pair();
+    leader.onExecute = () => {};
+    const hung = failed(execute(client, { timeout_ms: 60_000 }));
+    await eventually(() => expect(leader.executes).toHaveLength(1));
+    const next = new FakeNode();
+    follower.follow(formatAddress((await serve(next)).address));
+    expect(await hung).toMatchObject({
+      code: "UNAVAILABLE",
+      outcome: "unknown",
+      facts: { leader: formatAddress(leading.address) },
+    });
+    expect((await execute(client, {})).index).toBe(1);
+    expect(next.executes).toHaveLength(1);
+  });
+
   test("before it could be reached: not applied", async () => {
     const { follower, client } = await pair();
     const free = await bindListener();
