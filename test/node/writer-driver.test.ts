@@ -304,4 +304,42 @@ describe("the writer driver", () => {
     driver.follow(notLeader);
     expect(waiting.answer).toEqual(notLeader);
   });
+
+  it("stands still while another file takes the database's place, then goes on from what that holds", () => {
+    driver.start(() => {});
+    machine.writer.ready(0);
+    log.terms.push(1, 1, 1, 1);
+    driver.applicable(2);
+    const old = machine.writer;
+    expect(old.applies).toHaveLength(1);
+    driver.suspend();
+    expect(old.ended).toBe("killed");
+    old.events.applied({ index: 2, term: 1 }, null);
+    old.events.exited("killed");
+    driver.applicable(4);
+    driver.demand(4);
+    clock.advance(100);
+    expect(machine.writers).toHaveLength(1);
+    expect([driver.applied, applied.length]).toEqual([0, 0]);
+    driver.resume();
+    expect(machine.writers).toHaveLength(2);
+    machine.writer.ready(3);
+    expect([driver.applied, applied.at(-1)]).toEqual([3, 3]);
+    expect(machine.writer.applies.flat().map(({ index }) => index)).toEqual([4]);
+  });
+
+  it("that is stopped meanwhile waits for the file to be in its place", () => {
+    driver.start(() => {});
+    machine.writer.ready(0);
+    driver.suspend();
+    let stopped = false;
+    driver.stop(() => {
+      stopped = true;
+    });
+    clock.advance(100);
+    expect(stopped).toBe(false);
+    driver.resume();
+    expect(stopped).toBe(true);
+    expect(machine.writers).toHaveLength(1);
+  });
 });
