@@ -23,6 +23,7 @@ export default defineConfig({
       {
         test: {
           name: "unit",
+          setupFiles: ["./test/support/property-seed.ts"],
           include: ["test/**/*.test.ts"],
           exclude: [SIMULATOR, ...PROCESSES, "test/bench/**"],
           testTimeout: 15_000,

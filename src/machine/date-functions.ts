@@ -27,8 +27,14 @@ const JULIAN_EPOCH_MS = 210_866_760_000_000;
 const DAY_MS = 86_400_000;
 const ARGUMENTS_MAX = 100;
 
-/** What a shift between UTC and UTC does. */
-const NO_SHIFT = "+0 days";
+/**
+ * What shifts by nothing instead, and else does what the word does: "utc" forgets that a day such as 30 February was
+ * moved on, so that a "floor" behind it finds nothing to take back; "localtime" does not.
+ */
+const NO_SHIFT: ReadonlyMap<string, string> = new Map([
+  ["localtime", "+00:00"],
+  ["utc", "+0 days"],
+]);
 
 type Evaluate = Statement<unknown[], SqliteValue>;
 
@@ -92,10 +98,8 @@ export class DateFunctions {
         const isSubsecond = isTime && (word === "subsec" || word === "subsecond");
         if (isSubsecond) subsecond = true;
         args.push(isSubsecond || (isTime && word === "now") ? this.#now() : value);
-      } else if (word === "localtime" || word === "utc") {
-        args.push(NO_SHIFT);
       } else {
-        args.push(value);
+        args.push(NO_SHIFT.get(word) ?? value);
       }
     }
     // date() and strftime('%s') mean now.

@@ -97,6 +97,12 @@ describe("dates without a clock", () => {
     expect([typeof ours, ours]).toStrictEqual([typeof theirs, theirs]);
   };
 
+  test("a day that does not exist is taken back as in SQLite, behind a shift of zone too", () => {
+    for (const shift of ["localtime", "utc"]) {
+      for (const end of ["floor", "ceiling"]) same("date", ["2024-02-30", shift, end]);
+    }
+  });
+
   test("are SQLite's", () => {
     fc.assert(
       fc.property(NAME, TIME, MODIFIERS, (name, time, modifiers) => {
