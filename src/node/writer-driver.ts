@@ -51,6 +51,8 @@ const CYCLE_REQUESTS_MAX = 1_000;
 const EXECUTING_MAX = 256;
 /** Payload bytes of one follower transaction. */
 const APPLY_BYTES_MAX = 4 * 1024 * 1024;
+/** Entries of one, however small they are: a frame's parts travel as arguments, of which there may not be too many. */
+const APPLY_ENTRIES_MAX = 4_096;
 /** A follower commits about this often; a read that waits makes it at once. */
 const APPLY_PACE_MS = 5;
 /** How often deadlines are looked at. */
@@ -319,7 +321,8 @@ export class WriterDriver {
 
   #applyNext(urgent: boolean): void {
     const from = this.#applied + 1;
-    const entries = this.#log.entries(from, this.#applicable + 1, APPLY_BYTES_MAX);
+    const to = Math.min(this.#applicable + 1, from + APPLY_ENTRIES_MAX);
+    const entries = this.#log.entries(from, to, APPLY_BYTES_MAX);
     this.#applying = true;
     this.#writer?.apply(entries);
     if (urgent || this.#paced !== null) return;

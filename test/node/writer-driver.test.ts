@@ -342,4 +342,12 @@ describe("the writer driver", () => {
     expect(stopped).toBe(true);
     expect(machine.writers).toHaveLength(1);
   });
+
+  it("a follower that is far behind applies a bounded number of entries at once", () => {
+    driver.start(() => {});
+    machine.writer.ready(0);
+    for (let index = 0; index < 50_000; index += 1) log.terms.push(1);
+    driver.applicable(50_000);
+    expect(machine.writer.applies[0]).toHaveLength(4_096);
+  });
 });
