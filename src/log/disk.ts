@@ -47,4 +47,8 @@ export interface Disk {
   syncDirectory(directory: string, done: DiskCallback): void;
   /** Runs `run` soon, after the present call: a completion of nothing. */
   soon(run: () => void): void;
+  /** Milliseconds since 1970: for what people read, never to decide anything. */
+  wallMs(): number;
+  /** Another one since the machine was last started, so since its page cache was last empty; null: not known. */
+  bootIdNow(): string | null;
 }

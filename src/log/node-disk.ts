@@ -98,6 +98,18 @@ export class NodeDisk implements Disk {
   soon(run: () => void): void {
     setImmediate(run);
   }
+
+  wallMs(): number {
+    return Date.now();
+  }
+
+  bootIdNow(): string | null {
+    try {
+      return fs.readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim() || null;
+    } catch {
+      return null;
+    }
+  }
 }
 
 /**

@@ -9,9 +9,10 @@ import type { Identity, Log } from "../node/ports.ts";
 import type { NodeId } from "../raft/entry.ts";
 import { invariant } from "../sql/invariant.ts";
 import type { Disk } from "./disk.ts";
-import { LogCorruptionError, LogOpenError } from "./errors.ts";
+import { LogCorruptionError, LogOpenError, LogPoisonedError } from "./errors.ts";
 import { BATCH_ALIGNMENT } from "./format.ts";
 import { IdentityStore, loadIdentity, type StoredIdentity } from "./identity-store.ts";
+import { heedMarkerNow, leaveMarkerNow } from "./marker.ts";
 import { NodeDisk } from "./node-disk.ts";
 import { type Cut, recover } from "./recovery.ts";
 import {
@@ -42,17 +43,30 @@ export interface OpenLogOptions {
   readonly batchBytesMax?: number;
 }
 
-/** @throws LogOpenError, LogCorruptionError, or an error of the file system. */
+/** @throws LogOpenError, LogUntrustedError (LogCorruptionError, LogPoisonedError), or an error of the file system. */
 export async function openLog(options: OpenLogOptions): Promise<Log> {
   return openLogNow(options);
 }
 
 /** The same without a promise. */
 export function openLogNow(options: OpenLogOptions): SegmentedLog {
+  const { dir, disk = new NodeDisk() } = options;
+  try {
+    return open(options, disk);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (!(error instanceof Error) || code !== "EIO") throw error;
+    // A sync that failed may succeed when it is repeated, and mean nothing: the next start must know.
+    const poisoned = new LogPoisonedError(dir, error.message, error);
+    leaveMarkerNow(disk, dir, poisoned);
+    throw poisoned;
+  }
+}
+
+function open(options: OpenLogOptions, disk: Disk): SegmentedLog {
   const {
     dir,
     nodeId,
-    disk = new NodeDisk(),
     random = systemRandom,
     segmentBytes = 16 * 1024 * 1024,
     cacheBytes = 32 * 1024 * 1024,
@@ -61,6 +75,7 @@ export function openLogNow(options: OpenLogOptions): SegmentedLog {
   invariant(segmentBytes % BATCH_ALIGNMENT === 0, "a segment's size is a multiple of 64");
   invariant(segmentBytes >= 1024 && segmentBytes <= 2 ** 30, "a segment is 1 KiB to 1 GiB");
   disk.makeDirectoryNow(dir);
+  heedMarkerNow(disk, dir);
   const found = loadIdentity(disk, dir);
   if (found !== null && found.identity.nodeId !== nodeId) {
     const message = `${dir} belongs to node ${found.identity.nodeId}, not to node ${nodeId}`;

@@ -7,9 +7,9 @@ import { join } from "node:path";
 import type { EntryId, HardState } from "../raft/entry.ts";
 import { NOBODY } from "../raft/entry.ts";
 import { checksum } from "./crc.ts";
-import type { Disk } from "./disk.ts";
+import type { Disk, DiskFile } from "./disk.ts";
 import { EntryIndex } from "./entry-index.ts";
-import { LogCorruptionError, LogOpenError } from "./errors.ts";
+import { LogCorruptionError, LogOpenError, unreadable } from "./errors.ts";
 import {
   BATCH_ALIGNMENT,
   BATCH_HEADER_BYTES,
@@ -153,7 +153,12 @@ class Walk {
   #read(segment: Segment): void {
     this.#path = segment.file.path;
     if (this.#bytes.length !== segment.bytes) this.#bytes = Buffer.alloc(segment.bytes);
-    const count = segment.file.readNow(this.#bytes, 0);
+    let count: number;
+    try {
+      count = segment.file.readNow(this.#bytes, 0);
+    } catch (error) {
+      throw unreadable(error, this.#path, 0);
+    }
     if (count !== segment.bytes) this.#corrupt(count, "the file ends here");
   }
 
@@ -355,7 +360,11 @@ class Walk {
   }
 }
 
-function isUnbegun(file: { readNow(target: Uint8Array, offset: number): number }): boolean {
+function isUnbegun(file: DiskFile): boolean {
   const head = Buffer.alloc(SEGMENT_HEADER_BYTES);
-  return isZero(head, 0, file.readNow(head, 0));
+  try {
+    return isZero(head, 0, file.readNow(head, 0));
+  } catch (error) {
+    throw unreadable(error, file.path, 0);
+  }
 }

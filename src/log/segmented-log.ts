@@ -1,6 +1,7 @@
 /**
  * The log of a running node: the newest entries from memory, older ones from their segments, appends through the batch
- * writer. Synchronous for the reader; it waits for nothing. It never repairs anything: a damaged entry is an exception.
+ * writer. Synchronous for the reader; it waits for nothing. It never repairs anything: a damaged entry is an exception,
+ * and the end of this log, as is a failed write; a marker keeps the next start from trusting it (marker.ts).
  */
 
 import { dirname } from "node:path";
@@ -11,7 +12,7 @@ import type { Batch } from "./batch.ts";
 import { BatchWriter, type WriterOptions } from "./batch-writer.ts";
 import type { Disk, DiskFile } from "./disk.ts";
 import type { EntryIndex } from "./entry-index.ts";
-import { LogCorruptionError } from "./errors.ts";
+import { judgeFailure, LogCorruptionError, LogUntrustedError, unreadable } from "./errors.ts";
 import {
   payloadIsWhole,
   RECORD_HEADER_BYTES,
@@ -20,6 +21,7 @@ import {
   recordBytes,
 } from "./format.ts";
 import type { IdentityStore } from "./identity-store.ts";
+import { leaveMarker } from "./marker.ts";
 import { RecentEntries } from "./recent-entries.ts";
 import type { Cut } from "./recovery.ts";
 import type { Segment } from "./segment.ts";
@@ -53,6 +55,7 @@ export class SegmentedLog implements Log {
   onFailure: (error: Error) => void = (error) => {
     throw error;
   };
+  readonly #directory: string;
   readonly #disk: Disk;
   readonly #index: EntryIndex;
   readonly #recent: RecentEntries;
@@ -64,12 +67,14 @@ export class SegmentedLog implements Log {
   #closing: (() => void) | null = null;
   #writerIsClosed = false;
   #isDropping = false;
+  #isMarking = false;
 
   constructor(
     options: SegmentedLogOptions,
     state: OpenedState,
     parts: { readonly disk: Disk; readonly random: () => number },
   ) {
+    this.#directory = options.directory;
     this.#disk = parts.disk;
     this.#identity = state.identity;
     this.#identities = state.identities;
@@ -126,7 +131,12 @@ export class SegmentedLog implements Log {
     const found: Entry[] = [];
     const onDiskTo = Math.min(end, this.#recent.first);
     let index = from;
-    while (index < onDiskTo) index = this.#readSpan(index, onDiskTo, found);
+    try {
+      while (index < onDiskTo) index = this.#readSpan(index, onDiskTo, found);
+    } catch (error) {
+      if (error instanceof LogUntrustedError) this.#writer.fail(error);
+      throw error;
+    }
     for (; index < end; index += 1) found.push(this.#recent.get(index));
     return found;
   }
@@ -249,7 +259,7 @@ export class SegmentedLog implements Log {
   #finishClosing(): void {
     const done = this.#closing;
     if (done === null || !this.#writerIsClosed) return;
-    if (this.#isDropping || (!this.#identities.isIdle && !this.#failed)) return;
+    if (this.#isMarking || this.#isDropping || (!this.#identities.isIdle && !this.#failed)) return;
     this.#writerIsClosed = false;
     const files = [...this.#segments.values()].map(({ file }) => file);
     const spare = this.#writer.takeSpare();
@@ -266,9 +276,17 @@ export class SegmentedLog implements Log {
     this.#recent.evict(this.#writer.pinnedFrom);
   }
 
-  #fail(error: Error): void {
+  /** The node learns of it at once; the marker for the next start is written meanwhile. */
+  #fail(reason: Error): void {
     this.#failed = true;
+    const error = judgeFailure(reason, this.#directory);
     this.#disk.soon(() => this.onFailure(error));
+    if (!(error instanceof LogUntrustedError)) return;
+    this.#isMarking = true;
+    leaveMarker(this.#disk, this.#directory, error, () => {
+      this.#isMarking = false;
+      this.#finishClosing();
+    });
   }
 
   /** The end of the entries that fit: the first always does. */
@@ -296,7 +314,12 @@ export class SegmentedLog implements Log {
     const segment = this.#segments.get(number);
     invariant(segment !== undefined, `segment ${number} is not open`);
     const bytes = Buffer.allocUnsafeSlow(end - start);
-    const count = segment.file.readNow(bytes, start);
+    let count: number;
+    try {
+      count = segment.file.readNow(bytes, start);
+    } catch (error) {
+      throw unreadable(error, segment.file.path, start);
+    }
     if (count !== bytes.length) throw corrupt(segment.file, start + count, "the file ends here");
     for (let index = from; index < next; index += 1) {
       const at = this.#index.offset(index);

@@ -70,9 +70,14 @@ export class EffectLoop {
   }
 
   propose(payloads: readonly Uint8Array[]): ProposalResult {
-    const result = this.#raft.propose(payloads);
-    this.#schedule();
-    return result;
+    try {
+      return this.#raft.propose(payloads);
+    } catch (error) {
+      this.#break(error);
+      return { kind: "refused", reason: "notLeader" };
+    } finally {
+      this.#schedule();
+    }
   }
 
   readIndex(context: number): "accepted" | "refused" {

@@ -111,7 +111,7 @@ export class Node implements NodeService {
           },
           checkpointed: (index) => this.#keeper.checkpointed(index),
           mismatch: (mismatch) => this.#mismatch(mismatch),
-          broken: (reason) => this.#halt(new Error(reason)),
+          broken: (error) => this.#halt(error),
         },
       },
     );

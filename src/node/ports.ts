@@ -62,7 +62,7 @@ export interface Log extends LogReader {
   /**
    * Stores in order. If entries are given, what stood from entries[0].index on is replaced. Everything that waits is
    * written with one sync. `done` runs when this append and all before it are durable. After a failed write or
-   * sync `done` never runs and `onFailure` does: the node must halt (trap F2).
+   * sync, and when damage is found, `done` never runs and `onFailure` does: the node must halt (traps F2, F3).
    */
   append(hardState: HardState | null, entries: readonly Entry[], done: () => void): void;
   /**

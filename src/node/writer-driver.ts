@@ -33,7 +33,7 @@ export interface DriverEvents {
   checkpointed(index: LogIndex): void;
   mismatch(mismatch: DigestMismatch): void;
   /** The machine cannot go on: the node must halt. */
-  broken(reason: string): void;
+  broken(error: Error): void;
 }
 
 export type ObservedOutcome = Exclude<ExecuteOutcome, { kind: "proposal" }>;
@@ -293,7 +293,8 @@ export class WriterDriver {
       const message = `the writer process died while it ran this request: ${reason}`;
       head.fail(failure("UNAVAILABLE", message));
     }
-    if (this.#deaths >= DEATHS_MAX) return this.#events.broken(`the writer keeps dying: ${reason}`);
+    if (this.#deaths >= DEATHS_MAX)
+      return this.#events.broken(new Error(`the writer keeps dying: ${reason}`));
     this.#replace(`it died: ${reason}`);
   }
 
@@ -322,9 +323,12 @@ export class WriterDriver {
   #applyNext(urgent: boolean): void {
     const from = this.#applied + 1;
     const to = Math.min(this.#applicable + 1, from + APPLY_ENTRIES_MAX);
-    const entries = this.#log.entries(from, to, APPLY_BYTES_MAX);
     this.#applying = true;
-    this.#writer?.apply(entries);
+    try {
+      this.#writer?.apply(this.#log.entries(from, to, APPLY_BYTES_MAX));
+    } catch (error) {
+      return this.#events.broken(error instanceof Error ? error : new Error(String(error)));
+    }
     if (urgent || this.#paced !== null) return;
     this.#paced = this.#environment.after(APPLY_PACE_MS, () => {
       this.#paced = null;
@@ -419,7 +423,7 @@ export class WriterDriver {
   #executed(id: number, outcome: ExecuteOutcome): void {
     const request = this.#executing.shift();
     if (request === undefined || request.id !== id) {
-      return this.#events.broken(`the writer answered request ${id} out of turn`);
+      return this.#events.broken(new Error(`the writer answered request ${id} out of turn`));
     }
     this.#deaths = 0;
     this.#headSinceMs = this.#environment.monotonicMs();

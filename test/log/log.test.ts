@@ -213,8 +213,10 @@ describe("a failed disk", () => {
       let told = 0;
       let toldAtFailure = -1;
       let failed = 0;
+      let marks = false;
       bench.disk.onOperation = (operation, path, count) => {
-        if (operation !== failing || count < 60 || path.includes("meta")) return null;
+        marks ||= path.endsWith("poisoned.json");
+        if (operation !== failing || count < 60 || path.includes("meta") || marks) return null;
         failed += 1;
         if (failed === 1) toldAtFailure = told;
         return new Error("EIO");
@@ -234,7 +236,7 @@ describe("a failed disk", () => {
         told = Number.NaN;
       });
       bench.run();
-      expect(failures.map(({ message }) => message)).toEqual(["EIO"]);
+      expect(failures).toMatchObject([{ code: "LOG_POISONED", reason: "EIO" }]);
       expect(failed).toBe(1);
       expect(toldAtFailure).toBeGreaterThanOrEqual(0);
       expect(told).toBeLessThan(200);

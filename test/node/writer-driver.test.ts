@@ -46,7 +46,7 @@ describe("the writer driver", () => {
           applied: (index) => applied.push(index),
           checkpointed: () => undefined,
           mismatch: ({ index }) => mismatches.push(index),
-          broken: (reason) => broken.push(reason),
+          broken: (error) => broken.push(error.message),
         },
       },
     );
@@ -265,6 +265,17 @@ describe("the writer driver", () => {
       machine.writer.events.exited("disk full");
     }
     expect(broken).toEqual(["the writer keeps dying: disk full"]);
+  });
+
+  it("halts when the log cannot give what is to be applied", () => {
+    driver.start(() => {});
+    machine.writer.ready(0);
+    log.terms.push(2);
+    log.entries = () => {
+      throw new Error("damaged");
+    };
+    driver.applicable(1);
+    expect(broken).toEqual(["damaged"]);
   });
 
   it("followers apply at once what a read waits for, and in paced batches otherwise", () => {

@@ -69,6 +69,7 @@ export class SimulatedDisk implements Disk {
   readonly #directories = new Set<string>();
   /** Callbacks of an earlier life are dropped. */
   #life = 0;
+  #boots = 1;
   /** Every operation so far, for placing crashes and faults. */
   operations = 0;
   /**
@@ -93,6 +94,7 @@ export class SimulatedDisk implements Disk {
     const choose = choices.sector ?? ((_path, _sector, states) => Math.floor(random() * states));
     const keep = choices.directoryChanges ?? ((count) => Math.floor(random() * (count + 1)));
     this.#life += 1;
+    this.#boots += 1;
     for (const [path, inode] of this.#inodes()) settle(path, inode, choose);
     const survivors = this.#changes.slice(0, keep(this.#changes.length));
     for (const change of survivors) applyChange(this.#durableNames, change);
@@ -169,6 +171,7 @@ export class SimulatedDisk implements Disk {
       change.kind === "link" ? { ...change, inode: copyOf(change.inode) } : change,
     );
     for (const directory of this.#directories) copy.#directories.add(directory);
+    copy.#boots = this.#boots;
     return copy;
   }
 
@@ -239,6 +242,15 @@ export class SimulatedDisk implements Disk {
     this.#options.schedule(0, () => {
       if (life === this.#life) run();
     });
+  }
+
+  wallMs(): number {
+    return 0;
+  }
+
+  /** A power cut empties the page cache; a kill does not. */
+  bootIdNow(): string | null {
+    return `boot ${this.#boots}`;
   }
 
   /** For its files: `atOnce` is seen when the call is made, `atEnd` when it completes. */
