@@ -1,4 +1,7 @@
-/** What one simulated process sees of time and dice. When it dies its timers die; while paused they wait. */
+/**
+ * What one simulated process sees of time and dice. When it dies its timers die; while paused they wait. Its clocks are
+ * its own: the monotonic one runs a little too fast or too slow, the wall clock is off and jumps.
+ */
 
 import type { Environment, Logger, Timer } from "../../src/node/ports.ts";
 import type { Prng } from "./prng.ts";
@@ -8,18 +11,29 @@ export class SimEnvironment implements Environment {
   alive = true;
   /** Added to the wall clock: nodes' clocks differ and jump. */
   wallOffsetMs = 0;
-  /** What became due while the process was stopped; null when it runs. */
-  #held: (() => void)[] | null = null;
   readonly #scheduler: Scheduler;
   readonly #dice: Prng;
+  /** What became due while the process was stopped; null when it runs. */
+  #held: (() => void)[] | null = null;
+  /** The monotonic clock stood at `#baseMs` when the true time was `#sinceMs`, and has run at `#rate` since. */
+  #rate = 1;
+  #baseMs = 0;
+  #sinceMs = 0;
 
   constructor(scheduler: Scheduler, dice: Prng) {
     this.#scheduler = scheduler;
     this.#dice = dice;
   }
 
+  /** 1: true time. Timers that run already keep their end. */
+  drift(rate: number): void {
+    this.#baseMs = this.monotonicMs();
+    this.#sinceMs = this.#scheduler.nowMs;
+    this.#rate = rate;
+  }
+
   monotonicMs(): number {
-    return this.#scheduler.nowMs;
+    return this.#baseMs + (this.#scheduler.nowMs - this.#sinceMs) * this.#rate;
   }
 
   wallMs(): number {
@@ -31,21 +45,11 @@ export class SimEnvironment implements Environment {
   }
 
   after(delayMs: number, run: () => void): Timer {
-    let cancelled = false;
-    this.#scheduler.after(delayMs, () => {
-      this.run(() => {
-        if (!cancelled) run();
-      });
-    });
-    return {
-      cancel: () => {
-        cancelled = true;
-      },
-    };
+    return new SimTimer(this, this.#scheduler, delayMs / this.#rate, run);
   }
 
   soon(run: () => void): void {
-    this.after(0, run);
+    this.#scheduler.after(0, () => this.run(run));
   }
 
   /** Runs now if the process runs, later if it is paused, never if it is dead. */
@@ -63,6 +67,26 @@ export class SimEnvironment implements Environment {
     const held = this.#held ?? [];
     this.#held = null;
     for (const work of held) this.#scheduler.after(0, () => this.run(work));
+  }
+}
+
+class SimTimer implements Timer {
+  #work: (() => void) | null;
+
+  constructor(
+    environment: SimEnvironment,
+    scheduler: Scheduler,
+    delayMs: number,
+    work: () => void,
+  ) {
+    this.#work = work;
+    scheduler.after(delayMs, () => {
+      if (this.#work !== null) environment.run(() => this.#work?.());
+    });
+  }
+
+  cancel(): void {
+    this.#work = null;
   }
 }
 

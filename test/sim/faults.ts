@@ -26,13 +26,13 @@ export class Adversary {
   }
 
   /** No more faults; whatever is broken is mended: the liveness phase. */
-  async heal(): Promise<void> {
+  heal(): void {
     this.#active = false;
     const world = this.#world;
     world.network.faults = { loss: 0, duplicate: 0, straggle: 0, latencyMs: 1 };
     for (const host of world.hosts) {
       world.resume(host);
-      await world.start(host);
+      world.start(host);
     }
     world.network.heal();
   }
@@ -70,9 +70,7 @@ export class Adversary {
       world.crash(host);
       // Now and then for longer than the others' logs reach back.
       const awayMs = this.#dice.chance(0.15) ? 6_000 : 1_500;
-      world.scheduler.after(20 + this.#dice.next() * awayMs, () => {
-        world.start(host).catch((error: unknown) => world.fail(error));
-      });
+      world.scheduler.after(20 + this.#dice.next() * awayMs, () => world.start(host));
     }
   }
 

@@ -20,7 +20,10 @@ interface Totals {
 }
 
 async function work(seeds: readonly number[]): Promise<void> {
-  for (const seed of seeds) process.send?.(await simulate({ seed }));
+  for (const seed of seeds) {
+    const report = simulate({ seed });
+    await new Promise((sent) => process.send?.(report, sent));
+  }
   process.disconnect();
 }
 
@@ -31,8 +34,8 @@ function show(report: SimReport): void {
   console.log(`replay with: make sim SEED=${report.seed}\n`);
 }
 
-async function replay(seed: number): Promise<number> {
-  const [first, second] = [await simulate({ seed }), await simulate({ seed })];
+function replay(seed: number): number {
+  const [first, second] = [simulate({ seed }), simulate({ seed })];
   for (const line of first.lines) console.log(line);
   show(first);
   console.log(JSON.stringify({ ...first, lines: undefined, error: undefined }));

@@ -1,27 +1,34 @@
 /** Virtual time: a heap of events. Events of the same moment run in the order in which they were planned. */
 
-interface Event {
+/** Something planned. What is cancelled stays in the heap and runs nothing. */
+export class Planned {
   readonly atMs: number;
   readonly order: number;
   run: (() => void) | null;
+
+  constructor(atMs: number, order: number, run: () => void) {
+    this.atMs = atMs;
+    this.order = order;
+    this.run = run;
+  }
+
+  cancel(): void {
+    this.run = null;
+  }
 }
 
 export class Scheduler {
   nowMs = 0;
   /** Events run so far: a cheap measure of work, and part of the trace. */
   steps = 0;
-  readonly #heap: Event[] = [];
+  readonly #heap: Planned[] = [];
   #order = 0;
 
-  after(delayMs: number, run: () => void): { cancel(): void } {
-    const event: Event = { atMs: this.nowMs + Math.max(0, delayMs), order: this.#order, run };
+  after(delayMs: number, run: () => void): Planned {
+    const event = new Planned(this.nowMs + Math.max(delayMs, 0), this.#order, run);
     this.#order += 1;
     this.#push(event);
-    return {
-      cancel: () => {
-        event.run = null;
-      },
-    };
+    return event;
   }
 
   /** Runs the next event; false when there is none before `untilMs`. */
@@ -33,52 +40,49 @@ export class Scheduler {
         return false;
       }
       this.#pop();
-      if (event.run === null) continue;
+      const { run } = event;
+      if (run === null) continue;
       this.nowMs = event.atMs;
       this.steps += 1;
-      event.run();
+      run();
       return true;
     }
   }
 
-  #before(left: Event, right: Event): boolean {
-    return left.atMs < right.atMs || (left.atMs === right.atMs && left.order < right.order);
-  }
-
-  #push(event: Event): void {
+  #push(event: Planned): void {
     const heap = this.#heap;
+    let at = heap.length;
     heap.push(event);
-    let at = heap.length - 1;
     while (at > 0) {
       const parent = (at - 1) >> 1;
-      if (!this.#before(heap[at] as Event, heap[parent] as Event)) return;
-      this.#swap(at, parent);
+      const above = heap[parent] as Planned;
+      if (!isBefore(event, above)) break;
+      heap[at] = above;
       at = parent;
     }
+    heap[at] = event;
   }
 
   #pop(): void {
     const heap = this.#heap;
     const last = heap.pop();
-    if (last === undefined || heap.length === 0) return;
-    heap[0] = last;
+    const { length } = heap;
+    if (last === undefined || length === 0) return;
     let at = 0;
     for (;;) {
-      let least = at;
-      for (const child of [2 * at + 1, 2 * at + 2]) {
-        if (child < heap.length && this.#before(heap[child] as Event, heap[least] as Event)) {
-          least = child;
-        }
-      }
-      if (least === at) return;
-      this.#swap(at, least);
-      at = least;
+      let child = 2 * at + 1;
+      if (child >= length) break;
+      const right = child + 1;
+      if (right < length && isBefore(heap[right] as Planned, heap[child] as Planned)) child = right;
+      const below = heap[child] as Planned;
+      if (!isBefore(below, last)) break;
+      heap[at] = below;
+      at = child;
     }
+    heap[at] = last;
   }
+}
 
-  #swap(a: number, b: number): void {
-    const item = this.#heap[a] as Event;
-    this.#heap[a] = this.#heap[b] as Event;
-    this.#heap[b] = item;
-  }
+function isBefore(left: Planned, right: Planned): boolean {
+  return left.atMs < right.atMs || (left.atMs === right.atMs && left.order < right.order);
 }

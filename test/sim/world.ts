@@ -3,7 +3,7 @@
  * and processes. It starts, crashes, pauses and restarts nodes, and shows every checker what happens.
  */
 
-import { openLog } from "../../src/log/open-log.ts";
+import { openLogNow } from "../../src/log/open-log.ts";
 import { checkOptions, type Plant } from "../../src/node/config.ts";
 import { Node } from "../../src/node/node.ts";
 import type { Log } from "../../src/node/ports.ts";
@@ -35,7 +35,6 @@ interface Host {
   readonly disk: SimulatedDisk;
   readonly store: Store;
   life: Life | null;
-  starting: boolean;
   /** Only of the running life: a paused process is alive. */
   paused: boolean;
 }
@@ -86,7 +85,7 @@ export class World {
         },
       });
       const store = makeStore(id, new Prng(seed, `store${id}`));
-      return { id, disk, store, life: null, starting: false, paused: false };
+      return { id, disk, store, life: null, paused: false };
     });
   }
 
@@ -94,9 +93,8 @@ export class World {
     return this.hosts.flatMap(({ life, paused }) => (life === null || paused ? [] : [life]));
   }
 
-  async start(host: Host): Promise<void> {
-    if (host.life !== null || host.starting) return;
-    host.starting = true;
+  start(host: Host): void {
+    if (host.life !== null) return;
     this.#lives += 1;
     const label = `life${this.#lives}`;
     const environment = new SimEnvironment(this.scheduler, new Prng(this.#seed, label));
@@ -105,7 +103,7 @@ export class World {
       this.lines,
       () => `${this.scheduler.nowMs.toFixed(1)} n${host.id}`,
     );
-    const log = await openLog({
+    const log = openLogNow({
       dir: "log",
       nodeId: host.id,
       disk: host.disk,
@@ -143,7 +141,6 @@ export class World {
     node.onHalt = (error) => this.fail(error);
     const life: Life = { node, log, environment, transport, machine };
     host.life = life;
-    host.starting = false;
     host.paused = false;
     this.committed.restarted(host.id);
     this.#guard(() => this.monotony.restarted(host.id, log.hardState.currentTerm));
