@@ -59,5 +59,6 @@ export function idleStatus(id: NodeId, members: readonly NodeId[]): RaftStatus {
     lastIndex: 0,
     lastTerm: 0,
     configuration: votersOnly(members),
+    isStalled: false,
   };
 }

@@ -24,11 +24,16 @@ import type { Votes } from "./votes.ts";
 
 export interface Stored {
   readonly hardState: HardState;
-  /** As of `appliedIndex`. */
+  /** As of `appliedIndex`, or of a later entry that is committed: its `index` tells. */
   readonly configuration: Configuration;
   readonly log: LogReader;
   /** What the machine has applied: not offered again. */
   readonly appliedIndex: LogIndex;
+  /**
+   * A node that begins anew under an id that had a vote before: what its predecessor promised, it does not know, so it
+   * votes only once it has committed this entry, up to which it is a learner (docs/decisions/0008). Default 0.
+   */
+  readonly votesFrom?: LogIndex;
 }
 
 export class Core {
@@ -47,6 +52,9 @@ export class Core {
   offeredIndex: LogIndex;
   appliedIndex: LogIndex;
   configuration: Configuration;
+  readonly votesFrom: LogIndex;
+  /** The disk has not answered for so long that this node should not lead (trap D1). */
+  isStalled = false;
 
   /** Only while (pre-)candidate. */
   votes: Votes | null = null;
@@ -77,6 +85,7 @@ export class Core {
     this.offeredIndex = appliedIndex;
     this.appliedIndex = appliedIndex;
     this.configuration = stored.configuration;
+    this.votesFrom = stored.votesFrom ?? 0;
     this.log.findChanges(appliedIndex);
     invariant(this.id > 0 && Number.isSafeInteger(this.id), `node id ${this.id}`);
     invariant(
@@ -98,7 +107,12 @@ export class Core {
 
   /** May stand for election. */
   get isPromotable(): boolean {
-    return isVoter(this.configuration, this.id);
+    return isVoter(this.configuration, this.id) && this.mayVote && !this.isStalled;
+  }
+
+  /** Whatever the configuration says: a node that knows of no promise given by a predecessor votes (trap A10). */
+  get mayVote(): boolean {
+    return this.commitIndex >= this.votesFrom;
   }
 
   /** §5.2: drawn anew for every wait, so that split votes are rare and do not repeat. */
@@ -156,11 +170,13 @@ export class Core {
   /** True if the configuration moved. */
   activateChanges(through: LogIndex): boolean {
     const before = this.configuration;
-    for (const { payload } of this.log.takeChanges(through)) {
+    for (const { index, payload } of this.log.takeChanges(through)) {
+      // It came with the database file, which may be ahead of what this node knew to be committed.
+      if (index <= this.configuration.index) continue;
       const change = decodeChange(payload);
       const result = change === null ? null : changeConfiguration(this.configuration, change);
       // An invalid one was refused where it was proposed; whatever slipped through changes nothing, on all nodes alike.
-      if (result?.kind === "changed") this.configuration = result.configuration;
+      if (result?.kind === "changed") this.configuration = { ...result.configuration, index };
     }
     return this.configuration !== before;
   }

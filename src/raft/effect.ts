@@ -23,6 +23,8 @@ export type Input =
   | { readonly kind: "forgetLeader" }
   /** Messages to this peer are being lost: fall back to probing. */
   | { readonly kind: "unreachable"; readonly peer: NodeId }
+  /** This peer is not who it was: what is known of it holds no more (trap A12). */
+  | { readonly kind: "peerReset"; readonly peer: NodeId }
   /** Hand the leadership to this voter; ignored elsewhere than on a leader. */
   | { readonly kind: "transferLeadership"; readonly to: NodeId }
   /** A snapshot that `fetchSnapshot` asked for, or a newer one, is here and verified, but not installed. */
@@ -99,6 +101,8 @@ export interface RaftStatus {
   readonly lastIndex: LogIndex;
   readonly lastTerm: Term;
   readonly configuration: Configuration;
+  /** The own disk has not answered for so long that this node does not lead (trap D1). */
+  readonly isStalled: boolean;
 }
 
 /** What the core needs of the stored log. Synchronous; every index from firstIndex to lastIndex can be read. */
@@ -138,6 +142,8 @@ export interface RaftOptions {
   readonly eager?: boolean;
   /** A leader that is no voter any more hands over and follows. Default true; false as in etcd's raft. */
   readonly stepDownOnRemoval?: boolean;
+  /** Give a vote also to who has not caught up, as etcd's raft does. Default false. */
+  readonly promoteUncaught?: boolean;
   /** 0 ≤ n < 1: the only dice. */
   readonly random: () => number;
 }
@@ -152,6 +158,10 @@ export type ProposalResult =
         | "transferring"
         /** Of a configuration change: an earlier one is not committed, or may not be. */
         | "changePending"
+        /** Of a configuration change: the configuration is not the one that it was meant for. */
+        | "configurationMoved"
+        /** Of a configuration change: it would give a vote to a node that has not caught up. */
+        | "notCaughtUp"
         /** Of a configuration change: it does not fit the configuration. */
         | "invalidChange";
     };

@@ -49,6 +49,8 @@ function campaign(core: Core, kind: CampaignKind): void {
 
 /** Whatever the role and whatever the own configuration says: refusing could deadlock the cluster (trap A10). */
 export function onRequestVote(core: Core, message: RequestVote): void {
+  // As if it were not there: a refusal would count as one, too (trap A12).
+  if (!core.mayVote) return;
   const { from, preVote, term } = message;
   const free =
     core.votedFor === from ||

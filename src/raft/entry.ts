@@ -33,6 +33,20 @@ export interface HardState {
   readonly commitIndex: LogIndex;
 }
 
+/**
+ * What the cluster keeps of a member beside its vote. The core reads only `incarnation`: another one is another node,
+ * of which nothing is known (trap A12).
+ */
+export interface MemberRecord {
+  readonly id: NodeId;
+  /** HOST:PORT at which peers and clients reach it. */
+  readonly address: string;
+  /** Of its directory; empty if it was never told. */
+  readonly incarnation: string;
+  /** A learner that is to become a voter as soon as it has caught up. */
+  readonly awaitsVote: boolean;
+}
+
 /** Who counts. `outgoing` is empty unless a joint change is under way (thesis §4.3). */
 export interface Configuration {
   readonly voters: readonly NodeId[];
@@ -40,8 +54,20 @@ export interface Configuration {
   readonly learners: readonly NodeId[];
   readonly learnersNext: readonly NodeId[];
   readonly autoLeave: boolean;
+  /** Ascending by id; founding members have none until a change names one. */
+  readonly records: readonly MemberRecord[];
+  /** The entry that made it; 0 for the founding one. Changes up to it are in it. */
+  readonly index: LogIndex;
 }
 
 export function votersOnly(voters: readonly NodeId[]): Configuration {
-  return { voters, outgoing: [], learners: [], learnersNext: [], autoLeave: false };
+  return {
+    voters,
+    outgoing: [],
+    learners: [],
+    learnersNext: [],
+    autoLeave: false,
+    records: [],
+    index: 0,
+  };
 }

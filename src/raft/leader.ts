@@ -7,7 +7,7 @@ import type { Leadership } from "./leadership.ts";
 import type { AppendEntriesResult, HeartbeatResult, ReadIndex } from "./message.ts";
 import { isSingleton, quorumTally, quorumValue } from "./quorum.ts";
 import type { Asker } from "./read-index.ts";
-import { onConfigurationMoved, settleConfiguration } from "./reconfiguration.ts";
+import { leaveOffice, onConfigurationMoved, settleConfiguration } from "./reconfiguration.ts";
 import { wishAll } from "./replication.ts";
 import { becomeFollower } from "./roles.ts";
 import { continueTransfer } from "./transfer.ts";
@@ -31,6 +31,9 @@ export function onAppendEntriesResult(
   }
   if (message.index > core.log.lastIndex) return;
   const isNews = peer.advance(message.index);
+  if (peer.isLearner) {
+    peer.measureRound(core.ticks, core.log.lastIndex, core.options.electionTicks);
+  }
   if (!isNews && !(peer.state === "probe" && peer.matchIndex === message.index)) return;
   switch (peer.state) {
     case "probe":
@@ -152,7 +155,18 @@ export function checkQuorum(core: Core, leadership: Leadership): void {
     becomeFollower(core, core.currentTerm, NOBODY);
     return;
   }
-  for (const peer of leadership.peers) if (peer.id !== core.id) peer.isActive = false;
+  for (const peer of leadership.peers) {
+    if (!peer.isActive) peer.isCaughtUp = false;
+    if (peer.id !== core.id) peer.isActive = false;
+  }
+}
+
+/**
+ * The disk has not answered for twice an election timeout: what is proposed here would never be committed, while
+ * heartbeats, which need no disk, would keep the others from electing a leader that can (trap D1).
+ */
+export function onStalled(core: Core, leadership: Leadership): void {
+  leaveOffice(core, leadership);
 }
 
 /** Appends under way to this peer are probably lost: do not build on them. */

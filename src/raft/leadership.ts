@@ -20,6 +20,8 @@ export class Leadership {
   /** Ascending by id, this node included if it is a member. */
   peers: readonly Progress[] = [];
   readonly #byId = new Map<NodeId, Progress>();
+  /** Of the members that have a record. */
+  #incarnations: ReadonlyMap<NodeId, string> = new Map();
   readonly #options: RaftOptions;
 
   constructor(options: RaftOptions, noop: EntryId) {
@@ -34,15 +36,20 @@ export class Leadership {
   }
 
   /**
-   * Who stays keeps its progress; who is new starts as a probe at `nextIndex` (trap C9). Who was just added counts
-   * as active, so that the next check of the quorum leaves it the time to answer.
+   * Who stays keeps its progress; who is new, or another incarnation, starts as a probe at `nextIndex` (trap C9, A12).
+   * Who was just added counts as active, so that the next check of the quorum leaves it the time to answer.
    */
   follow(
     configuration: Configuration,
     start: { readonly nextIndex: LogIndex; readonly isActive: boolean },
   ): void {
     const ids = memberIds(configuration);
-    for (const id of [...this.#byId.keys()]) if (!ids.includes(id)) this.#byId.delete(id);
+    const incarnations = new Map(configuration.records.map((one) => [one.id, one.incarnation]));
+    for (const id of [...this.#byId.keys()]) {
+      const isAnother = incarnations.get(id) !== this.#incarnations.get(id);
+      if (!ids.includes(id) || (isAnother && incarnations.has(id))) this.#byId.delete(id);
+    }
+    this.#incarnations = incarnations;
     const { maxInflightMessages, maxInflightBytes } = this.#options;
     this.peers = ids.map((id) => {
       const learner = isLearner(configuration, id);

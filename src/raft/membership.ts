@@ -4,13 +4,16 @@
  * goes) or joint (both the old and the new voters decide until the joint configuration is left).
  */
 
-import type { Configuration, NodeId } from "./entry.ts";
+import type { Configuration, MemberRecord, NodeId } from "./entry.ts";
 
-export type ChangeKind = "addVoter" | "addLearner" | "remove";
+/** `update`: replaces a member's record and nothing else. */
+export type ChangeKind = "addVoter" | "addLearner" | "remove" | "update";
 
 export interface ChangeStep {
   readonly kind: ChangeKind;
   readonly id: NodeId;
+  /** Replaces what is kept of the member; absent: that stays. */
+  readonly record?: Omit<MemberRecord, "id">;
 }
 
 /**
@@ -31,7 +34,7 @@ export type ChangeResult =
   | { readonly kind: "changed"; readonly configuration: Configuration }
   | { readonly kind: "invalid"; readonly reason: string };
 
-/** Never throws: what is invalid changes nothing, on every node alike. */
+/** Never throws: what is invalid changes nothing, on every node alike. The result's `index` is still the old one. */
 export function changeConfiguration(
   configuration: Configuration,
   change: ConfigurationChange,
@@ -85,19 +88,24 @@ class Draft {
   readonly learners: Set<NodeId>;
   readonly #learnersNext: Set<NodeId>;
   readonly #outgoing: readonly NodeId[];
+  readonly #records: Map<NodeId, MemberRecord>;
+  readonly #index: number;
 
   constructor(base: Configuration) {
     this.voters = new Set(base.voters);
     this.learners = new Set(base.learners);
     this.#learnersNext = new Set(base.learnersNext);
     this.#outgoing = base.outgoing;
+    this.#records = new Map(base.records.map((record) => [record.id, record]));
+    this.#index = base.index;
   }
 
   apply(steps: readonly ChangeStep[]): void {
-    for (const { kind, id } of steps) {
+    for (const { kind, id, record } of steps) {
       if (kind === "remove") this.#remove(id);
       else if (kind === "addVoter") this.#addVoter(id);
-      else this.#addLearner(id);
+      else if (kind === "addLearner") this.#addLearner(id);
+      if (record !== undefined) this.#records.set(id, { id, ...record });
     }
   }
 
@@ -128,8 +136,23 @@ class Draft {
       learners: ascending(this.learners),
       learnersNext: ascending(this.#learnersNext),
       autoLeave,
+      records: this.#recordsOfMembers(),
+      index: this.#index,
     };
     return { kind: "changed", configuration };
+  }
+
+  /** Who has left leaves nothing behind. */
+  #recordsOfMembers(): MemberRecord[] {
+    const { voters, learners } = this;
+    const isMember = (id: NodeId) =>
+      voters.has(id) ||
+      learners.has(id) ||
+      this.#learnersNext.has(id) ||
+      this.#outgoing.includes(id);
+    return ascending(this.#records.keys())
+      .filter(isMember)
+      .flatMap((id) => this.#records.get(id) ?? []);
   }
 }
 
@@ -142,46 +165,115 @@ function ascending(ids: Iterable<NodeId>): NodeId[] {
 /*
  * An entry of kind `configuration`:
  *   empty                      leave the joint configuration
- *   byte 0                     version, 1
+ *   byte 0                     version: 1, or 2 if a step brings a record
  *   byte 1                     transition: 0 auto, 1 implicit, 2 explicit
- *   then for each step, 9 bytes
- *     byte 0                   kind: 0 addVoter, 1 addLearner, 2 remove
+ *   then for each step
+ *     byte 0                   kind: 0 addVoter, 1 addLearner, 2 remove, 3 update
  *     bytes 1 to 8             id, little-endian
+ *     in version 2 then
+ *       byte 9                 0: no record; 1: a record; 3: a record of a member that awaits its vote
+ *       with a record          u16 length and bytes of the address, u16 length and bytes of the incarnation, ASCII
  */
 const VERSION = 1;
+const VERSION_WITH_RECORDS = 2;
 const HEADER_BYTES = 2;
 const STEP_BYTES = 9;
+const HAS_RECORD = 1;
+const AWAITS_VOTE = 2;
 const TRANSITIONS: readonly Transition[] = ["auto", "implicit", "explicit"];
-const KINDS: readonly ChangeKind[] = ["addVoter", "addLearner", "remove"];
+const KINDS: readonly ChangeKind[] = ["addVoter", "addLearner", "remove", "update"];
 
 export function encodeChange(change: ConfigurationChange): Uint8Array {
   if (isLeaving(change)) return new Uint8Array(0);
-  const bytes = new Uint8Array(HEADER_BYTES + STEP_BYTES * change.steps.length);
-  const view = new DataView(bytes.buffer);
-  view.setUint8(0, VERSION);
-  view.setUint8(1, TRANSITIONS.indexOf(change.transition));
-  change.steps.forEach(({ kind, id }, at) => {
-    const start = HEADER_BYTES + STEP_BYTES * at;
-    view.setUint8(start, KINDS.indexOf(kind));
-    view.setBigUint64(start + 1, BigInt(id), true);
-  });
+  const hasRecords = change.steps.some(({ record }) => record !== undefined);
+  const bytes: number[] = [
+    hasRecords ? VERSION_WITH_RECORDS : VERSION,
+    TRANSITIONS.indexOf(change.transition),
+  ];
+  for (const { kind, id, record } of change.steps) {
+    bytes.push(KINDS.indexOf(kind), ...eightBytes(id));
+    if (!hasRecords) continue;
+    bytes.push(record === undefined ? 0 : HAS_RECORD + (record.awaitsVote ? AWAITS_VOTE : 0));
+    if (record !== undefined) bytes.push(...ascii(record.address), ...ascii(record.incarnation));
+  }
+  return Uint8Array.from(bytes);
+}
+
+function eightBytes(id: NodeId): number[] {
+  const bytes: number[] = [];
+  for (let rest = id; bytes.length < 8; rest = Math.floor(rest / 256)) bytes.push(rest % 256);
   return bytes;
+}
+
+function ascii(text: string): number[] {
+  return [
+    text.length % 256,
+    text.length >> 8,
+    ...[...text].map((char) => char.charCodeAt(0) % 128),
+  ];
 }
 
 /** null if it is not a change in a version that we know. */
 export function decodeChange(bytes: Uint8Array): ConfigurationChange | null {
   if (bytes.length === 0) return LEAVE_JOINT;
-  const stepBytes = bytes.length - HEADER_BYTES;
-  if (bytes[0] !== VERSION || stepBytes < 0 || stepBytes % STEP_BYTES !== 0) return null;
+  const version = bytes[0];
   const transition = TRANSITIONS[bytes[1] ?? TRANSITIONS.length];
   if (transition === undefined) return null;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  if (version !== VERSION && version !== VERSION_WITH_RECORDS) return null;
   const steps: ChangeStep[] = [];
-  for (let start = HEADER_BYTES; start < bytes.length; start += STEP_BYTES) {
-    const kind = KINDS[view.getUint8(start)];
-    const id = Number(view.getBigUint64(start + 1, true));
-    if (kind === undefined || id === 0 || !Number.isSafeInteger(id)) return null;
-    steps.push({ kind, id });
+  const source = new Source(bytes, HEADER_BYTES);
+  while (!source.isAtEnd) {
+    const step = source.step(version === VERSION_WITH_RECORDS);
+    if (step === null) return null;
+    steps.push(step);
   }
   return { transition, steps };
+}
+
+class Source {
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  #at: number;
+
+  constructor(bytes: Uint8Array, at: number) {
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    this.#at = at;
+  }
+
+  get isAtEnd(): boolean {
+    return this.#at >= this.#bytes.length;
+  }
+
+  step(mayHaveRecord: boolean): ChangeStep | null {
+    if (this.#left < STEP_BYTES) return null;
+    const kind = KINDS[this.#view.getUint8(this.#at)];
+    const id = Number(this.#view.getBigUint64(this.#at + 1, true));
+    this.#at += STEP_BYTES;
+    if (kind === undefined || id === 0 || !Number.isSafeInteger(id)) return null;
+    if (!mayHaveRecord) return { kind, id };
+    if (this.#left < 1) return null;
+    const flags = this.#view.getUint8(this.#at);
+    this.#at += 1;
+    if (flags === 0) return { kind, id };
+    const address = this.#ascii();
+    const incarnation = this.#ascii();
+    if (address === null || incarnation === null) return null;
+    const awaitsVote = (flags & AWAITS_VOTE) !== 0;
+    return { kind, id, record: { address, incarnation, awaitsVote } };
+  }
+
+  get #left(): number {
+    return this.#bytes.length - this.#at;
+  }
+
+  #ascii(): string | null {
+    if (this.#left < 2) return null;
+    const length = this.#view.getUint16(this.#at, true);
+    this.#at += 2;
+    if (this.#left < length) return null;
+    const text = String.fromCharCode(...this.#bytes.subarray(this.#at, this.#at + length));
+    this.#at += length;
+    return text;
+  }
 }

@@ -24,6 +24,8 @@ export interface ProgressView {
   readonly isPaused: boolean;
   /** Heard of since the last check of the quorum. */
   readonly isActive: boolean;
+  /** Of a learner: it has followed closely enough of late to get a vote (trap C8). */
+  readonly isCaughtUp: boolean;
   /** 0: none under way. */
   readonly pendingSnapshot: LogIndex;
   readonly inflightCount: number;
@@ -40,11 +42,15 @@ export class Progress {
   nextIndex: LogIndex;
   /** Heard of since the last check of the quorum. */
   isActive = false;
+  isCaughtUp = false;
   pendingSnapshot: LogIndex = 0;
   wish: AppendWish = "none";
   /** Highest read position that this follower has confirmed in this term (trap B2). */
   readAck = 0;
   readonly inflights: Inflights;
+  /** Where the log ended when the present round of catching up began, and when that was; 0 before the first. */
+  #roundTarget: LogIndex = 0;
+  #roundSinceTick = 0;
   /** Wait for an answer, of a heartbeat at least, before the next append. */
   #flowPaused = false;
   /** Highest commit index sent that the follower can have used. */
@@ -90,6 +96,18 @@ export class Progress {
   }
 
   /**
+   * Rounds as in §4.2.1 of the thesis: in each it gets what the log held when the round began. It has caught up while a
+   * round is shorter than `ticksMax`, an election timeout: a voter that lags no more than that delays nothing for longer.
+   */
+  measureRound(nowTick: number, lastIndex: LogIndex, ticksMax: number): void {
+    if (this.matchIndex < this.#roundTarget) return;
+    const isShort = this.#roundTarget > 0 && nowTick - this.#roundSinceTick <= ticksMax;
+    this.isCaughtUp = isShort || this.matchIndex >= lastIndex;
+    this.#roundTarget = lastIndex;
+    this.#roundSinceTick = nowTick;
+  }
+
+  /**
    * The follower refused an append after `rejected`; the logs may still agree up to `hint`. False when that answers
    * an append which was overtaken since (trap D7).
    */
@@ -129,6 +147,17 @@ export class Progress {
     return commitIndex > this.#sentCommit && this.#sentCommit < this.nextIndex - 1;
   }
 
+  /** Another node answers under this id: all that was known of it is void. */
+  forget(): void {
+    this.matchIndex = 0;
+    this.readAck = 0;
+    this.isActive = false;
+    this.isCaughtUp = false;
+    this.#sentCommit = 0;
+    this.#roundTarget = 0;
+    this.#reset("probe");
+  }
+
   /** Wait for a sign of life. */
   pause(): void {
     this.#flowPaused = true;
@@ -148,6 +177,7 @@ export class Progress {
       isLearner: this.isLearner,
       isPaused: this.isPaused,
       isActive: this.isActive,
+      isCaughtUp: this.isCaughtUp,
       pendingSnapshot: this.pendingSnapshot,
       inflightCount: this.inflights.count,
       isInflightFull: this.inflights.count > 0 && this.inflights.full,

@@ -23,6 +23,7 @@ import {
   checkQuorum,
   followConfiguration,
   onOwnEntriesStored,
+  onStalled,
   onUnreachable,
   requestRead,
 } from "./leader.ts";
@@ -56,6 +57,8 @@ export class Raft {
   readonly #core: Core;
   #askedSeq = 0;
   #persistedSeq = 0;
+  /** When each write that is under way was asked for, in ticks; the oldest has seq #persistedSeq + 1. */
+  readonly #askedAtTicks: number[] = [];
   /** As last handed out to be stored. */
   #askedHardState: HardState;
   /** As last told by `changed`. */
@@ -95,6 +98,9 @@ export class Raft {
       case "unreachable":
         if (core.leadership !== null) onUnreachable(core.leadership, input.peer);
         break;
+      case "peerReset":
+        core.leadership?.progressOf(input.peer)?.forget();
+        break;
       case "transferLeadership":
         if (core.leadership !== null) startTransfer(core, core.leadership, input.to);
         break;
@@ -119,10 +125,10 @@ export class Raft {
 
   /**
    * A change of the members. It is in force once its entry is committed, and over once `status().configuration` is not
-   * joint any more. One at a time.
+   * joint any more. One at a time. `expected`: refused unless the configuration's index is this.
    */
-  proposeConfiguration(change: ConfigurationChange): ProposalResult {
-    const result = proposeChange(this.#core, change);
+  proposeConfiguration(change: ConfigurationChange, expected?: LogIndex): ProposalResult {
+    const result = proposeChange(this.#core, change, expected);
     this.#flushIfEager();
     return result;
   }
@@ -155,6 +161,7 @@ export class Raft {
       lastIndex: last.index,
       lastTerm: last.term,
       configuration: core.configuration,
+      isStalled: core.isStalled,
     };
   }
 
@@ -226,6 +233,7 @@ export class Raft {
     core.ticks++;
     core.electionElapsed++;
     for (const context of core.forwarded.takeExpired(core.ticks)) core.readsDropped.push(context);
+    this.#watchDisk();
     const { leadership, options } = core;
     if (leadership === null) {
       if (core.electionElapsed < core.electionTimeout || !core.isPromotable) return;
@@ -251,11 +259,21 @@ export class Raft {
     }
   }
 
+  /** The write that hangs is the probe as well: once it has returned, this node may lead again. */
+  #watchDisk(): void {
+    const core = this.#core;
+    const { electionTicks, eager } = core.options;
+    const oldest = this.#askedAtTicks[0] ?? core.ticks;
+    core.isStalled = eager !== true && core.ticks - oldest >= 2 * electionTicks;
+    if (core.isStalled && core.leadership !== null) onStalled(core, core.leadership);
+  }
+
   #onPersisted(seq: number, last: EntryId, term: number): void {
     const core = this.#core;
     invariant(seq > this.#persistedSeq, `persist ${seq} completed twice or out of order`);
     invariant(seq <= this.#askedSeq, `persist ${seq} was never asked for`);
     invariant(term <= core.currentTerm, `persist ${seq} completed in a term of the future`);
+    this.#askedAtTicks.splice(0, seq - this.#persistedSeq);
     this.#persistedSeq = seq;
     // An older term's completion may speak of entries that were replaced since. Nothing is lost: the term that came
     // since had to be stored as well, and every persist attests the end of the log anew (trap D9).
@@ -316,6 +334,7 @@ export class Raft {
     }
     core.thenSend = [];
     const seq = ++this.#askedSeq;
+    this.#askedAtTicks.push(core.ticks);
     // The commit index is worth storing, but not worth a write of its own.
     const isHardStateNew = isVoteNew || (mustStore && isCommitNew);
     const hardState = isHardStateNew ? { currentTerm, votedFor, commitIndex } : null;
@@ -351,7 +370,8 @@ export class Raft {
       told.role === core.role &&
       told.leader === core.leader &&
       told.commitIndex === core.commitIndex &&
-      told.configuration === core.configuration
+      told.configuration === core.configuration &&
+      told.isStalled === core.isStalled
     ) {
       return null;
     }

@@ -5,7 +5,8 @@
  */
 
 import type { Core } from "./core.ts";
-import type { ProposalResult } from "./effect.ts";
+import type { ProposalResult, RaftOptions } from "./effect.ts";
+import type { Configuration, LogIndex } from "./entry.ts";
 import { NOBODY } from "./entry.ts";
 import type { Leadership } from "./leadership.ts";
 import {
@@ -20,17 +21,49 @@ import { flush, propose } from "./replication.ts";
 import { becomeFollower } from "./roles.ts";
 import { abortTransfer, sendTimeoutNow } from "./transfer.ts";
 
-export function proposeChange(core: Core, change: ConfigurationChange): ProposalResult {
-  const { leadership } = core;
+/** `expected`: refused unless the configuration is the one of this entry (compare-and-set, trap C7). */
+export function proposeChange(
+  core: Core,
+  change: ConfigurationChange,
+  expected?: LogIndex,
+): ProposalResult {
+  const { leadership, configuration, options } = core;
   if (leadership === null) return { kind: "refused", reason: "notLeader" };
+  if (expected !== undefined && expected !== configuration.index) {
+    return { kind: "refused", reason: "configurationMoved" };
+  }
+  // Until an own entry is committed, an earlier leader's change may be in force that this one does not know (C1).
+  if (options.eager !== true && core.commitIndex < leadership.noop.index) {
+    return { kind: "refused", reason: "changePending" };
+  }
   // One at a time (docs/TRAPS.md C2). A new leader counts everything it found as possibly pending: what it does not know
   // to be committed may hold a change (C1).
   if (core.inForceIndex < leadership.pendingChange) {
     return { kind: "refused", reason: "changePending" };
   }
-  if (changeConfiguration(core.configuration, change).kind === "invalid") {
-    return { kind: "refused", reason: "invalidChange" };
+  const result = changeConfiguration(configuration, change);
+  if (result.kind === "invalid") return { kind: "refused", reason: "invalidChange" };
+  if (!areCaughtUp(leadership, configuration, result.configuration) && mustCatchUp(options)) {
+    return { kind: "refused", reason: "notCaughtUp" };
   }
+  return proposeValid(core, leadership, change);
+}
+
+function mustCatchUp({ eager, promoteUncaught }: RaftOptions): boolean {
+  return eager !== true && promoteUncaught !== true;
+}
+
+/** A voter that lags far behind holds up every commit that needs it (trap C8). */
+function areCaughtUp(leadership: Leadership, before: Configuration, after: Configuration): boolean {
+  const fresh = after.voters.filter((id) => !isVoter(before, id));
+  return fresh.every((id) => leadership.progressOf(id)?.isCaughtUp === true);
+}
+
+function proposeValid(
+  core: Core,
+  leadership: Leadership,
+  change: ConfigurationChange,
+): ProposalResult {
   const result = propose(core, "configuration", [encodeChange(change)]);
   if (result.kind === "accepted") leadership.pendingChange = result.last.index;
   return result;
@@ -63,11 +96,11 @@ export function settleConfiguration(core: Core, leadership: Leadership): void {
 }
 
 /** Tells the others that it is committed, and hands over to the one that is furthest. */
-function leaveOffice(core: Core, leadership: Leadership): void {
+export function leaveOffice(core: Core, leadership: Leadership): void {
   flush(core, leadership);
   let best = null;
   for (const peer of leadership.peers) {
-    if (!isVoter(core.configuration, peer.id) || !peer.isActive) continue;
+    if (peer.id === core.id || !isVoter(core.configuration, peer.id) || !peer.isActive) continue;
     if (best === null || peer.matchIndex > best.matchIndex) best = peer;
   }
   if (best !== null && core.options.eager !== true) sendTimeoutNow(core, best.id);

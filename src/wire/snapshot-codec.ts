@@ -21,7 +21,9 @@
  * Only shapes are judged here.
  */
 
+import type { Configuration } from "../raft/entry.ts";
 import { BalsaError } from "../sql/errors.ts";
+import { checkConfiguration } from "./configuration-codec.ts";
 
 /** First on a connection for a snapshot, as PEER_MAGIC is on one between peers. */
 export const SNAPSHOT_MAGIC: Buffer = Buffer.from("\0bsnap\r\n", "latin1");
@@ -53,18 +55,10 @@ export interface WireManifest {
   readonly id: string;
   readonly index: number;
   readonly term: number;
-  readonly configuration: WireConfiguration | null;
+  readonly configuration: Configuration | null;
   readonly bytes: number;
   readonly chunks: readonly number[];
   readonly digest: string;
-}
-
-export interface WireConfiguration {
-  readonly voters: readonly number[];
-  readonly outgoing: readonly number[];
-  readonly learners: readonly number[];
-  readonly learnersNext: readonly number[];
-  readonly autoLeave: boolean;
 }
 
 export type SnapshotFrame =
@@ -194,6 +188,7 @@ function checkWant(fields: Fields): Want {
 /** Also of a manifest that was kept in a file. @throws BalsaError PROTOCOL */
 export function checkManifest(fields: Fields): WireManifest {
   const chunks = fields["chunks"];
+  const configuration = fields["configuration"] ?? null;
   const bytes = whole(fields, "bytes");
   const expected = Math.ceil(bytes / SNAPSHOT_CHUNK_BYTES);
   if (!Array.isArray(chunks) || chunks.length !== expected || !chunks.every(isWhole)) {
@@ -203,28 +198,10 @@ export function checkManifest(fields: Fields): WireManifest {
     id: text(fields, "id"),
     index: whole(fields, "index"),
     term: whole(fields, "term"),
-    configuration: checkConfiguration(fields["configuration"]),
+    configuration: configuration === null ? null : checkConfiguration(configuration),
     bytes,
     chunks,
     digest: text(fields, "digest"),
-  };
-}
-
-function checkConfiguration(value: unknown): WireConfiguration | null {
-  if (value === null) return null;
-  if (typeof value !== "object") throw malformed("configuration");
-  const fields = value as Fields;
-  const ids = (name: string): readonly number[] => {
-    const list = fields[name];
-    if (!Array.isArray(list) || !list.every(isWhole)) throw malformed(name);
-    return list;
-  };
-  return {
-    voters: ids("voters"),
-    outgoing: ids("outgoing"),
-    learners: ids("learners"),
-    learnersNext: ids("learnersNext"),
-    autoLeave: fields["autoLeave"] === true,
   };
 }
 

@@ -39,6 +39,7 @@ function peer(changes: Partial<ProgressView>): ProgressView {
     isLearner: false,
     isPaused: false,
     isActive: true,
+    isCaughtUp: false,
     pendingSnapshot: 0,
     inflightCount: 0,
     isInflightFull: false,

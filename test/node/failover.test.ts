@@ -24,6 +24,7 @@ describe("a leader's death (D8)", () => {
       commitIndex: 5,
       lastIndex: 5,
       lastTerm: 4,
+      isStalled: false,
       configuration: votersOnly([1, 2, 3]),
     };
     failover = watch(2);

@@ -26,7 +26,12 @@ export function describeEntry(entry: Entry): string {
   return [`${at} EntryConfChangeV2`, ...steps.map(describeStep)].join(" ");
 }
 
-const STEP_LETTERS: Record<ChangeKind, string> = { addVoter: "v", addLearner: "l", remove: "r" };
+const STEP_LETTERS: Record<ChangeKind, string> = {
+  addVoter: "v",
+  addLearner: "l",
+  remove: "r",
+  update: "u",
+};
 
 function describeStep({ kind, id }: ChangeStep): string {
   return `${STEP_LETTERS[kind]}${id}`;

@@ -38,6 +38,7 @@ export interface Given {
   readonly votedFor?: number;
   readonly commitIndex?: number;
   readonly appliedIndex?: number;
+  readonly votesFrom?: number;
   /** Terms of the entries 1, 2, …; or a whole log. */
   readonly log?: readonly number[] | MemoryLog;
   readonly options?: Partial<RaftOptions>;
@@ -65,7 +66,13 @@ export class Subject {
     const { log = [] } = given;
     this.log = log instanceof MemoryLog ? log : logOf(...log);
     this.raft = new Raft(
-      { ...DEFAULT_RAFT_OPTIONS, random: () => 0, ...given.options, id: this.id },
+      {
+        ...DEFAULT_RAFT_OPTIONS,
+        promoteUncaught: true,
+        random: () => 0,
+        ...given.options,
+        id: this.id,
+      },
       {
         hardState: {
           currentTerm: given.term ?? 0,
@@ -75,6 +82,7 @@ export class Subject {
         configuration: given.configuration ?? votersOnly(given.voters ?? [1, 2, 3]),
         log: this.log,
         appliedIndex: given.appliedIndex ?? 0,
+        votesFrom: given.votesFrom ?? 0,
       },
     );
   }

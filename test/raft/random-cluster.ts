@@ -84,6 +84,7 @@ export class RandomCluster {
     const { id, hardState, configuration, log, appliedIndex } = member;
     const options = {
       ...DEFAULT_RAFT_OPTIONS,
+      promoteUncaught: true,
       id,
       random: this.#dice,
       maxMessageBytes: 8,
