@@ -1,7 +1,7 @@
 # Balsa's commands. Everything runs through npm scripts (package.json); `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help install build check test sim bench demo cluster clean
+.PHONY: help install build check test sim mutants bench demo cluster clean
 
 # What node_modules was installed from: installing compiles SQLite, which takes minutes.
 INSTALLED := node_modules/.installed-lock
@@ -26,6 +26,9 @@ test: build ## check and test everything; the last line counts
 
 sim: install ## simulator: SEEDS=200 runs many seeds, SEED=123 replays one
 	npm run --silent sim -- $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200))
+
+mutants: install ## take each guard out and see that a test fails: ONLY=A3,D9 for some
+	@npm run --silent mutants -- $(if $(ONLY),--only $(ONLY))
 
 bench: build ## measure a cluster on this machine: METRIC=write for one figure
 	@npm run --silent bench

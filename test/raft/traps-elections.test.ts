@@ -2,6 +2,7 @@
 
 import { expect, test } from "vitest";
 import { votersOnly } from "../../src/raft/entry.ts";
+import { encodeChange } from "../../src/raft/membership.ts";
 import {
   aCandidate,
   aFollower,
@@ -184,6 +185,18 @@ test("A7: becoming a pre-candidate starts a new count and forgets the leader", (
   expect(again.status.role).toBe("candidate");
 });
 
+test("A7: who stops hearing of its leader and asks for pre-votes believes in nobody", () => {
+  const subject = aFollower({ options: { electionTicks: 10 } });
+  expect(subject.status.leader).toBe(2);
+  subject.tick(10);
+  expect(subject.status).toMatchObject({ role: "preCandidate", leader: 0, currentTerm: 5 });
+  // Else it would refuse others' pre-votes for the sake of that leader.
+  const ask = requestVote({ term: 6, from: 3, preVote: true, ...upToDate });
+  expect(ofKind(subject.settle().concat(subject.hear(ask).settle()), "RequestVoteResult")).toEqual([
+    voted({ term: 6, from: 1, to: 3, preVote: true }),
+  ]);
+});
+
 test("A7: a late answer to the pre-vote means nothing to a candidate", () => {
   const subject = aCandidate();
   subject.hear(voted({ term: 5, preVote: true, rejected: true }));
@@ -197,6 +210,18 @@ test("A8: a leader that hears from no quorum for an election timeout steps down"
   expect(subject.status.role).toBe("leader");
   subject.tick(10);
   expect(subject.status).toMatchObject({ role: "follower", leader: 0, currentTerm: 5 });
+});
+
+test("A8: both are on unless somebody says otherwise: asking first, and checking the quorum", () => {
+  const subject = new Subject({ term: 5, options: { electionTicks: 10 } });
+  subject.tick(10);
+  expect(subject.status).toMatchObject({ role: "preCandidate", currentTerm: 5 });
+  subject.settle();
+  subject.hear(voted({ term: 6, preVote: true })).settle();
+  subject.hear(voted({ term: 6 })).settle();
+  expect(subject.status.role).toBe("leader");
+  subject.tick(10);
+  expect(subject.status.role).toBe("follower");
 });
 
 test("A8: any sign of life of one of two followers keeps it", () => {
@@ -237,6 +262,20 @@ test("A10: who is a learner or no member never stands for election", () => {
   subject.tick(50);
   subject.hear({ kind: "TimeoutNow", from: 2, to: 1, term: 0 });
   expect(subject.status.role).toBe("follower");
+});
+
+test("A11: a candidate stands with the configuration that is committed, applied or not", () => {
+  const subject = new Subject({ term: 5, options: { electionTicks: 10 } });
+  const steps = [{ kind: "addVoter" as const, id: 4 }];
+  const payload = encodeChange({ transition: "auto", steps });
+  const entries = [{ index: 1, term: 5, kind: "configuration" as const, payload }];
+  subject.hear(append({ term: 5, entries })).settle();
+  subject.hear(heartbeat({ term: 5, leaderCommit: 1 }));
+  // The machine is slow: nothing is applied.
+  subject.tick(10);
+  const asked = ofKind(subject.take()?.send ?? [], "RequestVote").map(({ to }) => to);
+  expect(asked).toEqual([2, 3, 4]);
+  expect(subject.applied).toHaveLength(1);
 });
 
 test("A12: a node whose disk lost what it had acknowledged halts when told to commit it", () => {
