@@ -1,16 +1,25 @@
 /** What is repeated, what is not, and what the caller is told: every write takes effect once or says that it is not known. */
 
 import { getEventListeners } from "node:events";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { connect, type Database } from "../../src/client/index.ts";
 import type { BalsaCode } from "../../src/sql/errors.ts";
 import { FakeCluster, type FakeNode, type Script, until } from "./fake-cluster.ts";
+
+/** Pauses between attempts are the client's own, but for one that a test asks for. */
+const pauses = vi.hoisted(() => ({ next: 0 }));
+vi.mock(import("../../src/client/retry.ts"), async (original) => {
+  const real = await original();
+  const pauseMs: typeof real.pauseMs = (...given) => pauses.next || real.pauseMs(...given);
+  return { ...real, pauseMs };
+});
 
 let cluster: FakeCluster;
 let db: Database;
 let leader: FakeNode;
 
 beforeEach(async () => {
+  pauses.next = 0;
   cluster = new FakeCluster();
   await cluster.start(3);
   leader = cluster.node(0);
@@ -227,8 +236,11 @@ test("the node is told a little less time than there is", async () => {
   expect(timeoutMs).toBeLessThanOrEqual(900);
 });
 
-test("a deadline that passes while every attempt is refused leaves the write not applied", async () => {
+test("a deadline that passes between attempts, each refused, leaves the write not applied", async () => {
+  await insert(0);
   leader.script = first(1_000, (request, stream) => {
+    // The deadline must not meet an attempt under way: what became of that would not be known.
+    if (insertsSeen().length === 1 + 5) pauses.next = 60_000;
     stream.fail(request.id, "OVERLOADED", { facts: { limit: "pendingWrites" } });
     return true;
   });
@@ -238,6 +250,16 @@ test("a deadline that passes while every attempt is refused leaves the write not
     outcome: "not-applied",
     facts: { last: "OVERLOADED" },
   });
+  expect(insertsSeen()).toHaveLength(1 + 5);
+});
+
+test("a leader that refuses everything is not asked without a pause", async () => {
+  await insert(0);
+  leader.script = first(1_000, (request, stream) => {
+    stream.fail(request.id, "OVERLOADED");
+    return true;
+  });
+  await expect(insert(1, db.with({ deadlineMs: 400 }))).rejects.toThrow("OVERLOADED");
   expect(insertsSeen().length).toBeGreaterThan(2);
   expect(insertsSeen().length).toBeLessThan(40);
 });
