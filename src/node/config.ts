@@ -1,6 +1,7 @@
 /** What a node is told when it starts, with units, defaults and checks. It reads no flag and no environment. */
 
 import type { NodeId } from "../raft/entry.ts";
+import type { Raft } from "../raft/raft.ts";
 import { BalsaError } from "../sql/errors.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
 import type { CompactionLimits } from "./compaction.ts";
@@ -35,6 +36,8 @@ export interface NodeOptions {
   /** Bytes kept at most by a leader for followers that are connected and behind. Default 1 GiB, 4 KiB to 1 TiB. */
   readonly logHoldBytes?: number;
   readonly plant?: Plant;
+  /** Shows the core to the simulator's checkers when it is made. Never set in service. */
+  readonly onCore?: (raft: Raft) => void;
 }
 
 export interface NodeConfig {
@@ -53,6 +56,7 @@ export interface NodeConfig {
   readonly writeDeadlineMs: number;
   readonly log: CompactionLimits;
   readonly plant: Plant | null;
+  readonly onCore: (raft: Raft) => void;
 }
 
 const MIB = 1024 * 1024;
@@ -95,5 +99,6 @@ export function checkOptions(options: NodeOptions): NodeConfig {
       holdBytes: whole("logHoldBytes", options.logHoldBytes ?? 1024 * MIB, 4096, 2 ** 40),
     },
     plant: options.plant ?? null,
+    onCore: options.onCore ?? (() => {}),
   };
 }

@@ -30,7 +30,7 @@ export function openCore(
     );
   }
   const { hardState } = log;
-  return new Raft(
+  const raft = new Raft(
     {
       ...DEFAULT_RAFT_OPTIONS,
       id: config.id,
@@ -40,4 +40,6 @@ export function openCore(
     },
     { hardState, configuration: votersOnly(members), log, appliedIndex },
   );
+  config.onCore(raft);
+  return raft;
 }
