@@ -30,8 +30,8 @@ sim: install ## simulator: SEEDS=200 runs many seeds, SEED=123 replays one
 mutants: install ## take each guard out and see that a test fails: ONLY=A3,D9 for some
 	@npm run --silent mutants -- $(if $(ONLY),--only $(ONLY))
 
-bench: build ## measure a cluster on this machine: METRIC=write for one figure
-	@npm run --silent bench
+bench: build ## measure a cluster on this machine: METRIC=write for one figure, ARGS="--window 3"
+	@npm run --silent bench -- $(if $(METRIC),--metric $(METRIC)) $(ARGS)
 
 demo: build ## three nodes, 135,233 cities, kill the leader, lose nothing
 	@node --import tsx cluster/demo.ts

@@ -1,134 +1,107 @@
 /**
- * `npm run bench` (METRIC=write for one): a three-node cluster of real processes on this machine's disk, a client
- * in this process. One JSON line a figure. Shorter with SECONDS_EACH=3, WARM=3, TRIALS=3.
+ * `make bench` (METRIC=write for one): measures a cluster of real processes with real disks, with a client in this
+ * process, in a closed loop. Every figure is a line of JSON; a table follows at the end. It asserts nothing.
  */
 
-import type { Database } from "../../src/client/index.ts";
-import { TestCluster } from "../../src/testing/cluster.ts";
-import { closedLoop, quantile, rounded } from "./measure.ts";
+import { Bed } from "./bed.ts";
+import { catchUp, failover, restart } from "./fault-metrics.ts";
+import { overload } from "./overload-metric.ts";
+import { printPeers } from "./peers.ts";
+import { loadAverage } from "./processes.ts";
+import { readLinearizable, readSession, readStale } from "./read-metrics.ts";
+import { type Settings, settingsOf, USAGE } from "./settings.ts";
+import { growthOfNodes, growthOfRows, load, memory } from "./size-metrics.ts";
+import {
+  mixed,
+  unaryWrite,
+  write,
+  writeBatch,
+  writeInstances,
+  writeRandom,
+} from "./write-metrics.ts";
 
-const SECONDS = Number(process.env["SECONDS_EACH"] ?? 10);
-const WARM = Number(process.env["WARM"] ?? 15);
-const TRIALS = Number(process.env["TRIALS"] ?? 10);
-const CALLERS = (process.env["CALLERS"] ?? "1,16,64,256").split(",").map(Number);
-const TEXT = "x".repeat(100);
+type Metric = (bed: Bed) => Promise<void>;
+type Print = (figure: object) => void;
 
-type Metric = (cluster: TestCluster, db: Database) => Promise<void>;
-
-let nextKey = 1;
-
-async function table(db: Database): Promise<void> {
-  await db.exec("CREATE TABLE IF NOT EXISTS bench (id INTEGER PRIMARY KEY, value TEXT)");
-}
-
-function print(figure: object): void {
-  console.log(JSON.stringify(figure));
-}
-
-const METRICS: { readonly [name: string]: Metric } = {
-  write: async (_cluster, db) => {
-    const insert = db.prepare("INSERT INTO bench VALUES (?, ?)");
-    const call = () => insert.run(nextKey++, TEXT);
-    await closedLoop(64, WARM, call);
-    for (const callers of CALLERS) {
-      print({ metric: "write", clients: callers, ...(await closedLoop(callers, SECONDS, call)) });
+/** Each has a cluster of its own; "growth" has several. */
+const METRICS: { readonly [name: string]: (settings: Settings, print: Print) => Promise<void> } = {
+  write: alone(write),
+  writeInstances: alone(writeInstances),
+  writeRandom: alone(writeRandom),
+  writeBatch: alone(writeBatch),
+  unaryWrite: alone(unaryWrite),
+  readLinearizable: alone(readLinearizable),
+  readSession: alone(readSession),
+  readStale: alone(readStale),
+  mixed: alone(mixed),
+  failover: alone(failover),
+  catchUp: alone(catchUp),
+  restart: alone(restart),
+  load: alone(load),
+  memory: alone(memory, ["--readers-min", "2"]),
+  growth: async (settings, print) => {
+    for (const nodes of [1, 3, 5, 7]) {
+      const bed = await Bed.make(settings, print, nodes);
+      await growthOfNodes(bed).finally(() => bed.cluster.stop());
     }
+    await alone(growthOfRows)(settings, print);
   },
-
-  readLinearizable: (cluster, db) => reads("readLinearizable", "linearizable", cluster, db),
-  readStale: (cluster, db) => reads("readStale", "stale", cluster, db),
-
-  failover: async (cluster, db) => {
-    for (const how of ["SIGKILL", "SIGSTOP", "stop"] as const) {
-      const gaps: number[] = [];
-      for (let trial = 0; trial < TRIALS; trial += 1) gaps.push(await gap(cluster, db, how));
-      const sorted = [...gaps].sort((a, b) => a - b);
-      const medianMs = rounded(quantile(sorted, 0.5));
-      const maxMs = rounded(sorted.at(-1) ?? 0);
-      print({ metric: "failover", how, trials: TRIALS, medianMs, maxMs, allMs: gaps.map(rounded) });
-    }
-  },
+  overload: alone(overload),
 };
 
-async function reads(
-  metric: string,
-  consistency: "linearizable" | "stale",
-  cluster: TestCluster,
-  db: Database,
-): Promise<void> {
-  await fill(db);
-  const routes: [string, Database][] = [
-    ["leader", cluster.connectTo((await cluster.leader()).id)],
-    ["all", cluster.connect()],
-  ];
-  for (const [from, client] of routes) {
-    const get = client.with({ consistency }).prepare("SELECT value FROM bench WHERE id = ?");
-    const call = (caller: number, turn: number) => get.get(((caller * 7919 + turn) % 10_000) + 1);
-    await closedLoop(64, Math.min(WARM, 5), call);
-    for (const callers of CALLERS) {
-      print({ metric, from, clients: callers, ...(await closedLoop(callers, SECONDS, call)) });
-    }
-  }
-}
-
-async function fill(db: Database): Promise<void> {
-  const sql = "INSERT OR IGNORE INTO bench VALUES (?, ?)";
-  for (let from = 1; from <= 10_000; from += 500) {
-    await db.batch(Array.from({ length: 500 }, (_, at) => ({ sql, args: [from + at, TEXT] })));
-  }
-}
-
-/** The longest time without an acknowledgement under 16 writers, around one fault of the leader. */
-async function gap(cluster: TestCluster, db: Database, how: string): Promise<number> {
-  const insert = db.prepare("INSERT INTO bench VALUES (?, ?)");
-  const leader = await cluster.ready();
-  let lastAt = performance.now();
-  let longest = 0;
-  let running = true;
-  const writer = async () => {
-    while (running) {
-      await insert.run(nextKey++, TEXT).catch(() => {});
-      const now = performance.now();
-      longest = Math.max(longest, now - lastAt);
-      lastAt = now;
-    }
+function alone(metric: Metric, args: readonly string[] = []) {
+  return async (settings: Settings, print: Print): Promise<void> => {
+    const bed = await Bed.make(settings, print, 3, args);
+    await metric(bed).finally(() => bed.cluster.stop());
   };
-  const writers = Array.from({ length: 16 }, writer);
-  await new Promise((resolve) => setTimeout(resolve, 1_000));
-  longest = 0;
-  if (how === "stop") await leader.stop();
-  else leader.signal(how as NodeJS.Signals);
-  await new Promise((resolve) => setTimeout(resolve, 3_000));
-  running = false;
-  await Promise.all(writers);
-  if (how === "SIGKILL") await leader.kill();
-  leader.signal("SIGCONT");
-  leader.start();
-  await cluster.ready();
-  await cluster.caughtUp();
-  return longest;
+}
+
+/** The figures once more, for people: one line each, names and values. */
+function table(figures: readonly { readonly [name: string]: unknown }[]): string {
+  const rows = figures.map((figure) => {
+    const { metric, ...rest } = figure;
+    const cells = Object.entries(rest).map(([name, value]) => `${name} ${cell(value)}`);
+    return `${String(metric).padEnd(26)} ${cells.join("  ")}`;
+  });
+  return rows.join("\n");
+}
+
+function cell(value: unknown): string {
+  if (typeof value === "number") return value.toLocaleString("en");
+  return typeof value === "string" ? value : JSON.stringify(value);
 }
 
 async function main(): Promise<void> {
-  const chosen = process.env["METRIC"];
-  const names = chosen === undefined ? Object.keys(METRICS) : [chosen];
-  for (const name of names) {
-    const metric = METRICS[name];
-    if (metric === undefined) {
-      console.error(`no metric ${name}; there are ${Object.keys(METRICS).join(", ")}`);
-      process.exitCode = 2;
-      return;
-    }
-    const cluster = await TestCluster.start();
-    try {
-      await cluster.ready();
-      const db = cluster.connect();
-      await table(db);
-      await metric(cluster, db);
-    } finally {
-      await cluster.stop();
-    }
+  let settings: Settings;
+  try {
+    settings = settingsOf(process.argv.slice(2));
+  } catch (error) {
+    console.error(`${error instanceof Error ? error.message : String(error)}\n\n${USAGE}`);
+    process.exitCode = 2;
+    return;
   }
+  const names = settings.metrics.length === 0 ? Object.keys(METRICS) : settings.metrics;
+  const unknown = names.find((name) => METRICS[name] === undefined);
+  if (unknown !== undefined) {
+    console.error(`no metric "${unknown}"; there are ${Object.keys(METRICS).join(", ")}`);
+    process.exitCode = 2;
+    return;
+  }
+  const figures: { readonly [name: string]: unknown }[] = [];
+  for (const name of names) {
+    const rates = new Map<number, number>();
+    const print: Print = (figure) => {
+      const facts = figure as { readonly [name: string]: unknown };
+      figures.push(facts);
+      const { clients, perSecond } = facts;
+      if (typeof clients === "number" && typeof perSecond === "number")
+        rates.set(clients, perSecond);
+      console.log(JSON.stringify(figure));
+    };
+    await METRICS[name]?.(settings, print);
+    await printPeers(settings, name, rates, print);
+  }
+  console.log(`\n${table(figures)}\nload average ${loadAverage()}`);
 }
 
 await main();
