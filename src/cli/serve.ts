@@ -42,6 +42,7 @@ export interface ServeOptions {
   readonly logTailEntries?: number;
   readonly logTailBytes?: number;
   readonly logHoldBytes?: number;
+  readonly scrubIntervalMs?: number;
   /** Those that were given, by their names in `Limits`. */
   readonly limits: Partial<Limits>;
   readonly plant?: string;
@@ -156,7 +157,7 @@ function nodeOptions(options: ServeOptions, advertise: string): NodeOptions {
   const { id, dir, peers, limits } = options;
   const { heartbeatMs, electionMs, readersMin, readersMax } = options;
   const { readDeadlineMs, writeDeadlineMs } = options;
-  const { logTailEntries, logTailBytes, logHoldBytes } = options;
+  const { logTailEntries, logTailBytes, logHoldBytes, scrubIntervalMs } = options;
   return {
     id,
     dir,
@@ -172,6 +173,7 @@ function nodeOptions(options: ServeOptions, advertise: string): NodeOptions {
     ...(logTailEntries === undefined ? {} : { logTailEntries }),
     ...(logTailBytes === undefined ? {} : { logTailBytes }),
     ...(logHoldBytes === undefined ? {} : { logHoldBytes }),
+    ...(scrubIntervalMs === undefined ? {} : { scrubIntervalMs }),
     ...(options.plant === undefined ? {} : { plant: options.plant as Plant }),
   };
 }

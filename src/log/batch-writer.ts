@@ -1,7 +1,8 @@
 /**
  * Writes batches, one after the other: while one is under way the next gathers all that comes, so one sync serves
  * everything that waited. It moves on to the next segment, which is prepared ahead, and tells what is durable. After a
- * failed write or sync it does nothing more, ever: the pages may be marked clean and a retry would lie (trap F2).
+ * failed write or sync it does nothing more, ever: the pages may be marked clean and a retry would lie (trap F2). Want of
+ * space for the next segment is no failure: nothing was written that anybody relies on, so it is tried again.
  */
 
 import type { Entry, EntryId, HardState } from "../raft/entry.ts";
@@ -9,6 +10,7 @@ import { invariant } from "../sql/invariant.ts";
 import { Arena, Batch } from "./batch.ts";
 import { checksum } from "./crc.ts";
 import type { Disk } from "./disk.ts";
+import { isOutOfSpace } from "./errors.ts";
 import {
   alignUp,
   BATCH_ALIGNMENT,
@@ -26,6 +28,9 @@ import {
 } from "./format.ts";
 import { prepareSegment, type Segment } from "./segment.ts";
 import { hasThinSector, maskOf } from "./torn.ts";
+
+/** Between two attempts to prepare a segment on a full disk. */
+const SPACE_RETRY_MS = 1_000;
 
 /** What a segment's head may hold beside its first batch's own records. */
 const HEAD_BYTES_MAX = SEGMENT_HEADER_BYTES + HARD_STATE_BYTES + RECORD_HEADER_BYTES;
@@ -60,6 +65,8 @@ export interface WriterEvents {
   begun(segment: Segment): void;
   /** Durable. Entry i of the batch lies at `at` + its offset in the segment. Its callbacks are still to be run. */
   durable(batch: Batch, segment: Segment, at: number): void;
+  /** The next segment finds no room on the disk, or has found it. */
+  full(isFull: boolean): void;
   /** Once; nothing follows. */
   failed(error: Error): void;
 }
@@ -84,6 +91,10 @@ export class BatchWriter {
   #position: number;
   #spare: Segment | null;
   #preparing = false;
+  /** As told last. */
+  #isFull = false;
+  /** The next attempt to prepare a segment is due later; #preparing is true meanwhile. */
+  #isPausing = false;
   #sequence: number;
   #previous: number;
   /** Of the log with all that was added. */
@@ -337,15 +348,43 @@ export class BatchWriter {
     prepareSegment(this.#disk, directory, this.segmentNumber + 1, bytes, (error, segment) => {
       this.#preparing = false;
       if (segment !== null) this.#spare = segment;
-      if (error !== null) this.fail(error);
+      if (isOutOfSpace(error)) this.#waitForSpace(bytes);
+      else if (error !== null) this.fail(error);
+      else this.#setFull(false);
       this.#writeNext();
       this.#finishClosing();
     });
   }
 
+  /** Meanwhile the active segment takes what fits. */
+  #waitForSpace(bytes: number): void {
+    this.#preparing = true;
+    this.#isPausing = true;
+    this.#setFull(true);
+    this.#disk.after(SPACE_RETRY_MS, () => {
+      this.#preparing = false;
+      this.#isPausing = false;
+      if (this.#state === "open") this.#prepare(this.#bytesWanted(bytes));
+    });
+  }
+
+  /** A larger batch may have come to wait since. */
+  #bytesWanted(bytes: number): number {
+    const waiting = this.#full[0] ?? this.#gathering;
+    if (waiting === null) return bytes;
+    return Math.max(bytes, alignUp(waiting.length + HEAD_BYTES_MAX, BATCH_ALIGNMENT));
+  }
+
+  #setFull(isFull: boolean): void {
+    if (isFull === this.#isFull || this.#state === "failed") return;
+    this.#isFull = isFull;
+    this.#events.full(isFull);
+  }
+
   #finishClosing(): void {
-    const idle = this.#writing === null && !this.#preparing;
-    const empty = this.#full.length === 0 && this.#gathering === null;
+    const idle = this.#writing === null && (this.#isPausing || !this.#preparing);
+    // What waits for space was never told durable, and is not going to be.
+    const empty = this.#isPausing || (this.#full.length === 0 && this.#gathering === null);
     const onClosed = this.#onClosed;
     if (onClosed === null || !idle || !(empty || this.#state === "failed")) return;
     this.#onClosed = null;

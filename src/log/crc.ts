@@ -10,10 +10,10 @@ const TABLE = Int32Array.from({ length: 256 }, (_, byte) => {
   return crc;
 });
 
-/** Of bytes[from .. to). An unsigned 32-bit number. */
-export function checksum(bytes: Uint8Array, from: number, to: number): number {
-  if (to - from >= NATIVE_FROM_BYTES) return crc32(bytes.subarray(from, to));
-  let crc = -1;
+/** Of bytes[from .. to), behind others whose checksum is `before`. An unsigned 32-bit number. */
+export function checksum(bytes: Uint8Array, from: number, to: number, before = 0): number {
+  if (to - from >= NATIVE_FROM_BYTES) return crc32(bytes.subarray(from, to), before);
+  let crc = ~before;
   for (let at = from; at < to; at += 1) {
     crc = (TABLE[(crc ^ (bytes[at] as number)) & 0xff] as number) ^ (crc >>> 8);
   }

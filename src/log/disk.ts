@@ -3,7 +3,7 @@
  *
  * Two kinds of calls. Those ending in `Now` block, throw on failure, and are used only while a log is being opened.
  * The others are for the running log: they return at once and call `done` later, never inside the call, at most once,
- * and not at all if the process dies first. Reading blocks always: the core's reader is synchronous.
+ * and not at all if the process dies first. The core's reader is synchronous, so a running log reads by readNow too.
  */
 
 /** `null`: it happened. */
@@ -20,6 +20,12 @@ export interface DiskFile {
   syncNow(): void;
   closeNow(): void;
 
+  /** As readNow, in the background. */
+  read(
+    target: Uint8Array,
+    offset: number,
+    done: (error: Error | null, count: number) => void,
+  ): void;
   /** Not yet durable. The bytes may not be changed until `done`. */
   write(bytes: Uint8Array, offset: number, done: DiskCallback): void;
   /** Durable when `done` runs. Within the file's size only. The bytes may not be changed until `done`. */
@@ -47,6 +53,8 @@ export interface Disk {
   syncDirectory(directory: string, done: DiskCallback): void;
   /** Runs `run` soon, after the present call: a completion of nothing. */
   soon(run: () => void): void;
+  /** Runs `run` after so many milliseconds. Does not keep the process alive. */
+  after(delayMs: number, run: () => void): void;
   /** Milliseconds since 1970: for what people read, never to decide anything. */
   wallMs(): number;
   /** Another one since the machine was last started, so since its page cache was last empty; null: not known. */

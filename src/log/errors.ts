@@ -82,6 +82,11 @@ export function unreadable(error: unknown, file: string, offset: number): unknow
   return new LogCorruptionError(file, offset, "the disk cannot read it (EIO)", error);
 }
 
+/** There is no room, or no more is granted to us. */
+export function isOutOfSpace(error: unknown): boolean {
+  return codeOf(error) === "ENOSPC" || codeOf(error) === "EDQUOT";
+}
+
 /** Calls that put no bytes on the disk: their failure says nothing of what is there. */
 const HARMLESS_CALLS = new Set(["open", "rename", "unlink", "close", "mkdir", "scandir"]);
 

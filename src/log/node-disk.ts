@@ -99,6 +99,10 @@ export class NodeDisk implements Disk {
     setImmediate(run);
   }
 
+  after(delayMs: number, run: () => void): void {
+    setTimeout(run, delayMs).unref();
+  }
+
   wallMs(): number {
     return Date.now();
   }
@@ -194,6 +198,22 @@ class NodeFile implements DiskFile {
 
   closeNow(): void {
     fs.closeSync(this.#fd);
+  }
+
+  read(
+    target: Uint8Array,
+    offset: number,
+    done: (error: Error | null, count: number) => void,
+  ): void {
+    const next = (filled: number): void => {
+      const rest = target.length - filled;
+      fs.read(this.#fd, target, filled, rest, offset + filled, (error, count) => {
+        if (error !== null) done(error, filled);
+        else if (count === 0 || count === rest) done(null, filled + count);
+        else next(filled + count);
+      });
+    };
+    next(0);
   }
 
   write(bytes: Uint8Array, offset: number, done: DiskCallback): void {

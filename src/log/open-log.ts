@@ -9,7 +9,7 @@ import type { Identity, Log } from "../node/ports.ts";
 import type { NodeId } from "../raft/entry.ts";
 import { invariant } from "../sql/invariant.ts";
 import type { Disk } from "./disk.ts";
-import { LogCorruptionError, LogOpenError, LogPoisonedError } from "./errors.ts";
+import { isOutOfSpace, LogCorruptionError, LogOpenError, LogPoisonedError } from "./errors.ts";
 import { BATCH_ALIGNMENT } from "./format.ts";
 import { IdentityStore, loadIdentity, type StoredIdentity } from "./identity-store.ts";
 import { heedMarkerNow, leaveMarkerNow } from "./marker.ts";
@@ -39,6 +39,11 @@ export interface OpenLogOptions {
   readonly segmentBytes?: number;
   /** Memory for the newest entries. Default 32 MiB. */
   readonly cacheBytes?: number;
+  /**
+   * How long after reading all sealed segments again, to find rot, that is begun anew; milliseconds up to a day. Default
+   * 0: never.
+   */
+  readonly scrubIntervalMs?: number;
   /** Most that is written at once, unless a single entry is larger. Default 4 MiB. */
   readonly batchBytesMax?: number;
 }
@@ -71,6 +76,7 @@ function open(options: OpenLogOptions, disk: Disk): SegmentedLog {
     segmentBytes = 16 * 1024 * 1024,
     cacheBytes = 32 * 1024 * 1024,
     batchBytesMax = 4 * 1024 * 1024,
+    scrubIntervalMs = 0,
   } = options;
   invariant(segmentBytes % BATCH_ALIGNMENT === 0, "a segment's size is a multiple of 64");
   invariant(segmentBytes >= 1024 && segmentBytes <= 2 ** 30, "a segment is 1 KiB to 1 GiB");
@@ -100,8 +106,9 @@ function open(options: OpenLogOptions, disk: Disk): SegmentedLog {
   }
   const { identity } = stored;
   const { incarnation } = identity;
+  const sizes = { segmentBytes, batchBytesMax, cacheBytes };
   const log = new SegmentedLog(
-    { directory: dir, nodeId, incarnation, segmentBytes, batchBytesMax, cacheBytes },
+    { directory: dir, nodeId, incarnation, ...sizes, scrubIntervalMs },
     {
       ...recovered,
       identity,
@@ -128,13 +135,25 @@ function cutNow(disk: Disk, dir: string, cut: Cut): void {
   const { segment, from, to } = cut;
   const bytes = Buffer.alloc(to - from);
   segment.file.readNow(bytes, from);
-  const path = brokenPath(disk, dir, `${segment.number.toString(16)}-${from.toString(16)}`);
-  const copy = disk.createNow(path);
-  copy.writeNow(bytes, 0);
-  copy.syncNow();
-  copy.closeNow();
-  disk.syncDirectoryNow(dir);
+  try {
+    keepNow(disk, dir, `${segment.number.toString(16)}-${from.toString(16)}`, bytes);
+  } catch (error) {
+    // It is for people's eyes only: a node must start on a full disk.
+    if (!isOutOfSpace(error)) throw error;
+  }
   writeZerosNow(segment.file, from, to);
+}
+
+function keepNow(disk: Disk, dir: string, place: string, bytes: Buffer): void {
+  const path = brokenPath(disk, dir, place);
+  const copy = disk.createNow(path);
+  try {
+    copy.writeNow(bytes, 0);
+    copy.syncNow();
+  } finally {
+    copy.closeNow();
+  }
+  disk.syncDirectoryNow(dir);
 }
 
 /** A name that is free, as long as few are taken; else the last one again. */

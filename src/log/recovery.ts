@@ -6,6 +6,7 @@
 import { join } from "node:path";
 import type { EntryId, HardState } from "../raft/entry.ts";
 import { NOBODY } from "../raft/entry.ts";
+import { batchFault, segmentFault } from "./chain.ts";
 import { checksum } from "./crc.ts";
 import type { Disk, DiskFile } from "./disk.ts";
 import { EntryIndex } from "./entry-index.ts";
@@ -208,18 +209,10 @@ class Walk {
 
   #checkOwner(segment: Segment, isFirst: boolean): void {
     const header = decodeSegmentHeader(this.#bytes, 0);
-    this.#check(
-      header.number === segment.number,
-      0,
-      `it is segment ${header.number} by its header`,
-    );
-    const sized = `the file has ${segment.bytes} bytes where its header says ${header.bytes}`;
-    this.#check(header.bytes === segment.bytes, 0, sized);
     const owner = this.#owner;
     if (owner === null) this.#corrupt(0, "the log is there but the identity of its node is not");
-    const ours =
-      header.nodeId === owner.nodeId && header.incarnation === owner.incarnation.slice(0, 16);
-    this.#check(ours, 0, `it belongs to node ${header.nodeId}, incarnation ${header.incarnation}…`);
+    const fault = segmentFault(header, { ...owner, number: segment.number, bytes: segment.bytes });
+    if (fault !== null) this.#corrupt(0, fault);
     const chained = isFirst
       ? header.number > 1 || (header.previous === 0 && header.nextIndex === 1)
       : header.previous === this.#previous && header.nextIndex === this.#index.last + 1;
@@ -230,15 +223,12 @@ class Walk {
   }
 
   #checkBatch(segment: Segment, at: number, header: BatchHeader): void {
-    const { length, sequence, segmentId, previous } = header;
-    this.#check(segmentId === segment.segmentId, at, "the batch belongs to another segment");
     // The oldest segment left by a compaction may begin with any sequence.
-    const expected = this.#sequence === 0 && segment.number > 1 ? sequence : this.#sequence + 1;
-    this.#check(sequence === expected, at, `batch ${sequence} where ${expected} should be`);
-    this.#check(previous === this.#previous, at, "the batch does not follow the one before it");
-    const sane =
-      length % BATCH_ALIGNMENT === 0 && length > BATCH_HEADER_BYTES && at + length <= segment.bytes;
-    this.#check(sane, at, `the batch cannot be ${length} bytes long`);
+    const sequence = this.#sequence === 0 && segment.number > 1 ? null : this.#sequence + 1;
+    const { segmentId } = segment;
+    const expected = { segmentId, sequence, previous: this.#previous, room: segment.bytes - at };
+    const fault = batchFault(header, expected);
+    if (fault !== null) this.#corrupt(at, fault);
   }
 
   /** Of a batch whose header is whole and whose body is not. */

@@ -58,7 +58,10 @@ export function prepareSegmentNow(
   return { number, file: disk.openNow(path), bytes, segmentId: 0 };
 }
 
-/** The same in the background. */
+/**
+ * The same in the background. Whatever fails before the segment has its name is undone as far as possible, so that it may
+ * be tried again when there was no room for it.
+ */
 export function prepareSegment(
   disk: Disk,
   directory: string,
@@ -69,11 +72,12 @@ export function prepareSegment(
   const unfinished = unfinishedPath(directory, number);
   const path = join(directory, segmentName(number));
   const then =
-    (next: () => void): DiskCallback =>
+    (next: () => void, undo = (report: () => void) => report()): DiskCallback =>
     (error) => {
       if (error === null) next();
-      else done(error, null);
+      else undo(() => done(error, null));
     };
+  const removeIt = (report: () => void): void => disk.remove(unfinished, report);
   const open = (): void => {
     let file: DiskFile;
     try {
@@ -88,23 +92,27 @@ export function prepareSegment(
     disk.rename(
       unfinished,
       path,
-      then(() => disk.syncDirectory(directory, then(open))),
+      then(() => disk.syncDirectory(directory, then(open)), removeIt),
     );
   disk.create(unfinished, (error, file) => {
     if (file === null) {
       done(error, null);
       return;
     }
+    const closeAndRemoveIt = (report: () => void): void => file.close(() => removeIt(report));
     const fill = (at: number): void => {
       if (at >= bytes) {
-        file.close(then(name));
+        file.close(then(name, removeIt));
         return;
       }
       const piece = ZEROS.subarray(0, Math.min(PIECE_BYTES, bytes - at));
       file.write(
         piece,
         at,
-        then(() => file.sync(then(() => fill(at + piece.length)))),
+        then(
+          () => file.sync(then(() => fill(at + piece.length), closeAndRemoveIt)),
+          closeAndRemoveIt,
+        ),
       );
     };
     fill(0);

@@ -24,6 +24,7 @@ import type { IdentityStore } from "./identity-store.ts";
 import { leaveMarker } from "./marker.ts";
 import { RecentEntries } from "./recent-entries.ts";
 import type { Cut } from "./recovery.ts";
+import { Scrub } from "./scrub.ts";
 import type { Segment } from "./segment.ts";
 import { maskOf } from "./torn.ts";
 
@@ -46,6 +47,8 @@ export interface OpenedState {
 
 export interface SegmentedLogOptions extends WriterOptions {
   readonly cacheBytes: number;
+  /** 0: never. */
+  readonly scrubIntervalMs: number;
 }
 
 export class SegmentedLog implements Log {
@@ -55,6 +58,7 @@ export class SegmentedLog implements Log {
   onFailure: (error: Error) => void = (error) => {
     throw error;
   };
+  onSpace: (isFull: boolean) => void = () => {};
   readonly #directory: string;
   readonly #disk: Disk;
   readonly #index: EntryIndex;
@@ -68,6 +72,8 @@ export class SegmentedLog implements Log {
   #writerIsClosed = false;
   #isDropping = false;
   #isMarking = false;
+  #isFull = false;
+  readonly #scrub: Scrub | null;
 
   constructor(
     options: SegmentedLogOptions,
@@ -97,15 +103,41 @@ export class SegmentedLog implements Log {
         events: {
           begun: (segment) => this.#segments.set(segment.number, segment),
           durable: (batch, segment, at) => this.#durable(batch, segment, at),
+          full: (isFull) => {
+            this.#isFull = isFull;
+            this.#disk.soon(() => this.onSpace(isFull));
+          },
           failed: (error) => this.#fail(error),
         },
       },
     );
+    const { scrubIntervalMs: intervalMs, nodeId, incarnation } = options;
+    this.#scrub =
+      intervalMs === 0
+        ? null
+        : new Scrub(
+            { intervalMs, nodeId, incarnation },
+            {
+              disk: parts.disk,
+              sealed: () => [...this.#segments.values()].slice(0, -1),
+              damaged: (error) => this.#writer.fail(error),
+            },
+          );
   }
 
   /** Prepares the next segment in the background. */
   start(): void {
     this.#writer.start();
+    this.#scrub?.start();
+  }
+
+  get isFull(): boolean {
+    return this.#isFull;
+  }
+
+  /** How often all sealed segments were read again and found good. */
+  get scrubPasses(): number {
+    return this.#scrub?.passes ?? 0;
   }
 
   get identity(): Identity {
@@ -245,7 +277,9 @@ export class SegmentedLog implements Log {
     };
     const { path } = oldest.file;
     const sync = (): void => this.#disk.syncDirectory(dirname(path), then(next));
-    oldest.file.close(then(() => this.#disk.remove(path, then(sync))));
+    const remove = (): void => oldest.file.close(then(() => this.#disk.remove(path, then(sync))));
+    if (this.#scrub === null) remove();
+    else this.#scrub.leave(oldest.number, remove);
   }
 
   /** Later entries never lie in earlier segments: each was written after all before it. */
@@ -264,7 +298,9 @@ export class SegmentedLog implements Log {
     const files = [...this.#segments.values()].map(({ file }) => file);
     const spare = this.#writer.takeSpare();
     if (spare !== null) files.push(spare.file);
-    closeAll([...files, ...this.#identities.files], done);
+    const close = (): void => closeAll([...files, ...this.#identities.files], done);
+    if (this.#scrub === null) close();
+    else this.#scrub.stop(close);
   }
 
   #durable(batch: Batch, segment: Segment, at: number): void {

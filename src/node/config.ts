@@ -35,6 +35,8 @@ export interface NodeOptions {
   readonly logTailBytes?: number;
   /** Bytes kept at most by a leader for followers that are connected and behind. Default 1 GiB, 4 KiB to 1 TiB. */
   readonly logHoldBytes?: number;
+  /** After reading all sealed log segments again, to find rot, until the next time. Default 3,600,000; 0: never. */
+  readonly scrubIntervalMs?: number;
   readonly plant?: Plant;
   /** Shows the core to the simulator's checkers when it is made. Never set in service. */
   readonly onCore?: (raft: Raft) => void;
@@ -55,6 +57,7 @@ export interface NodeConfig {
   readonly readDeadlineMs: number;
   readonly writeDeadlineMs: number;
   readonly log: CompactionLimits;
+  readonly scrubIntervalMs: number;
   readonly plant: Plant | null;
   readonly onCore: (raft: Raft) => void;
 }
@@ -98,6 +101,7 @@ export function checkOptions(options: NodeOptions): NodeConfig {
       tailBytes: whole("logTailBytes", options.logTailBytes ?? 64 * MIB, 4096, 2 ** 40),
       holdBytes: whole("logHoldBytes", options.logHoldBytes ?? 1024 * MIB, 4096, 2 ** 40),
     },
+    scrubIntervalMs: whole("scrubIntervalMs", options.scrubIntervalMs ?? 3_600_000, 0, 86_400_000),
     plant: options.plant ?? null,
     onCore: options.onCore ?? (() => {}),
   };

@@ -38,7 +38,8 @@ export async function openNode(
   makeDirectory(config.dir);
   const lock = DirectoryLock.take(config.dir);
   try {
-    const log = await openLog({ dir: join(config.dir, "log"), nodeId: config.id });
+    const { scrubIntervalMs } = config;
+    const log = await openLog({ dir: join(config.dir, "log"), nodeId: config.id, scrubIntervalMs });
     const machine = openMachine({
       dir: config.dir,
       readersMin: config.readersMin,

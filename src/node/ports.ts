@@ -77,6 +77,10 @@ export interface Log extends LogReader {
   /** Replaces the identity, durably. */
   setIdentity(identity: Identity, done: () => void): void;
   onFailure: (error: Error) => void;
+  /** The disk has no room for the next segment. The log goes on by itself when there is; what does not fit waits. */
+  readonly isFull: boolean;
+  /** `isFull` has changed. */
+  onSpace: (isFull: boolean) => void;
   close(done: () => void): void;
 }
 

@@ -118,6 +118,8 @@ export class FakeLog implements Log {
   };
   readonly hardState = { currentTerm: 0, votedFor: 0, commitIndex: 0 };
   onFailure: (error: Error) => void = () => {};
+  isFull = false;
+  onSpace: (isFull: boolean) => void = () => {};
   readonly terms: number[] = [0];
 
   firstIndex(): number {

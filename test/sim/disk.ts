@@ -244,6 +244,13 @@ export class SimulatedDisk implements Disk {
     });
   }
 
+  after(delayMs: number, run: () => void): void {
+    const life = this.#life;
+    this.#options.schedule(delayMs, () => {
+      if (life === this.#life) run();
+    });
+  }
+
   wallMs(): number {
     return 0;
   }
@@ -350,6 +357,22 @@ class SimulatedFile implements DiskFile {
 
   readNow(target: Uint8Array, offset: number): number {
     this.#disk.performNow("read", this.path);
+    return this.#fill(target, offset);
+  }
+
+  read(
+    target: Uint8Array,
+    offset: number,
+    done: (error: Error | null, count: number) => void,
+  ): void {
+    let count = 0;
+    const effect = (): void => {
+      count = this.#fill(target, offset);
+    };
+    this.#disk.perform("read", this.path, effect, null, (error) => done(error, count));
+  }
+
+  #fill(target: Uint8Array, offset: number): number {
     const { bytes, size } = this.#inode;
     const count = Math.max(0, Math.min(target.length, size - offset));
     target.set(bytes.subarray(offset, offset + count));
