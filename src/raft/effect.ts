@@ -25,7 +25,7 @@ export type Input =
   | { readonly kind: "unreachable"; readonly peer: NodeId }
   /** This peer is not who it was: what is known of it holds no more (trap A12). */
   | { readonly kind: "peerReset"; readonly peer: NodeId }
-  /** Hand the leadership to this voter; ignored elsewhere than on a leader. */
+  /** Hand the leadership to this voter; to itself: call a transfer off. Ignored elsewhere than on a leader. */
   | { readonly kind: "transferLeadership"; readonly to: NodeId }
   /** A snapshot that `fetchSnapshot` asked for, or a newer one, is here and verified, but not installed. */
   | { readonly kind: "snapshotReady"; readonly snapshot: SnapshotMark }
@@ -142,6 +142,8 @@ export interface RaftOptions {
   readonly eager?: boolean;
   /** A leader that is no voter any more hands over and follows. Default true; false as in etcd's raft. */
   readonly stepDownOnRemoval?: boolean;
+  /** False: a change of the members is written whatever is pending, as in etcd's raft on demand. Default true. */
+  readonly validateChanges?: boolean;
   /** Give a vote also to who has not caught up, as etcd's raft does. Default false. */
   readonly promoteUncaught?: boolean;
   /** 0 ≤ n < 1: the only dice. */

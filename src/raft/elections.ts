@@ -14,6 +14,8 @@ export type CampaignKind = "preVote" | "election" | "transfer";
 /** Starts an election if this node may stand for one; a leader has no need to. */
 export function hup(core: Core, kind: CampaignKind): void {
   if (core.role === "leader" || !core.isPromotable) return;
+  // Where a configuration is in force only once it is applied, a committed one may still be unknown (trap A11).
+  if (core.options.eager === true && core.log.hasChanges(core.commitIndex)) return;
   campaign(core, kind);
 }
 

@@ -223,6 +223,11 @@ export class RaftLog {
     }
   }
 
+  /** Up to `commitIndex` there is a configuration change that was not taken. */
+  hasChanges(commitIndex: LogIndex): boolean {
+    return (this.#changes[0] ?? Number.POSITIVE_INFINITY) <= commitIndex;
+  }
+
   /** The configuration changes up to `commitIndex`; each is given once. */
   takeChanges(commitIndex: LogIndex): readonly Entry[] {
     const first = this.#changes[0];

@@ -102,7 +102,7 @@ export class Raft {
         core.leadership?.progressOf(input.peer)?.forget();
         break;
       case "transferLeadership":
-        if (core.leadership !== null) startTransfer(core, core.leadership, input.to);
+        this.#onTransfer(input.to);
         break;
       case "snapshotReady":
         this.#onSnapshotReady(input.snapshot);
@@ -257,6 +257,15 @@ export class Raft {
       core.heartbeatElapsed = 0;
       broadcastHeartbeat(core, leadership);
     }
+  }
+
+  #onTransfer(to: NodeId): void {
+    const core = this.#core;
+    const { leadership } = core;
+    if (leadership === null) return;
+    startTransfer(core, leadership, to);
+    // Called off: a joint configuration may have waited for that.
+    if (to === core.id && core.options.eager !== true) settleConfiguration(core, leadership);
   }
 
   /** The write that hangs is the probe as well: once it has returned, this node may lead again. */

@@ -29,6 +29,7 @@ export function proposeChange(
 ): ProposalResult {
   const { leadership, configuration, options } = core;
   if (leadership === null) return { kind: "refused", reason: "notLeader" };
+  if (options.validateChanges === false) return proposeValid(core, leadership, change);
   if (expected !== undefined && expected !== configuration.index) {
     return { kind: "refused", reason: "configurationMoved" };
   }

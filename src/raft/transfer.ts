@@ -10,8 +10,10 @@ import { isVoter } from "./quorum.ts";
 /** Lasts one election timeout at most. A later call for another node replaces an earlier one. */
 export function startTransfer(core: Core, leadership: Leadership, to: NodeId): void {
   const peer = leadership.progressOf(to);
-  if (peer === undefined || to === core.id || !isVoter(core.configuration, to)) return;
+  if (peer === undefined || !isVoter(core.configuration, to)) return;
   if (leadership.transferee === to) return;
+  abortTransfer(leadership);
+  if (to === core.id) return;
   leadership.transferee = to;
   core.electionElapsed = 0;
   if (peer.matchIndex === core.log.lastIndex) sendTimeoutNow(core, to);

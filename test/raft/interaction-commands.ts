@@ -1,86 +1,31 @@
 /** The commands of interaction scripts, by name: etcd's, and `read-index`, `restart` and some options of our own. */
 
-import type { RaftOptions } from "../../src/raft/effect.ts";
 import type { Transition } from "../../src/raft/membership.ts";
 import { InvariantViolation } from "../../src/sql/invariant.ts";
+import {
+  booleanOf,
+  idOf,
+  idsOf,
+  Misuse,
+  numberOf,
+  option,
+  pairOf,
+} from "./interaction-arguments.ts";
 import { parseSteps } from "./interaction-describe.ts";
 import { InteractionEnv } from "./interaction-env.ts";
-import { EMPTY_SETUP, type NodeSetup } from "./interaction-node.ts";
+import { MESSAGE_TYPES } from "./interaction-parcel.ts";
+import { propose, transferLeadership } from "./interaction-proposal.ts";
 import {
   type Argument,
   type Command,
   type Directive,
   parseCommand,
   parseScript,
+  ScriptError,
 } from "./interaction-script.ts";
+import { setupOf } from "./interaction-setup.ts";
 
 type Run = (env: InteractionEnv, args: readonly Argument[]) => void;
-
-function numberOf(text: string | undefined): number {
-  const number = Number(text);
-  if (!Number.isSafeInteger(number)) throw new Error(`not a number: ${text}`);
-  return number;
-}
-
-function idsOf(args: readonly Argument[]): number[] {
-  return args.filter(({ values }) => values.length === 0).map(({ key }) => numberOf(key));
-}
-
-function idOf(args: readonly Argument[]): number {
-  return numberOf(args[0]?.key);
-}
-
-function option(args: readonly Argument[], key: string): readonly string[] {
-  return args.find((arg) => arg.key === key)?.values ?? [];
-}
-
-function setupOf(args: readonly Argument[]): NodeSetup {
-  const options: { -readonly [K in keyof RaftOptions]?: RaftOptions[K] } = {};
-  let setup: NodeSetup = EMPTY_SETUP;
-  for (const { key, values } of args) {
-    const value = values[0];
-    switch (key) {
-      case "voters": {
-        const voters = values.map(numberOf);
-        setup = { ...setup, configuration: { ...setup.configuration, voters } };
-        break;
-      }
-      case "learners": {
-        const learners = values.map(numberOf);
-        setup = { ...setup, configuration: { ...setup.configuration, learners } };
-        break;
-      }
-      case "index":
-        setup = { ...setup, index: numberOf(value) };
-        break;
-      case "async-storage-writes":
-        setup = { ...setup, isAsync: value === "true" };
-        break;
-      case "inflight":
-      case "max-inflight":
-        options.maxInflightMessages = numberOf(value);
-        break;
-      case "max-message-bytes":
-        options.maxMessageBytes = numberOf(value);
-        break;
-      case "max-committed-size-per-ready":
-        options.maxApplyBytes = numberOf(value);
-        break;
-      case "step-down-on-removal":
-        options.stepDownOnRemoval = value === "true";
-        break;
-      case "prevote":
-        options.preVote = value === "true";
-        break;
-      case "checkquorum":
-        options.checkQuorum = value === "true";
-        break;
-      default:
-        break;
-    }
-  }
-  return { ...setup, options };
-}
 
 function eachUnderTitle(
   env: InteractionEnv,
@@ -99,7 +44,12 @@ function eachUnderTitle(
 }
 
 function deliverMessages(env: InteractionEnv, args: readonly Argument[]): void {
-  const type = option(args, "type")[0] ?? null;
+  const type = option(args, "type").at(-1) ?? null;
+  if (type !== null && !MESSAGE_TYPES.includes(type)) throw new Misuse(`no message type ${type}`);
+  const delivered = idsOf(args);
+  const dropped = args.flatMap(({ key, values }) => (key === "drop" ? values.map(numberOf) : []));
+  const both = dropped.find((id) => delivered.includes(id));
+  if (both !== undefined) throw new Misuse(`can't both deliver and drop msgs to ${both}`);
   let count = 0;
   for (const { key, values } of args) {
     if (values.length === 0) count += env.deliver(numberOf(key), type, "deliver");
@@ -115,31 +65,57 @@ function tick(env: InteractionEnv, id: number, count: number): void {
 }
 
 function campaign(env: InteractionEnv, id: number): void {
-  const { currentTerm } = env.node(id).raft.status();
-  env.output.log("INFO", `${id} is starting a new election at term ${currentTerm}`);
+  const before = env.node(id).raft.status();
   env.act(id, ({ raft }) => raft.step({ kind: "campaign" }));
+  const { role } = env.node(id).raft.status();
+  if (role === "leader" && before.role === "leader") {
+    env.output.log("DEBUG", `${id} ignoring MsgHup because already leader`);
+  } else if (role === "follower" && before.role === "follower") {
+    env.output.log("WARN", `${id} is unpromotable and can not campaign`);
+  }
+}
+
+function forgetLeader(env: InteractionEnv, id: number): void {
+  const { raft, setup } = env.node(id);
+  const { role, leader, currentTerm } = raft.status();
+  if (role === "follower" && setup.hasLease) {
+    env.output.log("ERROR", "ignoring MsgForgetLeader due to ReadOnlyLeaseBased");
+    return;
+  }
+  env.act(id, () => raft.step({ kind: "forgetLeader" }));
+  if (raft.status().leader === leader) return;
+  if (role === "follower") {
+    env.output.log("INFO", `${id} forgetting leader ${leader} at term ${currentTerm}`);
+  }
 }
 
 function stabilize(env: InteractionEnv, args: readonly Argument[]): void {
   const before = env.output.level;
-  const [level] = option(args, "log-level");
-  if (level !== undefined) env.output.setLevel(level);
+  for (const level of option(args, "log-level")) env.output.setLevel(level);
   const ids = idsOf(args);
   env.stabilize(ids.length > 0 ? ids : env.nodes.map(({ id }) => id));
   env.output.setLevel(before);
 }
 
+function proposeCommand(env: InteractionEnv, args: readonly Argument[]): void {
+  const [id, text] = args;
+  if (args.length !== 2 || id === undefined || text === undefined || text.values.length > 0) {
+    throw new Misuse("propose takes a node and one word");
+  }
+  propose(env, numberOf(id.key), { kind: "command", text: text.key });
+}
+
 const COMMANDS: { readonly [name: string]: Run } = {
   _breakpoint: () => {},
-  "add-nodes": (env, args) => env.addNodes(idOf(args), setupOf(args.slice(1))),
-  campaign: (env, args) => campaign(env, idOf(args)),
-  propose: (env, args) => {
-    const payload = new TextEncoder().encode(args[1]?.key ?? "");
-    env.act(idOf(args), ({ raft }) => {
-      const result = raft.propose([payload]);
-      if (result.kind === "refused") throw new Error("raft proposal dropped");
-    });
+  "add-nodes": (env, args) => {
+    const count = idOf(args);
+    env.addNodes(
+      count,
+      setupOf(args.slice(1), (text) => env.notes.push(text)),
+    );
   },
+  campaign: (env, args) => campaign(env, idOf(args)),
+  propose: proposeCommand,
   "deliver-msgs": deliverMessages,
   "process-ready": (env, args) =>
     eachUnderTitle(env, args, "handling Ready", (id) => env.processReady(id)),
@@ -148,26 +124,36 @@ const COMMANDS: { readonly [name: string]: Run } = {
   "process-apply-thread": (env, args) =>
     eachUnderTitle(env, args, "processing apply thread", (id) => env.processApplyThread(id)),
   stabilize,
-  "tick-election": (env, args) => tick(env, idOf(args), 3),
-  "tick-heartbeat": (env, args) => tick(env, idOf(args), 1),
+  "tick-election": (env, args) => {
+    const id = idOf(args);
+    tick(env, id, env.node(id).electionTicks);
+  },
+  "tick-heartbeat": (env, args) => {
+    const id = idOf(args);
+    tick(env, id, env.node(id).heartbeatTicks);
+  },
+  tick: (env, args) => {
+    const [id, count] = pairOf(args, "tick takes a node and a number of ticks");
+    tick(env, id, count);
+  },
   "set-randomized-election-timeout": (env, args) =>
     env.node(idOf(args)).raft.setElectionTimeout(numberOf(option(args, "timeout")[0])),
   compact: (env, args) => {
     env.node(idOf(args)).log.compact(numberOf(args[1]?.key));
     env.raftLog(idOf(args));
   },
-  "forget-leader": (env, args) =>
-    env.act(idOf(args), ({ raft }) => raft.step({ kind: "forgetLeader" })),
+  "forget-leader": (env, args) => forgetLeader(env, idOf(args)),
   "report-unreachable": (env, args) => {
-    const peer = numberOf(args[1]?.key);
-    env.act(idOf(args), ({ raft }) => raft.step({ kind: "unreachable", peer }));
+    const [id, peer] = pairOf(args, "report-unreachable takes a node and whom it cannot reach");
+    env.node(peer);
+    env.act(id, ({ raft }) => raft.step({ kind: "unreachable", peer }));
   },
   "transfer-leadership": (env, args) => {
-    const to = numberOf(option(args, "to")[0]);
-    const from = numberOf(option(args, "from")[0]);
-    env.act(from, ({ raft }) => raft.step({ kind: "transferLeadership", to }));
+    const to = env.node(numberOf(option(args, "to")[0])).id;
+    transferLeadership(env, numberOf(option(args, "from")[0]), to);
   },
-  "send-snapshot": (env, args) => env.sendSnapshot(idOf(args), numberOf(args[1]?.key)),
+  "send-snapshot": (env, args) =>
+    env.sendSnapshot(...pairOf(args, "send-snapshot takes two nodes: from, to")),
   "raft-log": (env, args) => env.raftLog(idOf(args)),
   "raft-state": (env) => env.raftState(),
   status: (env, args) => env.status(idOf(args)),
@@ -179,65 +165,103 @@ const COMMANDS: { readonly [name: string]: Run } = {
   restart: (env, args) => env.node(idOf(args)).restart(),
 };
 
-function runCommand(env: InteractionEnv, command: Command): string | null {
-  const run = COMMANDS[command.name];
-  if (run === undefined) return "unknown command";
+function proposeChange(env: InteractionEnv, { command, input }: Directive): void {
+  const [id, ...args] = command.args;
+  let transition: Transition = "auto";
+  let isV1 = false;
+  for (const { key, values } of args) {
+    const value = values[0];
+    if (key === "v1") isV1 = booleanOf(value);
+    else if (key !== "transition") throw new Error(`unknown command ${key}`);
+    else if (isTransition(value)) transition = value;
+    else throw new Error(`unknown transition ${value}`);
+  }
+  const steps = parseSteps(input.join(" "));
+  if (isV1 && (steps.length !== 1 || transition !== "auto")) {
+    throw new Error("v1 conf change can only have one operation and no transition");
+  }
+  propose(env, numberOf(id?.key), { kind: "change", change: { transition, steps }, isV1 });
+}
+
+function isTransition(text: string | undefined): text is Transition {
+  return text === "auto" || text === "implicit" || text === "explicit";
+}
+
+/** Null if all went well, else what to print: errors of nodes and storage are part of the transcript. */
+function errorOf(line: number, run: () => void): string | null {
   try {
-    run(env, command.args);
+    run();
     return null;
   } catch (error) {
-    if (error instanceof InvariantViolation || !(error instanceof Error)) throw error;
+    if (error instanceof InvariantViolation) {
+      throw new ScriptError(line, `a node halted: ${error.message}`, { cause: error });
+    }
+    if (error instanceof Misuse) throw new ScriptError(line, error.message);
+    if (!(error instanceof Error)) throw error;
     return error.message;
   }
 }
 
-function proposeChange(env: InteractionEnv, { command, input }: Directive): string | null {
-  const { args } = command;
-  const [transition = "auto"] = option(args, "transition");
-  if (!isTransition(transition)) return `unknown transition ${transition}`;
-  const change = { transition, steps: parseSteps(input.join(" ")) };
-  env.act(idOf(args), ({ raft }) => {
-    const result = raft.proposeConfiguration(change);
-    if (result.kind === "accepted") {
-      const { term, index } = result.first;
-      if (option(args, "v1")[0] === "true") env.output.v1Changes.add(`${term}/${index}`);
-      return;
-    }
-    env.output.log("INFO", `${idOf(args)} refused the change: ${result.reason}`);
-    // etcd writes an empty entry in the place of a change that it ignores.
-    if (result.reason === "changePending" || result.reason === "invalidChange") {
-      raft.propose([new Uint8Array(0)]);
-    }
-  });
-  return null;
-}
-
-function isTransition(text: string): text is Transition {
-  return text === "auto" || text === "implicit" || text === "explicit";
+function runCommand(env: InteractionEnv, { name, args }: Command): void {
+  const run = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (run === undefined) {
+    env.notes.push(`unknown command: ${name}`);
+    throw new Error("unknown command");
+  }
+  run(env, args);
 }
 
 /** What one directive prints. */
 export function runDirective(env: InteractionEnv, directive: Directive): string {
-  const { command, input } = directive;
-  const errors: string[] = [];
-  const tell = (error: string | null) => {
-    if (error === null) return;
-    if (env.output.isQuiet) errors.push(error);
-    else env.output.write(error);
-  };
-  if (command.name === "propose-conf-change") tell(proposeChange(env, directive));
-  else for (const each of [command, ...input.map(parseCommand)]) tell(runCommand(env, each));
-  const text = [env.output.take(), ...errors].filter((part) => part !== "").join("\n");
+  const { line, command, input } = directive;
+  const isChange = command.name === "propose-conf-change";
+  const first = errorOf(line, () => {
+    if (isChange) proposeChange(env, directive);
+    else runCommand(env, command);
+  });
+  let error = first;
+  // More commands may stand between the first one and the line; an error in the first ends them all.
+  for (const [at, each] of (isChange ? [] : input).entries()) {
+    if (error !== null && (first !== null || env.output.isQuiet)) break;
+    if (error !== null) env.output.write(`${error}\n`);
+    error = errorOf(line + 1 + at, () => runCommand(env, parseCommand(each)));
+  }
+  const text = [env.output.take(), error ?? ""].filter((part) => part !== "").join("\n");
   return text === "" ? "ok" : text;
 }
 
-/** The script again, with what it printed now. */
-export function transcriptOf(script: string): string {
+/** A directive that was run. */
+export interface Outcome {
+  readonly directive: Directive;
+  readonly output: string;
+}
+
+export interface ScriptRun {
+  /** The script again, with what it printed now; up to the error if there was one. */
+  readonly transcript: string;
+  readonly outcomes: readonly Outcome[];
+  readonly errors: readonly ScriptError[];
+}
+
+/** Never throws for what a script says. */
+export function runScript(script: string): ScriptRun {
   const env = new InteractionEnv();
+  const outcomes: Outcome[] = [];
+  const errors: ScriptError[] = [];
   let transcript = "";
-  for (const part of parseScript(script)) {
-    transcript += part.text;
-    if (part.kind === "directive") transcript += `${runDirective(env, part.directive)}\n`;
+  try {
+    for (const part of parseScript(script)) {
+      transcript += part.text;
+      if (part.kind === "text") continue;
+      const { directive } = part;
+      const output = runDirective(env, directive);
+      outcomes.push({ directive, output });
+      transcript += `${output}\n`;
+      for (const note of env.notes.splice(0)) errors.push(new ScriptError(directive.line, note));
+    }
+  } catch (error) {
+    if (!(error instanceof ScriptError)) throw error;
+    errors.push(error);
   }
-  return transcript;
+  return { transcript, outcomes, errors };
 }

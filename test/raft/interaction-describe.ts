@@ -42,7 +42,7 @@ export function parseSteps(text: string): ChangeStep[] {
   const words = text.split(/\s+/).filter((word) => word !== "");
   return words.map((word) => {
     const found = Object.entries(STEP_LETTERS).find(([, letter]) => letter === word[0]);
-    if (found === undefined) throw new Error(`unknown input: ${word}`);
+    if (found === undefined || !/^.\d+$/.test(word)) throw new Error(`unknown input: ${word}`);
     return { kind: found[0] as ChangeKind, id: Number(word.slice(1)) };
   });
 }
@@ -144,10 +144,15 @@ export function describeEntryList(entries: readonly Entry[]): string {
   return ` Entries:[\n${entries.map((entry) => `  ${describeEntry(entry)}\n`).join("")}]`;
 }
 
+/** Ids of two digits are shown as one. */
+function hex(id: number): string {
+  return id.toString(16);
+}
+
 export function describeMessage(message: Message): string {
   const { log, rest } = factsOf(message);
   const { from, to, term } = message;
-  return `${from}->${to} ${typeOf(message)} Term:${term} Log:${log}${rest}`;
+  return `${hex(from)}->${hex(to)} ${typeOf(message)} Term:${term} Log:${log}${rest}`;
 }
 
 export function describeHardState(state: HardState): string {

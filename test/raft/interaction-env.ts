@@ -5,13 +5,15 @@
 
 import type { RaftStatus, SnapshotMark } from "../../src/raft/effect.ts";
 import type { Message } from "../../src/raft/message.ts";
-import { isVoter, memberIds } from "../../src/raft/quorum.ts";
+import { isVoter, memberIds, voterIds } from "../../src/raft/quorum.ts";
+import { Misuse } from "./interaction-arguments.ts";
 import {
   describeConfiguration,
   describeEntries,
   describeProgress,
   describeReady,
   describeRole,
+  typeOf,
 } from "./interaction-describe.ts";
 import type { NodeSetup } from "./interaction-node.ts";
 import { ScriptNode } from "./interaction-node.ts";
@@ -20,11 +22,13 @@ import {
   appendText,
   applyText,
   describeParcel,
+  isOnTheWire,
   type Parcel,
   parcelOf,
   parcelsOf,
   parcelType,
 } from "./interaction-parcel.ts";
+import { DROPPED, propose, transferLeadership } from "./interaction-proposal.ts";
 
 function isAnswer({ kind }: Message): boolean {
   return (
@@ -38,16 +42,23 @@ const ROUNDS_MAX = 1000;
 export class InteractionEnv {
   readonly output = new Output();
   readonly nodes: ScriptNode[] = [];
+  /** What a reader of the script should know and no transcript shows. */
+  readonly notes: string[] = [];
   /** On their way, in the order of sending. */
   #parcels: Parcel[] = [];
 
   node(id: number): ScriptNode {
     const node = this.nodes[id - 1];
-    if (node === undefined) throw new Error(`no node ${id}`);
+    if (node === undefined) throw new Misuse(`no node ${id}`);
     return node;
   }
 
   addNodes(count: number, setup: NodeSetup): void {
+    const { configuration } = setup;
+    const isFresh = setup.content === "" && memberIds(configuration).length === 0;
+    if (setup.index <= 1 && !(isFresh && setup.index === 0)) {
+      throw new Error("index must be specified as > 1 due to bootstrap");
+    }
     for (let i = 0; i < count; i++) {
       const node = new ScriptNode(this.nodes.length + 1, setup);
       this.nodes.push(node);
@@ -67,23 +78,47 @@ export class InteractionEnv {
     }
   }
 
-  /** Runs an input of one node, and logs the role that it led to. */
-  act(id: number, input: (node: ScriptNode) => void): void {
+  /** Runs an input of one node, and logs what it led to. */
+  act(id: number, input: (node: ScriptNode) => void, heard: Message | null = null): void {
     const node = this.node(id);
     const before = node.raft.status();
     input(node);
-    this.#logRole(node, before);
+    this.#logChange(node, before, heard);
   }
 
-  #logRole(node: ScriptNode, before: RaftStatus): void {
+  #logChange(node: ScriptNode, before: RaftStatus, heard: Message | null): void {
+    const { id } = node;
     const after = node.raft.status();
+    if (heard !== null && before.currentTerm < heard.term && heard.term <= after.currentTerm) {
+      this.output.log(
+        "INFO",
+        `${id} [term: ${before.currentTerm}] received a ${typeOf(heard)} message with higher term ` +
+          `from ${heard.from} [term: ${heard.term}]`,
+      );
+    }
     if (before.configuration !== after.configuration) {
       const text = describeConfiguration(after.configuration);
-      this.output.log("INFO", `${node.id} switched to configuration ${text}`);
+      this.output.log("INFO", `${id} switched to configuration ${text}`);
     }
     if (before.role === after.role && before.currentTerm === after.currentTerm) return;
+    const isAsking = after.role === "candidate" || after.role === "preCandidate";
+    if (isAsking && before.role !== "preCandidate") {
+      this.output.log("INFO", `${id} is starting a new election at term ${before.currentTerm}`);
+    }
     const role = after.role === "preCandidate" ? "pre-candidate" : after.role;
-    this.output.log("INFO", `${node.id} became ${role} at term ${after.currentTerm}`);
+    this.output.log("INFO", `${id} became ${role} at term ${after.currentTerm}`);
+    if (isAsking) this.#logQuestions(after);
+  }
+
+  #logQuestions({ id, role, currentTerm, lastTerm, lastIndex, configuration }: RaftStatus): void {
+    const type = role === "preCandidate" ? "MsgPreVote" : "MsgVote";
+    for (const to of voterIds(configuration)) {
+      if (to === id) continue;
+      this.output.log(
+        "INFO",
+        `${id} [logterm: ${lastTerm}, index: ${lastIndex}] sent ${type} request to ${to} at term ${currentTerm}`,
+      );
+    }
   }
 
   processReady(id: number): void {
@@ -104,7 +139,7 @@ export class InteractionEnv {
       if (effects.apply.length > 0) node.applyWork.push(effects.apply);
       return;
     }
-    this.#logRole(node, before);
+    this.#logChange(node, before, null);
     if (effects.apply.length === 0) return;
     node.apply(effects.apply);
     this.act(id, () => node.applied());
@@ -124,7 +159,7 @@ export class InteractionEnv {
     this.#parcels.push(...responses);
     // The last local answer carries the completion; without one there is nobody to tell it.
     if (!responses.some((parcel) => parcel.kind === "persisted")) {
-      this.act(id, () => node.persisted(persist));
+      this.act(id, () => node.persistedUntold(persist));
     }
   }
 
@@ -148,7 +183,7 @@ export class InteractionEnv {
     for (const parcel of this.#parcels) {
       const isChosen =
         parcel.to === to &&
-        !(how === "drop" && parcel.kind !== "message") &&
+        !(how === "drop" && !isOnTheWire(parcel)) &&
         (type === null || parcelType(parcel) === type);
       (isChosen ? chosen : rest).push(parcel);
     }
@@ -171,18 +206,39 @@ export class InteractionEnv {
       case "applied":
         this.act(parcel.to, (node) => node.applied());
         return;
+      case "proposal":
+        this.#handProposal(parcel);
+        return;
+      case "transfer":
+        transferLeadership(this, parcel.to, parcel.target);
+        return;
       case "note":
         return;
     }
   }
 
+  #handProposal({ to, from, proposal }: Parcel & { readonly kind: "proposal" }): void {
+    try {
+      propose(this, to, proposal, from);
+    } catch (error) {
+      if (!(error instanceof Error) || error.message !== DROPPED) throw error;
+      this.output.write(`${DROPPED}\n`);
+    }
+  }
+
   #handMessage(message: Message, snapshot: SnapshotMark | null): void {
-    const { raft } = this.node(message.to);
+    const { id, raft } = this.node(message.to);
     const { configuration, currentTerm } = raft.status();
     if (isAnswer(message) && !memberIds(configuration).includes(message.from)) {
       this.output.write("raft: cannot step as peer not found\n");
     }
-    this.act(message.to, () => raft.step({ kind: "message", message }));
+    if (snapshot !== null && !memberIds(snapshot.configuration).includes(id)) {
+      this.output.log("WARN", `${id} attempted to restore snapshot but it is not in the ConfState`);
+      const past = { ...message, lastIncludedIndex: 0, lastIncludedTerm: 0 };
+      this.act(id, () => raft.step({ kind: "message", message: past }), message);
+      return;
+    }
+    this.act(id, () => raft.step({ kind: "message", message }), message);
     if (snapshot === null || message.term < currentTerm) return;
     if (snapshot.index <= raft.status().commitIndex) return;
     this.act(message.to, () => raft.step({ kind: "snapshotReady", snapshot }));

@@ -17,6 +17,7 @@ import {
 } from "../../src/raft/entry.ts";
 import { changeConfiguration, decodeChange } from "../../src/raft/membership.ts";
 import { DEFAULT_RAFT_OPTIONS, Raft, type Stored } from "../../src/raft/raft.ts";
+import type { Parcel } from "./interaction-parcel.ts";
 
 /** A stored log that shows an entry only once it was written. */
 export class MemoryLog implements LogReader {
@@ -68,6 +69,9 @@ export class MemoryLog implements LogReader {
 
   /** Everything up to `index` goes. */
   compact(index: number): void {
+    if (index <= this.#base.index) {
+      throw new Error("requested index is unavailable due to compaction");
+    }
     const term = this.term(index);
     this.#entries = this.#entries.slice(index - this.#base.index);
     this.#base = { index, term };
@@ -84,6 +88,10 @@ export interface NodeSetup {
   readonly configuration: Configuration;
   readonly index: number;
   readonly isAsync: boolean;
+  /** A lease must not be forgotten (trap B4). Reads take a round all the same: we have no lease reads. */
+  readonly hasLease: boolean;
+  /** What the state machine holds at `index`. */
+  readonly content: string;
   readonly options: Partial<RaftOptions>;
 }
 
@@ -91,6 +99,8 @@ export const EMPTY_SETUP: NodeSetup = {
   configuration: votersOnly([]),
   index: 0,
   isAsync: false,
+  hasLease: false,
+  content: "",
   options: {},
 };
 
@@ -110,6 +120,16 @@ const SCRIPT_OPTIONS: Omit<RaftOptions, "id" | "random"> = {
   stepDownOnRemoval: false,
 };
 
+const NOTHING: Effects = {
+  persist: null,
+  send: [],
+  apply: [],
+  readStates: [],
+  readsDropped: [],
+  fetchSnapshot: null,
+  changed: null,
+};
+
 export class ScriptNode {
   readonly id: number;
   readonly setup: NodeSetup;
@@ -117,18 +137,24 @@ export class ScriptNode {
   hardState: HardState;
   appliedIndex: number;
   /** The state machine: it appends. */
-  content = "";
+  content: string;
   /** Of what was applied, oldest first: what a snapshot can be taken of. */
   readonly history: SnapshotMark[] = [];
   raft: Raft;
   told: RaftStatus;
   readonly appendWork: Persist[] = [];
   readonly applyWork: (readonly Entry[])[] = [];
+  /** Waits for the next Ready. */
+  readonly outbox: Parcel[] = [];
+  /** Stored, but etcd tells nobody: completions count in order, so these wait for those told before. */
+  readonly #untold: Persist[] = [];
+  #completedSeq = 0;
   #peeked: Effects | null = null;
 
   constructor(id: number, setup: NodeSetup) {
     this.id = id;
     this.setup = setup;
+    this.content = setup.content;
     const term = setup.index > 0 ? 1 : 0;
     this.log = new MemoryLog(setup.index, term);
     this.appliedIndex = setup.index;
@@ -141,10 +167,21 @@ export class ScriptNode {
   /** As after a crash: what was not stored is gone. */
   restart(): void {
     this.appendWork.length = 0;
+    this.outbox.length = 0;
+    this.#untold.length = 0;
+    this.#completedSeq = 0;
     this.applyWork.length = 0;
     this.#peeked = null;
     this.raft = this.#open();
     this.told = this.raft.status();
+  }
+
+  get electionTicks(): number {
+    return this.setup.options.electionTicks ?? SCRIPT_OPTIONS.electionTicks;
+  }
+
+  get heartbeatTicks(): number {
+    return this.setup.options.heartbeatTicks ?? SCRIPT_OPTIONS.heartbeatTicks;
   }
 
   #open(): Raft {
@@ -165,7 +202,7 @@ export class ScriptNode {
     this.#peeked ??= this.raft.takeEffects();
     const effects = this.#peeked;
     if (effects !== null && this.#tellsOnlyConfiguration(effects)) this.#peeked = null;
-    return this.#peeked !== null;
+    return this.#peeked !== null || this.outbox.length > 0;
   }
 
   /** etcd has no Ready for that. */
@@ -182,7 +219,7 @@ export class ScriptNode {
   }
 
   takeReady(): Effects | null {
-    const effects = this.hasReady() ? this.#peeked : null;
+    const effects = this.hasReady() ? (this.#peeked ?? NOTHING) : null;
     this.#peeked = null;
     return effects;
   }
@@ -224,6 +261,20 @@ export class ScriptNode {
 
   persisted({ seq, last, term }: Persist): void {
     this.raft.step({ kind: "persisted", seq, last, term });
+    this.#completedSeq = seq;
+    this.#settleUntold();
+  }
+
+  persistedUntold(persist: Persist): void {
+    this.#untold.push(persist);
+    this.#settleUntold();
+  }
+
+  #settleUntold(): void {
+    const next = this.#untold[0];
+    if (next === undefined || next.seq !== this.#completedSeq + 1) return;
+    this.#untold.shift();
+    this.persisted(next);
   }
 
   apply(entries: readonly Entry[]): void {

@@ -15,7 +15,7 @@ export class Output {
 
   setLevel(name: string): void {
     const level = LEVELS.indexOf(name.toUpperCase());
-    if (level < 0) throw new Error(`log levels must be one of ${LEVELS.join(", ")}`);
+    if (level < 0) throw new Error(`log levels must be either of [${LEVELS.join(" ")}]`);
     this.#level = level;
   }
 

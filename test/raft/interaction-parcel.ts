@@ -10,6 +10,20 @@ import {
   typeOf,
 } from "./interaction-describe.ts";
 import type { ScriptNode } from "./interaction-node.ts";
+import type { Proposal } from "./interaction-proposal.ts";
+
+/** What `type=` may name. */
+export const MESSAGE_TYPES: readonly string[] = [
+  ...["MsgApp", "MsgAppResp", "MsgHeartbeat", "MsgHeartbeatResp", "MsgVote", "MsgVoteResp"],
+  ...["MsgPreVote", "MsgPreVoteResp", "MsgSnap", "MsgTimeoutNow", "MsgReadIndex"],
+  ...["MsgReadIndexResp", "MsgProp", "MsgTransferLeader", "MsgStorageAppendResp"],
+  "MsgStorageApplyResp",
+];
+
+/** Between nodes, as against a node's answers to itself: may be lost. */
+export function isOnTheWire({ kind }: Parcel): boolean {
+  return kind === "message" || kind === "proposal" || kind === "transfer";
+}
 
 /** `note`: a local answer that etcd sends as a message of its own, and that here is part of `persisted`. */
 export type Parcel =
@@ -27,6 +41,20 @@ export type Parcel =
       readonly persist: Persist;
     }
   | { readonly kind: "note"; readonly to: number; readonly text: string }
+  /** What a follower passes on to its leader. */
+  | {
+      readonly kind: "proposal";
+      readonly from: number;
+      readonly to: number;
+      readonly text: string;
+      readonly proposal: Proposal;
+    }
+  | {
+      readonly kind: "transfer";
+      readonly to: number;
+      readonly text: string;
+      readonly target: number;
+    }
   | { readonly kind: "applied"; readonly to: number; readonly text: string };
 
 export function describeParcel(parcel: Parcel): string {
@@ -54,12 +82,12 @@ export function parcelsOf(
   before: RaftStatus,
 ): { readonly lines: readonly string[]; readonly sent: readonly Parcel[] } {
   const { persist, send, apply } = effects;
+  const sent = send.map((message) => parcelOf(node, message));
+  sent.push(...node.outbox.splice(0));
   if (!node.setup.isAsync) {
-    const all = [...send, ...(persist?.thenSend ?? [])];
-    const sent = all.map((message) => parcelOf(node, message));
+    for (const message of persist?.thenSend ?? []) sent.push(parcelOf(node, message));
     return { lines: sent.map(describeParcel), sent };
   }
-  const sent = send.map((message) => parcelOf(node, message));
   const lines = sent.map(describeParcel);
   if (persist !== null) {
     answersOf(node, persist, before);

@@ -73,6 +73,20 @@ describe("a transfer", () => {
     expect(subject.raft.transferee()).toBe(3);
   });
 
+  test("to itself calls off the one under way, and what waited for it goes on", () => {
+    const configuration = { ...votersOnly([1, 2, 3]), outgoing: [1, 2], autoLeave: true };
+    const subject = aLeader({ configuration });
+    subject.settle();
+    transfer(subject, 2);
+    subject.hear(appended({ term: 5, index: 1 })).settle();
+    expect(subject.status.configuration.outgoing).toEqual([1, 2]);
+    transfer(subject, 1);
+    expect(subject.raft.transferee()).toBe(0);
+    expect(subject.raft.propose([bytes("x")]).kind).toBe("accepted");
+    subject.settle();
+    expect(subject.log.all()[1]).toMatchObject({ index: 2, kind: "configuration" });
+  });
+
   test("the target asks for votes at once, and says that a leader sent it", () => {
     const subject = aFollower();
     subject.hear({ kind: "TimeoutNow", from: 2, to: 1, term: 5 });
