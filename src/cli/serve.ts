@@ -43,6 +43,7 @@ export interface ServeOptions {
   readonly logTailBytes?: number;
   readonly logHoldBytes?: number;
   readonly scrubIntervalMs?: number;
+  readonly minFreeBytes?: number;
   /** Those that were given, by their names in `Limits`. */
   readonly limits: Partial<Limits>;
   readonly plant?: string;
@@ -157,7 +158,8 @@ function nodeOptions(options: ServeOptions, advertise: string): NodeOptions {
   const { id, dir, peers, limits } = options;
   const { heartbeatMs, electionMs, readersMin, readersMax } = options;
   const { readDeadlineMs, writeDeadlineMs } = options;
-  const { logTailEntries, logTailBytes, logHoldBytes, scrubIntervalMs } = options;
+  const { logTailEntries, logTailBytes, logHoldBytes } = options;
+  const { scrubIntervalMs, minFreeBytes } = options;
   return {
     id,
     dir,
@@ -174,6 +176,7 @@ function nodeOptions(options: ServeOptions, advertise: string): NodeOptions {
     ...(logTailBytes === undefined ? {} : { logTailBytes }),
     ...(logHoldBytes === undefined ? {} : { logHoldBytes }),
     ...(scrubIntervalMs === undefined ? {} : { scrubIntervalMs }),
+    ...(minFreeBytes === undefined ? {} : { minFreeBytes }),
     ...(options.plant === undefined ? {} : { plant: options.plant as Plant }),
   };
 }

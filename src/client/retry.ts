@@ -24,6 +24,7 @@ export const RETRY: Readonly<Record<BalsaCode, RetryRule>> = {
   LEADERSHIP_LOST: "same",
   UNAVAILABLE: "same",
   OVERLOADED: "later",
+  NO_SPACE: "later",
   DEADLINE_EXCEEDED: "never",
   CANCELLED: "never",
   TOO_STALE: "elsewhere",

@@ -37,6 +37,11 @@ export interface NodeOptions {
   readonly logHoldBytes?: number;
   /** After reading all sealed log segments again, to find rot, until the next time. Default 3,600,000; 0: never. */
   readonly scrubIntervalMs?: number;
+  /**
+   * Free bytes on the disk below which this node takes no writes and leads only if no other can. Default 64 MiB, up to
+   * 1 TiB; 0: only when there are none left.
+   */
+  readonly minFreeBytes?: number;
   readonly plant?: Plant;
   /** Shows the core to the simulator's checkers when it is made. Never set in service. */
   readonly onCore?: (raft: Raft) => void;
@@ -58,6 +63,7 @@ export interface NodeConfig {
   readonly writeDeadlineMs: number;
   readonly log: CompactionLimits;
   readonly scrubIntervalMs: number;
+  readonly minFreeBytes: number;
   readonly plant: Plant | null;
   readonly onCore: (raft: Raft) => void;
 }
@@ -102,6 +108,7 @@ export function checkOptions(options: NodeOptions): NodeConfig {
       holdBytes: whole("logHoldBytes", options.logHoldBytes ?? 1024 * MIB, 4096, 2 ** 40),
     },
     scrubIntervalMs: whole("scrubIntervalMs", options.scrubIntervalMs ?? 3_600_000, 0, 86_400_000),
+    minFreeBytes: whole("minFreeBytes", options.minFreeBytes ?? 64 * MIB, 0, 2 ** 40),
     plant: options.plant ?? null,
     onCore: options.onCore ?? (() => {}),
   };

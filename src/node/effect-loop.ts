@@ -41,18 +41,26 @@ export class EffectLoop {
   readonly #transport: Transport;
   readonly #environment: Environment;
   readonly #events: EffectEvents;
+  readonly #isLowOnSpace: () => boolean;
   #scheduled = false;
   #stopped = false;
 
   constructor(
     raft: Raft,
-    parts: { log: Log; transport: Transport; environment: Environment; events: EffectEvents },
+    parts: {
+      log: Log;
+      transport: Transport;
+      environment: Environment;
+      events: EffectEvents;
+      isLowOnSpace?: () => boolean;
+    },
   ) {
     this.#raft = raft;
     this.#log = parts.log;
     this.#transport = parts.transport;
     this.#environment = parts.environment;
     this.#events = parts.events;
+    this.#isLowOnSpace = parts.isLowOnSpace ?? (() => false);
   }
 
   status(): RaftStatus {
@@ -159,6 +167,7 @@ export class EffectLoop {
       else group.push(message);
     }
     const clockMs = this.#environment.wallMs();
-    for (const [to, group] of byPeer) this.#transport.send(to, group, clockMs);
+    const lowSpace = this.#isLowOnSpace();
+    for (const [to, group] of byPeer) this.#transport.send(to, group, clockMs, lowSpace);
   }
 }

@@ -14,8 +14,8 @@ export interface FailoverParts {
   status(): RaftStatus;
   forgetLeader(): void;
   campaign(): void;
-  /** False while this node could not serve as leader. */
-  mayLead(): boolean;
+  /** False while this node could not serve as leader, or another that is not `dead` could do so better. */
+  mayLead(dead: NodeId): boolean;
 }
 
 /** Between the followers' campaigns: longer than an election on one machine or in one room takes. */
@@ -59,7 +59,7 @@ export class Failover {
   }
 
   #plan(): void {
-    if (this.#timer !== null || !this.#parts.mayLead()) return;
+    if (this.#timer !== null || !this.#parts.mayLead(this.#dead)) return;
     const jitterMs = this.#parts.environment.random() * JITTER_MS;
     const delayMs = this.#rank() * STAGGER_MS + jitterMs;
     this.#timer = this.#parts.environment.after(delayMs, () => {

@@ -15,6 +15,24 @@ export interface HandoverParts {
   /** Executes nothing new; `done` when all that was executed is committed. */
   drain(done: () => void): void;
   transfer(to: NodeId): void;
+  /** Whether this peer's disk has room for more. */
+  hasSpace(peer: NodeId): boolean;
+}
+
+/** The voter that was heard of lately and has most of the log, among those that pass; NOBODY if this node does not lead. */
+export function bestSuccessor(
+  { id, role, configuration }: RaftStatus,
+  progress: readonly ProgressView[],
+  passes: (peer: NodeId) => boolean,
+): NodeId {
+  if (role !== "leader") return NOBODY;
+  let best: ProgressView | null = null;
+  for (const peer of progress) {
+    if (peer.id === id || !peer.isActive || !configuration.voters.includes(peer.id)) continue;
+    if (!passes(peer.id)) continue;
+    if (best === null || peer.matchIndex > best.matchIndex) best = peer;
+  }
+  return best?.id ?? NOBODY;
 }
 
 /** Draining and electing together take some ten milliseconds; a slow disk must not hold up a stop for long. */
@@ -45,16 +63,11 @@ export class Handover {
     if (status.role !== "leader" && status.leader !== NOBODY) this.#end();
   }
 
-  /** The voter that was heard of lately and has most of the log; NOBODY if this node does not lead. */
+  /** One with space if there is one. */
   #best(): NodeId {
-    const { id, role, configuration } = this.#parts.status();
-    if (role !== "leader") return NOBODY;
-    let best: ProgressView | null = null;
-    for (const peer of this.#parts.progress()) {
-      if (peer.id === id || !peer.isActive || !configuration.voters.includes(peer.id)) continue;
-      if (best === null || peer.matchIndex > best.matchIndex) best = peer;
-    }
-    return best?.id ?? NOBODY;
+    const { status, progress, hasSpace } = this.#parts;
+    const best = bestSuccessor(status(), progress(), hasSpace);
+    return best === NOBODY ? bestSuccessor(status(), progress(), () => true) : best;
   }
 
   #end(): void {

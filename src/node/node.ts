@@ -4,36 +4,34 @@
  */
 
 import type { RaftStatus } from "../raft/effect.ts";
-import { type EntryId, NOBODY, type NodeId } from "../raft/entry.ts";
+import type { EntryId, NodeId } from "../raft/entry.ts";
 import type { Raft } from "../raft/raft.ts";
 import type { Failure } from "../sql/errors.ts";
 import { Admission } from "./admission.ts";
 import type { NodeConfig } from "./config.ts";
+import type { DriverEvents, ObservedOutcome } from "./driver-events.ts";
 import { EffectLoop } from "./effect-loop.ts";
 import { Failover } from "./failover.ts";
 import { Formation } from "./formation.ts";
 import { Freshness } from "./freshness.ts";
 import { Handover } from "./handover.ts";
 import { LogKeeper } from "./log-keeper.ts";
+import { LowSpace, noSpace } from "./low-space.ts";
 import { describeNode, idleStatus } from "./node-status.ts";
 import { openCore, tickMs } from "./open-core.ts";
-import { PendingQuery } from "./pending-query.ts";
+import { PendingQuery, queryBounds } from "./pending-query.ts";
 import type {
-  Environment,
   Identity,
-  Log,
-  Logger,
-  Machine,
   MachineState,
+  NodeParts,
   PeerHello,
   RunningQuery,
-  SnapshotFetcher,
   Timer,
-  Transport,
   TransportEvents,
 } from "./ports.ts";
 import { type Answer, give, Proposals } from "./proposals.ts";
 import { ReadGate } from "./read-gate.ts";
+import { notLeader, notReady, notServing } from "./refusals.ts";
 import type {
   ExecuteCall,
   ExecuteSink,
@@ -43,16 +41,7 @@ import type {
   QueryCallSink,
 } from "./service.ts";
 import { failure, saysNothingOfData, WriteRequest } from "./write-request.ts";
-import { type ObservedOutcome, WriterDriver } from "./writer-driver.ts";
-
-export interface NodeParts {
-  readonly log: Log;
-  readonly machine: Machine;
-  readonly transport: Transport;
-  readonly fetcher: SnapshotFetcher;
-  readonly environment: Environment;
-  readonly logger: Logger;
-}
+import { WriterDriver } from "./writer-driver.ts";
 
 const SWEEP_MS = 100;
 
@@ -71,6 +60,7 @@ export class Node implements NodeService {
   readonly #failover: Failover;
   readonly #keeper: LogKeeper;
   readonly #handover: Handover;
+  readonly #space: LowSpace;
   readonly #watchers = new Set<(status: NodeStatus) => void>();
   readonly #addresses = new Map<NodeId, string>();
   /** Cluster id that each peer named in its last hello; empty while it was blank. */
@@ -100,20 +90,7 @@ export class Node implements NodeService {
     const { environment, logger } = parts;
     this.#driver = new WriterDriver(
       { writeDeadlineMs: config.writeDeadlineMs, dedup: config.plant !== "no-dedup" },
-      {
-        ...parts,
-        events: {
-          propose: (request, payload, result) => this.#propose(request, payload, result),
-          observed: (request, outcome, seen) => this.#observed(request, outcome, seen),
-          applied: (index) => {
-            this.#freshness.applied(index);
-            this.#gate.applied(index);
-          },
-          checkpointed: (index) => this.#keeper.checkpointed(index),
-          mismatch: (mismatch) => this.#mismatch(mismatch),
-          broken: (error) => this.#halt(error),
-        },
-      },
+      { ...parts, events: this.#driverEvents() },
     );
     this.#keeper = new LogKeeper({
       ...parts,
@@ -151,14 +128,23 @@ export class Node implements NodeService {
       status: () => this.#raftStatus(),
       forgetLeader: () => this.#loop?.step({ kind: "forgetLeader" }),
       campaign: () => this.#loop?.step({ kind: "campaign" }),
-      mayLead: () => !this.#sick,
+      mayLead: (dead) => !this.#sick && this.#space.mayLead(dead),
     });
     this.#handover = new Handover({
       environment,
       status: () => this.#raftStatus(),
       progress: () => this.#loop?.progress() ?? [],
       drain: (done) => this.#driver.drain(done),
-      transfer: (to) => this.#loop?.step({ kind: "transferLeadership", to }),
+      transfer: (to) => this.#transfer(to),
+      hasSpace: (peer) => this.#space.hasSpace(peer),
+    });
+    this.#space = new LowSpace({
+      ...config,
+      ...parts,
+      status: () => this.#raftStatus(),
+      progress: () => this.#loop?.progress() ?? [],
+      transfer: (to) => this.#transfer(to),
+      refuse: (why) => this.#driver.refuseWaiting(why),
     });
     parts.log.onFailure = (error) => this.#halt(error);
   }
@@ -172,6 +158,23 @@ export class Node implements NodeService {
       this.#startRaft();
     });
     this.#formation.start();
+    this.#space.start();
+  }
+
+  #driverEvents(): DriverEvents {
+    return {
+      propose: (request, payload, result) => this.#propose(request, payload, result),
+      observed: (request, outcome, seen) => this.#observed(request, outcome, seen),
+      applied: (index) => {
+        this.#freshness.applied(index);
+        this.#gate.applied(index);
+      },
+      checkpointed: (index) => this.#keeper.checkpointed(index),
+      mismatch: (mismatch) => this.#mismatch(mismatch),
+      resting: (isResting) => this.#space.writer(isResting),
+      isLowOnSpace: () => this.#space.isLow,
+      broken: (error) => this.#halt(error),
+    };
   }
 
   // --- starting -----------------------------------------------------------------------------------------------
@@ -205,6 +208,7 @@ export class Node implements NodeService {
       log,
       transport,
       environment,
+      isLowOnSpace: () => this.#space.isLow,
       events: {
         applicable: (index) => this.#driver.applicable(index),
         readStates: (states) => this.#gate.readStates(states),
@@ -250,10 +254,11 @@ export class Node implements NodeService {
         this.#clusters.set(peer.id, peer.clusterId);
         this.#formation.hello(peer);
       },
-      messages: (from, messages) => {
+      messages: (from, messages, _clockMs, lowSpace) => {
         // A member of another cluster must not be heard: its terms and votes mean nothing here.
         const cluster = this.#clusters.get(from) ?? "";
         if (cluster !== "" && cluster !== this.#identity.clusterId) return;
+        this.#space.heard(from, lowSpace === true);
         const nowMs = this.#parts.environment.monotonicMs();
         for (const message of messages) {
           this.#freshness.heard(message, this.#driver.applied, nowMs);
@@ -295,6 +300,10 @@ export class Node implements NodeService {
     this.#tell();
   }
 
+  #transfer(to: NodeId): void {
+    this.#loop?.step({ kind: "transferLeadership", to });
+  }
+
   #lost(): void {
     this.#leading = null;
     this.#proposals.leadershipLost();
@@ -326,6 +335,10 @@ export class Node implements NodeService {
         ? // A first answer whose entry was still on its way: it is among what was seen.
           { kind: "result", bytes: outcome.result, index: outcome.index || seen.index }
         : { kind: "failure", failure: outcome.failure };
+    // Of the machine, not of the data.
+    if (outcome.kind === "broken" && outcome.failure.code === "SQLITE_FULL") {
+      return request.fail(noSpace(`the disk is full: ${outcome.failure.message}`));
+    }
     const early = this.#config.plant === "error-before-commit";
     if (outcome.kind !== "answer" && (early || saysNothingOfData(outcome.failure.code))) {
       return give(request, answer);
@@ -362,17 +375,12 @@ export class Node implements NodeService {
 
   #refuseWrite(): Failure | null {
     if (this.#sick || this.#stopped) return this.#notServing();
-    return this.#leading === null ? this.#notLeader() : null;
+    return this.#leading === null ? this.#notLeader() : this.#space.refusal();
   }
 
   query(call: QueryCall, sink: QueryCallSink): RunningQuery {
     const { environment, machine } = this.#parts;
-    const { readDeadlineMs } = this.#config;
-    const timeoutMs =
-      call.timeoutMs > 0 ? Math.min(call.timeoutMs, readDeadlineMs) : readDeadlineMs;
-    const window = call.window > 0 ? call.window : Number.POSITIVE_INFINITY;
-    const deadlineAtMs = environment.monotonicMs() + timeoutMs;
-    const bounds = { deadlineMs: timeoutMs, window, deadlineAtMs };
+    const bounds = queryBounds(call, this.#config.readDeadlineMs, environment.monotonicMs());
     const query = new PendingQuery(call, bounds, sink, {
       dispatch: (statement, readerLimits, querySink) =>
         machine.readers.query(statement, readerLimits, querySink),
@@ -388,29 +396,16 @@ export class Node implements NodeService {
 
   #refuseRead(): Failure | null {
     if (this.#sick || this.#stopped) return this.#notServing();
-    return this.#loop === null ? this.#notReady() : null;
-  }
-
-  #notReady(): Failure {
-    const message = this.#trouble === "" ? "the node is starting" : this.#trouble;
-    return failure(this.#trouble === "" ? "UNAVAILABLE" : "NOT_SERVING", message);
+    return this.#loop === null ? notReady(this.#trouble) : null;
   }
 
   #notServing(): Failure {
-    if (this.#stopped && !this.#halted) return failure("CLOSED", "the node is stopping");
-    return failure("NOT_SERVING", this.#trouble);
+    return notServing(this.#trouble, this.#stopped && !this.#halted);
   }
 
   #notLeader(): Failure {
-    if (this.#loop === null) return this.#notReady();
-    const { leader } = this.#raftStatus();
-    if (leader === NOBODY || leader === this.#config.id) {
-      return failure("NO_LEADER", "no leader is known to this node at the moment");
-    }
-    const address = this.#addresses.get(leader) ?? "";
-    const facts = { leader: address, leaderId: String(leader) };
-    const message = `node ${leader} at ${address} leads, not this one`;
-    return failure("NOT_LEADER", message, "not-applied", facts);
+    if (this.#loop === null) return notReady(this.#trouble);
+    return notLeader(this.#raftStatus(), this.#addresses);
   }
 
   // --- trouble, the end -----------------------------------------------------------------------------------------
@@ -451,6 +446,7 @@ export class Node implements NodeService {
   #stopParts(): void {
     this.#loop?.stop();
     this.#keeper.stop();
+    this.#space.stop();
     this.#formation.stop();
     for (const timer of this.#timers) timer.cancel();
   }

@@ -3,6 +3,7 @@
  * are used. It opens what is needed, in order, and closes it again if a later step fails.
  */
 
+import { statfs } from "node:fs";
 import { join } from "node:path";
 import { makeDirectoryDurably } from "../log/node-disk.ts";
 import { openLog } from "../log/open-log.ts";
@@ -14,6 +15,7 @@ import { realEnvironment } from "./environment.ts";
 import { Node } from "./node.ts";
 import type { Logger, SnapshotTransport, Transport } from "./ports.ts";
 import type { NodeService } from "./service.ts";
+import type { FreeSpace } from "./space-watch.ts";
 
 export interface RunningNode extends NodeService {
   /** The node stopped by itself; the process should end. */
@@ -51,7 +53,8 @@ export async function openNode(
     await machine.recover({ index: dropped, term: log.term(dropped) });
     const { snapshots, ...rest } = parts;
     const environment = realEnvironment;
-    const node = new Node(config, { log, machine, environment, fetcher: snapshots, ...rest });
+    const own = { log, machine, environment, fetcher: snapshots, space };
+    const node = new Node(config, { ...own, ...rest });
     snapshots.start(machine.snapshots, () => node.status());
     // Kept apart: the promise below takes the name of the node's own.
     const stopNode = node.stop.bind(node);
@@ -68,6 +71,12 @@ export async function openNode(
     throw error;
   }
 }
+
+const space: FreeSpace = {
+  freeBytes(dir, done) {
+    statfs(dir, (error, found) => done(error === null ? found.bavail * found.bsize : null));
+  },
+};
 
 /** Makes the directory and its parents if need be; their names are durable. @throws the file system's error */
 export function makeDataDirectory(dir: string): void {

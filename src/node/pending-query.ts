@@ -11,6 +11,17 @@ export interface PendingQueryParts {
   ended(query: PendingQuery): void;
 }
 
+/** What a call's own wishes come to under the node's limit. */
+export function queryBounds(
+  call: QueryCall,
+  readDeadlineMs: number,
+  nowMs: number,
+): ReaderLimits & { readonly deadlineAtMs: number } {
+  const deadlineMs = call.timeoutMs > 0 ? Math.min(call.timeoutMs, readDeadlineMs) : readDeadlineMs;
+  const window = call.window > 0 ? call.window : Number.POSITIVE_INFINITY;
+  return { deadlineMs, window, deadlineAtMs: nowMs + deadlineMs };
+}
+
 export class PendingQuery implements RunningQuery, Waiter, QuerySink {
   readonly bytes: number;
   readonly deadlineAtMs: number;

@@ -8,6 +8,7 @@ import type { Configuration, Entry, EntryId, HardState, LogIndex, NodeId } from 
 import type { Message } from "../raft/message.ts";
 import type { Failure } from "../sql/errors.ts";
 import type { NodeStatus } from "./service.ts";
+import type { FreeSpace } from "./space-watch.ts";
 
 // --- time and dice -------------------------------------------------------------------------------------------
 
@@ -219,8 +220,8 @@ export interface FormAnswer {
 
 export interface TransportEvents {
   hello(peer: PeerHello): void;
-  /** `clockMs`: the sender's wall clock. */
-  messages(from: NodeId, messages: readonly Message[], clockMs: number): void;
+  /** `clockMs`: the sender's wall clock. `lowSpace`: its disk is full, or nearly. */
+  messages(from: NodeId, messages: readonly Message[], clockMs: number, lowSpace?: boolean): void;
   form(from: NodeId, request: FormRequest): void;
   formResult(from: NodeId, answer: FormAnswer): void;
   /**
@@ -235,7 +236,7 @@ export interface TransportEvents {
 /** Best effort: messages may be lost, repeated or reordered. Every queue is bounded; what does not fit is dropped. */
 export interface Transport {
   start(events: TransportEvents, hello: () => PeerHello): void;
-  send(to: NodeId, messages: readonly Message[], clockMs: number): void;
+  send(to: NodeId, messages: readonly Message[], clockMs: number, lowSpace?: boolean): void;
   sendForm(to: NodeId, request: FormRequest): void;
   sendFormResult(to: NodeId, answer: FormAnswer): void;
   /** Says goodbye and closes. */
@@ -305,4 +306,17 @@ export interface SnapshotTransport extends SnapshotFetcher {
   start(files: SnapshotFiles, status: () => NodeStatus): void;
   /** Cuts off what is under way. */
   stop(done: () => void): void;
+}
+
+// --- all of it ------------------------------------------------------------------------------------------------------
+
+export interface NodeParts {
+  readonly log: Log;
+  readonly machine: Machine;
+  readonly transport: Transport;
+  readonly fetcher: SnapshotFetcher;
+  readonly environment: Environment;
+  readonly logger: Logger;
+  /** Not given: free space is not looked at. */
+  readonly space?: FreeSpace;
 }

@@ -9,6 +9,8 @@
 import type { EntryId, LogIndex } from "../raft/entry.ts";
 import type { Failure } from "../sql/errors.ts";
 import { Deque } from "./deque.ts";
+import type { DriverEvents, DriverOptions } from "./driver-events.ts";
+import { noSpace } from "./low-space.ts";
 import type {
   DigestMismatch,
   Environment,
@@ -21,28 +23,7 @@ import type {
   Writer,
 } from "./ports.ts";
 import { failure, type WriteRequest } from "./write-request.ts";
-
-export interface DriverEvents {
-  /** In execution order. Returns where it went in the log; null if it was refused. */
-  propose(request: WriteRequest, payload: Uint8Array, result: Uint8Array): EntryId | null;
-  /** An answer that read the open transaction: everything up to `seen` must be committed before it leaves. */
-  observed(request: WriteRequest, outcome: ObservedOutcome, seen: EntryId): void;
-  /** SQLite has committed up to here. */
-  applied(index: LogIndex): void;
-  /** The database file alone holds everything up to here, durably. */
-  checkpointed(index: LogIndex): void;
-  mismatch(mismatch: DigestMismatch): void;
-  /** The machine cannot go on: the node must halt. */
-  broken(error: Error): void;
-}
-
-export type ObservedOutcome = Exclude<ExecuteOutcome, { kind: "proposal" }>;
-
-export interface DriverOptions {
-  readonly writeDeadlineMs: number;
-  /** Sees each request just before it is executed; a test's plant may change it. */
-  readonly dedup: boolean;
-}
+import { WriterRest } from "./writer-rest.ts";
 
 /** A cycle is ended by force after this long or this many requests; otherwise when nothing is in flight (D2). */
 const CYCLE_MS_MAX = 10;
@@ -76,6 +57,7 @@ export class WriterDriver {
   #writer: Writer | null = null;
   #onFirstReady: ((state: MachineState) => void) | null = null;
   #deaths = 0;
+  readonly #rest: WriterRest;
   #stopping: (() => void) | null = null;
 
   /** Committed in SQLite. */
@@ -120,6 +102,7 @@ export class WriterDriver {
     this.#environment = parts.environment;
     this.#logger = parts.logger;
     this.#events = parts.events;
+    this.#rest = new WriterRest(parts.environment, parts.events.resting);
   }
 
   get applied(): LogIndex {
@@ -140,6 +123,7 @@ export class WriterDriver {
   stop(done: () => void): void {
     this.#paced?.cancel();
     this.#watch?.cancel();
+    this.#rest.cancel();
     this.#leadership = null;
     if (this.#mode === "suspended") {
       this.#stopping = done;
@@ -183,6 +167,11 @@ export class WriterDriver {
     this.#waiting.push(request);
     this.#watchHead();
     this.#pump();
+  }
+
+  /** What has not begun is not going to. */
+  refuseWaiting(why: Failure): void {
+    for (const request of this.#waiting.drain()) request.fail(why);
   }
 
   /** Before leadership is handed over: what waits goes on waiting; `done` runs when the open cycle has ended. */
@@ -255,6 +244,7 @@ export class WriterDriver {
     const old = this.#writer;
     this.#writer = null;
     this.#mode = "suspended";
+    this.#rest.cancel();
     this.#requeue();
     old?.kill();
   }
@@ -287,6 +277,7 @@ export class WriterDriver {
     this.#writer = null;
     const stopping = this.#stopping;
     if (stopping !== null) return stopping();
+    if (this.#rest.isDue(reason, this.#events.isLowOnSpace())) return this.#restAfter(reason);
     this.#deaths += 1;
     const head = this.#executing.first();
     if (head !== undefined) {
@@ -296,6 +287,15 @@ export class WriterDriver {
     if (this.#deaths >= DEATHS_MAX)
       return this.#events.broken(new Error(`the writer keeps dying: ${reason}`));
     this.#replace(`it died: ${reason}`);
+  }
+
+  /** For want of space nobody halts: what was not proposed is refused, and a writer opened again later. */
+  #restAfter(reason: string): void {
+    this.#logger.warn({ reason, applied: this.#applied }, "the writer found no space on the disk");
+    this.#requeue();
+    this.#mode = "starting";
+    this.refuseWaiting(noSpace(`the disk is full: ${reason}`));
+    this.#rest.begin(() => this.#open());
   }
 
   // --- what to do next ----------------------------------------------------------------------------------------
@@ -313,6 +313,7 @@ export class WriterDriver {
       if (urgent || this.#paced === null) this.#applyNext(urgent);
       return;
     }
+    this.#rest.over();
     const noop = this.#leadership;
     if (noop === null || this.#applied < noop.index) return;
     // What was proposed in this turn may not have reached the log yet.
@@ -348,6 +349,7 @@ export class WriterDriver {
 
   #advance(index: LogIndex): void {
     this.#deaths = 0;
+    this.#rest.over();
     if (index > this.#applied) {
       this.#applied = index;
       this.#committing = Math.max(this.#committing, index);

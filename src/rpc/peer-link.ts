@@ -139,8 +139,8 @@ export class PeerLink {
     this.#dial();
   }
 
-  send(messages: readonly Message[], clockMs: number): void {
-    for (const batch of measureRaftBatches(messages, clockMs, BATCH_BYTES)) {
+  send(messages: readonly Message[], clockMs: number, lowSpace: boolean): void {
+    for (const batch of measureRaftBatches(messages, { clockMs, lowSpace }, BATCH_BYTES)) {
       this.#write({ frame: encodeRaftFrame(batch), count: batch.count });
     }
   }

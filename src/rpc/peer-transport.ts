@@ -91,8 +91,8 @@ export class PeerTransport implements Transport {
     for (const link of this.#links.values()) link.start();
   }
 
-  send(to: NodeId, messages: readonly Message[], clockMs: number): void {
-    this.#links.get(to)?.send(messages, clockMs);
+  send(to: NodeId, messages: readonly Message[], clockMs: number, lowSpace = false): void {
+    this.#links.get(to)?.send(messages, clockMs, lowSpace);
   }
 
   sendForm(to: NodeId, request: FormRequest): void {
@@ -255,7 +255,7 @@ export class PeerTransport implements Transport {
     }
   }
 
-  #deliver(peer: NodeId, { group, messages, clockMs }: RaftBatch): void {
+  #deliver(peer: NodeId, { group, messages, clockMs, lowSpace }: RaftBatch): void {
     if (group !== 0) {
       this.#stray(peer, messages.length);
       return;
@@ -266,7 +266,7 @@ export class PeerTransport implements Transport {
       ? messages
       : messages.filter((message) => message.from === peer && message.to === id);
     if (kept.length < messages.length) this.#stray(peer, messages.length - kept.length);
-    if (kept.length > 0) this.#events?.messages(peer, kept, clockMs);
+    if (kept.length > 0) this.#events?.messages(peer, kept, clockMs, lowSpace);
   }
 
   #stray(peer: NodeId, count: number): void {

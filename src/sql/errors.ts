@@ -19,6 +19,7 @@ export const BALSA_CODES = {
   LEADERSHIP_LOST: "the leader was deposed while it worked on the request",
   UNAVAILABLE: "the node cannot be reached or is not ready",
   OVERLOADED: "a queue is full; try again later",
+  NO_SPACE: "the disk is full, or nearly; reads are served. Free space, or try again later",
   DEADLINE_EXCEEDED: "the deadline passed",
   CANCELLED: "the caller gave up",
   TOO_STALE: "the node is further behind than the read allows",

@@ -28,12 +28,18 @@ export const MESSAGE_KIND_NUMBERS: Record<MessageKind, number> = {
 const ENTRY_KIND_NUMBERS: Record<EntryKind, number> = { command: 0, noop: 1, configuration: 2 };
 const ENTRY_KINDS: readonly EntryKind[] = ["command", "noop", "configuration"];
 
-export interface RaftBatch {
+/** What the sender says of itself with each batch. */
+export interface SenderFacts {
+  /** Its wall clock, ms since 1970. */
+  readonly clockMs: number;
+  /** Its disk is full, or nearly. */
+  readonly lowSpace: boolean;
+}
+
+export interface RaftBatch extends SenderFacts {
   /** Which database; 0 is main. */
   readonly group: number;
   readonly messages: readonly Message[];
-  /** The sender's wall clock, ms since 1970. */
-  readonly clockMs: number;
 }
 
 const NO_ENTRIES: readonly Entry[] = [];
@@ -231,11 +237,11 @@ export interface MeasuredBatch {
  */
 export function measureRaftBatches(
   messages: readonly Message[],
-  clockMs: number,
+  facts: SenderFacts,
   maxBytes: number,
 ): MeasuredBatch[] {
   const batches: MeasuredBatch[] = [];
-  const base = uintFieldSize(clockMs);
+  const base = uintFieldSize(facts.clockMs) + uintFieldSize(facts.lowSpace ? 1 : 0);
   let gathered: Fields[] = [];
   let sizes: number[] = [];
   let size = base;
@@ -244,7 +250,7 @@ export function measureRaftBatches(
     const own = fieldsSize(fields);
     const framed = bytesFieldSize(own);
     if (gathered.length > 0 && size + framed > maxBytes) {
-      batches.push(measured(gathered, sizes, clockMs, size));
+      batches.push(measured(gathered, sizes, facts, size));
       gathered = [];
       sizes = [];
       size = base;
@@ -253,14 +259,14 @@ export function measureRaftBatches(
     sizes.push(own);
     size += framed;
   }
-  if (gathered.length > 0) batches.push(measured(gathered, sizes, clockMs, size));
+  if (gathered.length > 0) batches.push(measured(gathered, sizes, facts, size));
   return batches;
 }
 
 function measured(
   gathered: readonly Fields[],
   sizes: readonly number[],
-  clockMs: number,
+  facts: SenderFacts,
   size: number,
 ): MeasuredBatch {
   const write = (writer: SizedWriter): void => {
@@ -268,7 +274,8 @@ function measured(
       writer.bytesHeader(2, sizes[at] ?? 0);
       writeFields(writer, fields);
     });
-    writer.uintField(3, clockMs);
+    writer.uintField(3, facts.clockMs);
+    writer.uintField(4, facts.lowSpace ? 1 : 0);
   };
   return { size, count: gathered.length, write };
 }
@@ -331,6 +338,7 @@ function readMessage(reader: MessageReader): Message {
 export function readRaftBatch(reader: MessageReader): RaftBatch {
   let group = 0;
   let clockMs = 0;
+  let lowSpace = false;
   const messages: Message[] = [];
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
     if (tag === BATCH_MESSAGES) {
@@ -339,14 +347,20 @@ export function readRaftBatch(reader: MessageReader): RaftBatch {
       reader.leave(outer);
     } else if (tag === 1 << 3) group = reader.uint();
     else if (tag === 3 << 3) clockMs = reader.uint();
+    else if (tag === 4 << 3) lowSpace = reader.bool();
     else reader.skip(tag);
   }
-  return { group, messages, clockMs };
+  return { group, messages, clockMs, lowSpace };
 }
 
 /** One RaftMessages by itself. */
-export function encodeRaftBatch(messages: readonly Message[], clockMs: number): Buffer {
-  const [batch] = measureRaftBatches(messages, clockMs, Number.POSITIVE_INFINITY);
+export function encodeRaftBatch(
+  messages: readonly Message[],
+  clockMs: number,
+  lowSpace = false,
+): Buffer {
+  const facts = { clockMs, lowSpace };
+  const [batch] = measureRaftBatches(messages, facts, Number.POSITIVE_INFINITY);
   const buffer = Buffer.allocUnsafe(batch?.size ?? 0);
   batch?.write(new SizedWriter(buffer));
   return buffer;

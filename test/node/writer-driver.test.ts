@@ -16,6 +16,8 @@ describe("the writer driver", () => {
   let observed: { request: WriteRequest; seen: EntryId }[];
   let applied: number[];
   let broken: string[];
+  let rests: boolean[];
+  let isLow: boolean;
   let mismatches: number[];
 
   beforeEach(() => {
@@ -27,6 +29,8 @@ describe("the writer driver", () => {
     observed = [];
     applied = [];
     broken = [];
+    rests = [];
+    isLow = false;
     mismatches = [];
     driver = new WriterDriver(
       { writeDeadlineMs: 30_000, dedup: true },
@@ -46,6 +50,8 @@ describe("the writer driver", () => {
           applied: (index) => applied.push(index),
           checkpointed: () => undefined,
           mismatch: ({ index }) => mismatches.push(index),
+          resting: (isResting) => rests.push(isResting),
+          isLowOnSpace: () => isLow,
           broken: (error) => broken.push(error.message),
         },
       },
@@ -265,6 +271,81 @@ describe("the writer driver", () => {
       machine.writer.events.exited("disk full");
     }
     expect(broken).toEqual(["the writer keeps dying: disk full"]);
+  });
+
+  it("refuses what waits and rests when the writer finds no space, longer each time, and never halts", () => {
+    lead();
+    const first = request();
+    const second = request();
+    driver.submit(first.request);
+    driver.submit(second.request);
+    machine.writer.events.exited("SQLITE_FULL: database or disk is full");
+    expect(first.answer).toMatchObject({ code: "NO_SPACE", outcome: "not-applied" });
+    expect(second.answer).toMatchObject({ code: "NO_SPACE" });
+    expect(rests).toEqual([true]);
+    const opened: number[] = [];
+    for (let death = 0; death < 9; death += 1) {
+      const before = machine.writers.length;
+      let waitedMs = 0;
+      for (; machine.writers.length === before; waitedMs += 100) clock.advance(100);
+      opened.push(waitedMs);
+      machine.writer.events.exited("SQLITE_FULL: database or disk is full");
+    }
+    expect(opened.slice(0, 5)).toEqual([1_000, 2_000, 4_000, 4_000, 4_000]);
+    expect(broken).toEqual([]);
+    expect(rests).toEqual([true]);
+    clock.advance(4_000);
+    machine.writer.ready(1);
+    expect(rests).toEqual([true, false]);
+    const third = request();
+    driver.submit(third.request);
+    expect(machine.writer.jobs).toHaveLength(1);
+  });
+
+  it("as a follower applies on from where it stood when there is space again", () => {
+    driver.start(() => {});
+    machine.writer.ready(0);
+    log.terms.push(2, 2, 2);
+    driver.applicable(3);
+    machine.writer.events.exited("SQLITE_FULL: database or disk is full");
+    clock.advance(1_000);
+    machine.writer.ready(0);
+    expect(rests).toEqual([true]);
+    expect(machine.writer.applies.flat().map(({ index }) => index)).toEqual([1, 2, 3]);
+    machine.writer.events.applied({ index: 3, term: 2 }, null);
+    expect(rests).toEqual([true, false]);
+    expect(applied.at(-1)).toBe(3);
+  });
+
+  it("takes a failed write for want of space only while little is left", () => {
+    driver.start(() => {});
+    machine.writer.ready(0);
+    isLow = true;
+    machine.writer.events.exited("SQLITE_IOERR_WRITE: disk I/O error");
+    expect(machine.writers).toHaveLength(1);
+    clock.advance(1_000);
+    expect(machine.writers).toHaveLength(2);
+    isLow = false;
+    machine.writer.events.exited("SQLITE_IOERR_WRITE: disk I/O error");
+    expect(machine.writers).toHaveLength(3);
+  });
+
+  it("opens no writer when it was stopped, or a snapshot is being installed, while it rests", () => {
+    driver.start(() => {});
+    machine.writer.ready(0);
+    machine.writer.events.exited("SQLITE_FULL: database or disk is full");
+    driver.suspend();
+    clock.advance(60_000);
+    expect(machine.writers).toHaveLength(1);
+    driver.resume();
+    machine.writer.events.exited("SQLITE_FULL: database or disk is full");
+    let stopped = false;
+    driver.stop(() => {
+      stopped = true;
+    });
+    clock.advance(60_000);
+    expect(stopped).toBe(true);
+    expect(machine.writers).toHaveLength(2);
   });
 
   it("halts when the log cannot give what is to be applied", () => {

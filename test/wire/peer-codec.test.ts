@@ -73,9 +73,12 @@ describe("frames between nodes", () => {
     expect(bothWays(encodePing("question"))[0]).toEqual({ kind: "ping", answer: false });
     expect(bothWays(encodePing("answer"))[1]).toEqual({ kind: "ping", answer: true });
     const message = { kind: "TimeoutNow", from: 1, to: 2, term: 3 } as const;
-    const [batch] = measureRaftBatches([message], 9, 1000);
+    const [batch] = measureRaftBatches([message], { clockMs: 9, lowSpace: true }, 1000);
     if (batch === undefined) throw new Error("a batch expected");
-    const raft = { kind: "raft", batch: { group: 0, messages: [message], clockMs: 9 } };
+    const raft = {
+      kind: "raft",
+      batch: { group: 0, messages: [message], clockMs: 9, lowSpace: true },
+    };
     expect(bothWays(encodeRaftFrame(batch))).toEqual([raft, raft]);
   });
 

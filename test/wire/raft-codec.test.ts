@@ -101,9 +101,9 @@ describe("Raft messages on the wire", () => {
   for (const kind of Object.keys(MESSAGES) as MessageKind[]) {
     test(`${kind} comes back as it was sent`, () => {
       fc.assert(
-        fc.property(MESSAGES[kind], uint, (message, clockMs) => {
-          const decoded = decodeRaftBatch(encodeRaftBatch([message], clockMs));
-          expect(decoded).toEqual({ group: 0, messages: [message], clockMs });
+        fc.property(MESSAGES[kind], uint, fc.boolean(), (message, clockMs, lowSpace) => {
+          const decoded = decodeRaftBatch(encodeRaftBatch([message], clockMs, lowSpace));
+          expect(decoded).toEqual({ group: 0, messages: [message], clockMs, lowSpace });
         }),
         { numRuns: 50 },
       );
@@ -151,7 +151,7 @@ describe("Raft messages on the wire", () => {
     const messages = Array.from({ length: 50 }, (_, context): Message => {
       return { kind: "ReadIndex", from: 1, to: 2, term: 0, context: context + 1 };
     });
-    const batches = measureRaftBatches(messages, 5, 100);
+    const batches = measureRaftBatches(messages, { clockMs: 5, lowSpace: true }, 100);
     expect(batches.length).toBeGreaterThan(4);
     const decoded = batches.flatMap((batch) => {
       expect(batch.size).toBeLessThanOrEqual(100);

@@ -1,0 +1,31 @@
+/** What the writer's driver is told when it is made, and what it tells. */
+
+import type { EntryId, LogIndex } from "../raft/entry.ts";
+import type { DigestMismatch, ExecuteOutcome } from "./ports.ts";
+import type { WriteRequest } from "./write-request.ts";
+
+export interface DriverEvents {
+  /** In execution order. Returns where it went in the log; null if it was refused. */
+  propose(request: WriteRequest, payload: Uint8Array, result: Uint8Array): EntryId | null;
+  /** An answer that read the open transaction: everything up to `seen` must be committed before it leaves. */
+  observed(request: WriteRequest, outcome: ObservedOutcome, seen: EntryId): void;
+  /** SQLite has committed up to here. */
+  applied(index: LogIndex): void;
+  /** The database file alone holds everything up to here, durably. */
+  checkpointed(index: LogIndex): void;
+  mismatch(mismatch: DigestMismatch): void;
+  /** Writers end for want of space; the next is tried after a pause. Or they have got on again. */
+  resting(isResting: boolean): void;
+  /** Little space is left on the disk. */
+  isLowOnSpace(): boolean;
+  /** The machine cannot go on: the node must halt. */
+  broken(error: Error): void;
+}
+
+export type ObservedOutcome = Exclude<ExecuteOutcome, { kind: "proposal" }>;
+
+export interface DriverOptions {
+  readonly writeDeadlineMs: number;
+  /** Sees each request just before it is executed; a test's plant may change it. */
+  readonly dedup: boolean;
+}

@@ -1,0 +1,29 @@
+/** How a node says that it cannot serve a request: the words, in one place. Decides nothing. */
+
+import type { RaftStatus } from "../raft/effect.ts";
+import { NOBODY, type NodeId } from "../raft/entry.ts";
+import type { Failure } from "../sql/errors.ts";
+import { failure } from "./write-request.ts";
+
+export function notReady(trouble: string): Failure {
+  return trouble === ""
+    ? failure("UNAVAILABLE", "the node is starting")
+    : failure("NOT_SERVING", trouble);
+}
+
+export function notServing(trouble: string, isStopping: boolean): Failure {
+  return isStopping ? failure("CLOSED", "the node is stopping") : failure("NOT_SERVING", trouble);
+}
+
+export function notLeader(
+  { id, leader }: RaftStatus,
+  addresses: ReadonlyMap<NodeId, string>,
+): Failure {
+  if (leader === NOBODY || leader === id) {
+    return failure("NO_LEADER", "no leader is known to this node at the moment");
+  }
+  const address = addresses.get(leader) ?? "";
+  const facts = { leader: address, leaderId: String(leader) };
+  const message = `node ${leader} at ${address} leads, not this one`;
+  return failure("NOT_LEADER", message, "not-applied", facts);
+}
