@@ -89,7 +89,8 @@ export class InteractionEnv {
   #logChange(node: ScriptNode, before: RaftStatus, heard: Message | null): void {
     const { id } = node;
     const after = node.raft.status();
-    if (heard !== null && before.currentTerm < heard.term && heard.term <= after.currentTerm) {
+    const isNewTerm = before.currentTerm < (heard?.term ?? 0) && after.role === "follower";
+    if (heard !== null && isNewTerm && after.currentTerm === heard.term) {
       this.output.log(
         "INFO",
         `${id} [term: ${before.currentTerm}] received a ${typeOf(heard)} message with higher term ` +
@@ -143,6 +144,7 @@ export class InteractionEnv {
     if (effects.apply.length === 0) return;
     node.apply(effects.apply);
     this.act(id, () => node.applied());
+    this.act(id, () => node.completeStoredReady());
   }
 
   processAppendThread(id: number): void {
@@ -170,9 +172,12 @@ export class InteractionEnv {
       this.output.write("no apply work to perform");
       return;
     }
-    node.apply(entries);
     const { request, response } = applyText(node, entries);
-    this.output.write(`Processing:\n${request}\nResponses:\n${describeParcel(response)}\n`);
+    this.output.write(`Processing:\n${request}\n`);
+    node.apply(entries);
+    // The machine tells a configuration at once; the rest counts as applied when the answer is delivered.
+    if (entries.some(({ kind }) => kind === "configuration")) this.act(id, () => node.applied());
+    this.output.write(`Responses:\n${describeParcel(response)}\n`);
     this.#parcels.push(response);
   }
 

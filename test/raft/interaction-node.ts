@@ -149,6 +149,7 @@ export class ScriptNode {
   /** Stored, but etcd tells nobody: completions count in order, so these wait for those told before. */
   readonly #untold: Persist[] = [];
   #completedSeq = 0;
+  #heldBack: Persist | null = null;
   #peeked: Effects | null = null;
 
   constructor(id: number, setup: NodeSetup) {
@@ -233,12 +234,23 @@ export class ScriptNode {
     const persist = effects?.persist ?? null;
     if (effects === null || persist === null) return effects;
     this.store(persist);
+    if (effects.apply.some(({ kind }) => kind === "configuration")) {
+      this.#heldBack = persist;
+      return effects;
+    }
     this.persisted(persist);
     const { role, commitIndex } = this.raft.status();
     const waits = role === "follower" && commitIndex > this.appliedIndex;
     if (!waits || effects.apply.length > 0) return effects;
     const apply = this.raft.takeEffects()?.apply ?? [];
     return { ...effects, apply };
+  }
+
+  /** To be called once what the Ready committed is applied: a configuration is in force before own writes count. */
+  completeStoredReady(): void {
+    const persist = this.#heldBack;
+    this.#heldBack = null;
+    if (persist !== null) this.persisted(persist);
   }
 
   /** The newest state up to `index`. */

@@ -2,7 +2,11 @@
 
 import type { ProposalResult } from "../../src/raft/effect.ts";
 import { type Entry, NOBODY } from "../../src/raft/entry.ts";
-import { type ConfigurationChange, encodeChange } from "../../src/raft/membership.ts";
+import {
+  type ConfigurationChange,
+  changeConfiguration,
+  encodeChange,
+} from "../../src/raft/membership.ts";
 import { memberIds } from "../../src/raft/quorum.ts";
 import { describeConfiguration, describeEntry } from "./interaction-describe.ts";
 import type { InteractionEnv } from "./interaction-env.ts";
@@ -57,9 +61,11 @@ function proposeOnLeader(env: InteractionEnv, { id, raft }: ScriptNode, proposal
     return;
   }
   const { reason } = result;
-  if (reason === "changePending" || reason === "invalidChange") {
+  if (proposal.kind === "change" && (reason === "changePending" || reason === "invalidChange")) {
     const at = describeConfiguration(configuration);
-    env.output.log("INFO", `${id} ignoring conf change at config ${at}: ${reason}`);
+    const check = changeConfiguration(configuration, proposal.change);
+    const why = check.kind === "invalid" ? check.reason : "a change may be pending";
+    env.output.log("INFO", `${id} ignoring conf change at config ${at}: ${why}`);
     // etcd writes an empty entry in the place of a change that it ignores.
     raft.propose([new Uint8Array(0)]);
     return;

@@ -12,6 +12,8 @@ import { parseCommand, parseScript } from "./interaction-script.ts";
 const FOLDER = new URL("./interactions/", import.meta.url);
 const REWRITE = process.env.BALSA_REWRITE_INTERACTIONS === "1";
 
+const README = readFileSync(new URL("README.md", FOLDER), "utf8");
+
 for (const name of readdirSync(FOLDER).filter((file) => file.endsWith(".txt"))) {
   test(`interaction: ${name}`, () => {
     const file = new URL(name, FOLDER);
@@ -19,6 +21,7 @@ for (const name of readdirSync(FOLDER).filter((file) => file.endsWith(".txt"))) 
     const { transcript, errors } = runScript(script);
     expect(errors).toEqual([]);
     expect(script.startsWith("# "), "it says first what it is for").toBe(true);
+    expect(README).toContain(`\`${name.replace(".txt", "")}\``);
     if (REWRITE) writeFileSync(file, transcript);
     else expect(transcript).toBe(script);
   });
