@@ -21,7 +21,7 @@ const HOLD_MS_MAX = 1;
 export class ChildChannel {
   readonly #parser: FrameParser;
   readonly #outbox: Outbox = makeOutbox(OUTBOX_BYTES);
-  /** What was parsed may be kept, so a buffer is filled once and then left to its frames. */
+  /** What was parsed may be kept until `reuse`, so a buffer is filled once and then left to its frames. */
   #buffer = Buffer.allocUnsafeSlow(READ_BYTES);
   #filled = 0;
   #heldSinceMs = 0;
@@ -61,6 +61,11 @@ export class ChildChannel {
     const chunk = this.#buffer.subarray(this.#filled, this.#filled + read);
     this.#filled += read;
     this.#parser.push(chunk);
+  }
+
+  /** All that was parsed has been dealt with: its memory is filled again. */
+  reuse(): void {
+    this.#filled = 0;
   }
 
   /** Gathers a frame; it leaves with the next `flush`, or within milliseconds if the thread is busy. */

@@ -82,8 +82,30 @@ const KIND_NUMBER: { readonly [kind in EntryKind]: number } = {
   configuration: 2,
 };
 
-function viewOf(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+// Numbers, little-endian, by hand: a DataView for each message cost a tenth of the node's time.
+const float = new Float64Array(1);
+const floatBytes = new Uint8Array(float.buffer);
+
+function putF64(target: Uint8Array, at: number, value: number): void {
+  float[0] = value;
+  for (let i = 0; i < 8; i += 1) target[at + i] = floatBytes[i] as number;
+}
+
+function getF64(source: Uint8Array, at: number): number {
+  for (let i = 0; i < 8; i += 1) floatBytes[i] = source[at + i] as number;
+  return float[0] as number;
+}
+
+function putU32(target: Uint8Array, at: number, value: number): void {
+  target[at] = value;
+  target[at + 1] = value >>> 8;
+  target[at + 2] = value >>> 16;
+  target[at + 3] = value >>> 24;
+}
+
+function getU32(source: Uint8Array, at: number): number {
+  const low = (source[at] as number) | ((source[at + 1] as number) << 8);
+  return (low | ((source[at + 2] as number) << 16) | ((source[at + 3] as number) << 24)) >>> 0;
 }
 
 export function encodeJson(value: unknown): Uint8Array {
@@ -115,53 +137,54 @@ export function decodeState(bytes: Uint8Array): MachineState {
 
 const JOB_HEAD_BYTES = 41;
 
-/** The fixed head of a job; the batch follows it in the frame. */
+const jobHead = new Uint8Array(JOB_HEAD_BYTES);
+
+/** The fixed head of a job; the batch follows it in the frame. Valid until the next call: a frame copies it. */
 export function encodeJobHead(job: ExecuteJob): Uint8Array {
-  const head = new Uint8Array(JOB_HEAD_BYTES);
-  const view = viewOf(head);
-  head[0] = job.openSession ? 1 : 0;
-  view.setFloat64(1, job.session, true);
-  view.setFloat64(9, job.sequence, true);
-  view.setFloat64(17, job.acknowledgedThrough, true);
-  view.setFloat64(25, job.timeMs, true);
-  view.setUint32(33, job.seedHigh, true);
-  view.setUint32(37, job.seedLow, true);
-  return head;
+  jobHead[0] = job.openSession ? 1 : 0;
+  putF64(jobHead, 1, job.session);
+  putF64(jobHead, 9, job.sequence);
+  putF64(jobHead, 17, job.acknowledgedThrough);
+  putF64(jobHead, 25, job.timeMs);
+  putU32(jobHead, 33, job.seedHigh);
+  putU32(jobHead, 37, job.seedLow);
+  return jobHead;
 }
 
 export function decodeJob(id: number, payload: Uint8Array): ExecuteJob {
   invariant(payload.length >= JOB_HEAD_BYTES, `an execute frame of ${payload.length} bytes`);
-  const view = viewOf(payload);
   return {
     id,
     openSession: payload[0] === 1,
-    session: view.getFloat64(1, true),
-    sequence: view.getFloat64(9, true),
-    acknowledgedThrough: view.getFloat64(17, true),
-    timeMs: view.getFloat64(25, true),
-    seedHigh: view.getUint32(33, true),
-    seedLow: view.getUint32(37, true),
+    session: getF64(payload, 1),
+    sequence: getF64(payload, 9),
+    acknowledgedThrough: getF64(payload, 17),
+    timeMs: getF64(payload, 25),
+    seedHigh: getU32(payload, 33),
+    seedLow: getU32(payload, 37),
     batch: payload.subarray(JOB_HEAD_BYTES),
   };
 }
 
 const OUTCOME = { proposal: 0, answer: 1, failure: 2, broken: 3 } as const;
 
-/** Parts of an `executed` frame. A proposal: kind, u32 length of the payload, payload, result. */
+const proposalHead = new Uint8Array(5);
+const answerHead = new Uint8Array(9);
+
+/**
+ * Parts of an `executed` frame, whose first is valid until the next call. A proposal: kind, u32 length of the payload,
+ * payload, result.
+ */
 export function encodeOutcome(outcome: ExecuteOutcome): readonly Uint8Array[] {
   switch (outcome.kind) {
-    case "proposal": {
-      const head = new Uint8Array(5);
-      head[0] = OUTCOME.proposal;
-      viewOf(head).setUint32(1, outcome.payload.length, true);
-      return [head, outcome.payload, outcome.result];
-    }
-    case "answer": {
-      const head = new Uint8Array(9);
-      head[0] = OUTCOME.answer;
-      viewOf(head).setFloat64(1, outcome.index, true);
-      return [head, outcome.result];
-    }
+    case "proposal":
+      proposalHead[0] = OUTCOME.proposal;
+      putU32(proposalHead, 1, outcome.payload.length);
+      return [proposalHead, outcome.payload, outcome.result];
+    case "answer":
+      answerHead[0] = OUTCOME.answer;
+      putF64(answerHead, 1, outcome.index);
+      return [answerHead, outcome.result];
     case "failure":
     case "broken":
       return [Uint8Array.of(OUTCOME[outcome.kind]), encodeJson(outcome.failure)];
@@ -173,11 +196,11 @@ export function encodeOutcome(outcome: ExecuteOutcome): readonly Uint8Array[] {
 export function decodeOutcome(bytes: Uint8Array): ExecuteOutcome {
   const kind = bytes[0];
   if (kind === OUTCOME.proposal) {
-    const end = 5 + viewOf(bytes).getUint32(1, true);
+    const end = 5 + getU32(bytes, 1);
     return { kind: "proposal", payload: bytes.subarray(5, end), result: bytes.subarray(end) };
   }
   if (kind === OUTCOME.answer) {
-    return { kind: "answer", index: viewOf(bytes).getFloat64(1, true), result: bytes.subarray(9) };
+    return { kind: "answer", index: getF64(bytes, 1), result: bytes.subarray(9) };
   }
   const failure = decodeFailure(bytes.subarray(1));
   return { kind: kind === OUTCOME.broken ? "broken" : "failure", failure };
@@ -187,31 +210,32 @@ export function decodeOutcome(bytes: Uint8Array): ExecuteOutcome {
 
 const ENTRY_HEAD_BYTES = 21;
 
-/** Parts of an `apply` frame: for each entry f64 index, f64 term, u8 kind, u32 length, payload. */
-export function encodeEntries(entries: readonly Entry[]): readonly Uint8Array[] {
-  const parts: Uint8Array[] = [];
-  for (const entry of entries) {
-    const head = new Uint8Array(ENTRY_HEAD_BYTES);
-    const view = viewOf(head);
-    view.setFloat64(0, entry.index, true);
-    view.setFloat64(8, entry.term, true);
-    head[16] = KIND_NUMBER[entry.kind];
-    view.setUint32(17, entry.payload.length, true);
-    parts.push(head, entry.payload);
+/** An `apply` frame's payload: for each entry f64 index, f64 term, u8 kind, u32 length, payload. */
+export function encodeEntries(entries: readonly Entry[]): Uint8Array {
+  let size = 0;
+  for (const { payload } of entries) size += ENTRY_HEAD_BYTES + payload.length;
+  const bytes = new Uint8Array(size);
+  let at = 0;
+  for (const { index, term, kind, payload } of entries) {
+    putF64(bytes, at, index);
+    putF64(bytes, at + 8, term);
+    bytes[at + 16] = KIND_NUMBER[kind];
+    putU32(bytes, at + 17, payload.length);
+    bytes.set(payload, at + ENTRY_HEAD_BYTES);
+    at += ENTRY_HEAD_BYTES + payload.length;
   }
-  return parts;
+  return bytes;
 }
 
 export function decodeEntries(bytes: Uint8Array): readonly Entry[] {
-  const view = viewOf(bytes);
   const entries: Entry[] = [];
   let offset = 0;
   while (offset < bytes.length) {
     const start = offset + ENTRY_HEAD_BYTES;
-    const end = start + view.getUint32(offset + 17, true);
+    const end = start + getU32(bytes, offset + 17);
     entries.push({
-      index: view.getFloat64(offset, true),
-      term: view.getFloat64(offset + 8, true),
+      index: getF64(bytes, offset),
+      term: getF64(bytes, offset + 8),
       kind: KINDS[bytes[offset + 16] ?? 0] ?? "command",
       payload: bytes.subarray(start, end),
     });
@@ -222,15 +246,13 @@ export function decodeEntries(bytes: Uint8Array): readonly Entry[] {
 
 export function encodeEntryId(id: EntryId): Uint8Array {
   const bytes = new Uint8Array(16);
-  const view = viewOf(bytes);
-  view.setFloat64(0, id.index, true);
-  view.setFloat64(8, id.term, true);
+  putF64(bytes, 0, id.index);
+  putF64(bytes, 8, id.term);
   return bytes;
 }
 
 export function decodeEntryId(bytes: Uint8Array): EntryId {
-  const view = viewOf(bytes);
-  return { index: view.getFloat64(0, true), term: view.getFloat64(8, true) };
+  return { index: getF64(bytes, 0), term: getF64(bytes, 8) };
 }
 
 /** Parts of an `applied` frame: the last entry, and the mismatch if there is one. */
@@ -255,12 +277,12 @@ export function decodeApplied(bytes: Uint8Array): {
 /** Chunks allowed, at the head of a `query` frame and alone in a `fetch` frame. */
 export function encodeCount(count: number): Uint8Array {
   const bytes = new Uint8Array(4);
-  viewOf(bytes).setUint32(0, count, true);
+  putU32(bytes, 0, count);
   return bytes;
 }
 
 export function decodeCount(bytes: Uint8Array): number {
-  return viewOf(bytes).getUint32(0, true);
+  return getU32(bytes, 0);
 }
 
 export function decodeQuery(payload: Uint8Array): { credit: number; statement: Uint8Array } {

@@ -86,7 +86,7 @@ export class ProcessWriter implements Writer {
   apply(entries: readonly Entry[]): void {
     if (this.#state !== "open") return;
     invariant(entries.length > 0, "apply of no entries");
-    this.#child?.send(TO_WRITER.apply, 0, ...encodeEntries(entries));
+    this.#child?.send(TO_WRITER.apply, 0, encodeEntries(entries));
     this.#await();
   }
 

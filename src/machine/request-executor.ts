@@ -100,6 +100,8 @@ export class RequestExecutor {
   readonly #state: Statement<unknown[], [changes: bigint, rowid: bigint]>;
   readonly #setRowid: Statement;
   readonly #resetChanges: Statement;
+  /** SQLite's total_changes(), as far as only requests have run since it was asked; null otherwise. */
+  #total: bigint | null = null;
   /** Whether a table has the largest rowid, by its name; null if it has no rowids. */
   readonly #largest = new Map<string, Statement | null>();
 
@@ -123,6 +125,11 @@ export class RequestExecutor {
       "INSERT OR REPLACE INTO temp.balsa_scratch(rowid, value) VALUES (?, NULL)",
     );
     this.#resetChanges = database.prepare("DELETE FROM temp.balsa_scratch WHERE 0");
+  }
+
+  /** Something other than a request has written on this connection. */
+  disturbed(): void {
+    this.#total = null;
   }
 
   /**
@@ -154,12 +161,13 @@ export class RequestExecutor {
       resultBytes: bounds.limits.resultBytes,
     };
     if (progress.native) {
+      this.#total = null;
       this.#setRowid.run(0n);
       this.#resetChanges.run();
     }
     const guarded = steps.length > 1 || facts.needsSavepoint || steps.some(mayFailHalfway);
     if (guarded) this.#savepoint.run();
-    return this.#runSteps(steps, progress, { ...bounds, guarded });
+    return this.#runSteps(steps, progress, guarded, bounds.resultBytesMax);
   }
 
   /** All texts are judged before the first one runs: a refusal leaves nothing to undo. */
@@ -185,6 +193,7 @@ export class RequestExecutor {
    * connection came to know them. Both are made the same everywhere: what a fresh connection would find.
    */
   #settle(): void {
+    this.#total = null;
     this.#flush();
     this.#database.exec(RELOAD_SCHEMA);
   }
@@ -192,9 +201,11 @@ export class RequestExecutor {
   #runSteps(
     steps: readonly Step[],
     progress: Progress,
-    bounds: { readonly guarded: boolean; readonly resultBytesMax: number },
+    guarded: boolean,
+    resultBytesMax: number,
   ): RequestOutcome {
-    const before = this.#totalChanges.get() ?? 0n;
+    const before = this.#total ?? this.#totalChanges.get() ?? 0n;
+    this.#total = null;
     this.#writer.start();
     try {
       for (const step of steps) {
@@ -202,12 +213,14 @@ export class RequestExecutor {
         if (!this.#database.inTransaction) throw lostTransaction();
         progress.index += 1;
       }
-      if (progress.wrote) this.#checkWrite(progress, bounds.resultBytesMax);
+      if (progress.wrote) this.#checkWrite(progress, resultBytesMax);
     } catch (error) {
-      return this.#undo(error, progress, bounds.guarded);
+      return this.#undo(error, progress, guarded);
     }
-    if (bounds.guarded) this.#release.run();
-    const changes = (this.#totalChanges.get() ?? 0n) - before;
+    if (guarded) this.#release.run();
+    const after = this.#totalChanges.get() ?? 0n;
+    this.#total = after;
+    const changes = after - before;
     const result = this.#writer.finish();
     const digest = this.#digest(result, changes, steps.length);
     return { kind: "done", result, digest, wrote: progress.wrote };

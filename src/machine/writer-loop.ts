@@ -49,6 +49,8 @@ export function runWriter(
       const batch = calls;
       calls = [];
       for (const call of batch) loop.run(call);
+      // Whatever the engine keeps of a call is a copy.
+      channel.reuse();
       // The collector must not close the lock's file.
       invariant(lock !== null, "the writer's lock is held");
     }

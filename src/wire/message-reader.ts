@@ -4,6 +4,7 @@
  */
 
 import { BalsaError } from "../sql/errors.ts";
+import type { TextCache } from "./text-cache.ts";
 
 const TWO_32 = 2 ** 32;
 const HIGH_LIMIT = 2 ** 21;
@@ -112,6 +113,13 @@ export class MessageReader {
       text += String.fromCharCode(byte);
     }
     return text;
+  }
+
+  /** As `string`, for texts that come again and again. */
+  knownString(cache: TextCache): string {
+    const length = this.#length();
+    const start = this.#advance(length);
+    return cache.text(this.#buffer, start, start + length);
   }
 
   /** A view of the message. */

@@ -9,6 +9,7 @@ import type { Statement } from "../sql/statement.ts";
 import type { Args, BindValue } from "../sql/value.ts";
 import { MessageReader } from "./message-reader.ts";
 import { MessageWriter } from "./message-writer.ts";
+import { TextCache } from "./text-cache.ts";
 import { readSqliteValue, type SqliteValue, writeBindValue } from "./value-codec.ts";
 
 /** Parameters as SQLite binds them; by name without its prefix. */
@@ -28,6 +29,7 @@ export interface BoundBatch {
 }
 
 const writer = new MessageWriter();
+const texts = new TextCache();
 
 /** @throws BalsaError INVALID_ARGUMENT naming the parameter, or LIMIT_EXCEEDED naming the limit. */
 export function encodeStatement(statement: Statement, limits: Limits = DEFAULT_LIMITS): Buffer {
@@ -146,7 +148,7 @@ function readStatement(reader: MessageReader): BoundStatement {
   const positional: SqliteValue[] = [];
   let named: { [name: string]: SqliteValue } | null = null;
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
-    if (tag === 10) sql = reader.string();
+    if (tag === 10) sql = reader.knownString(texts);
     else if (tag === 18) positional.push(readSqliteValue(reader));
     else if (tag === 26) {
       // No prototype: a parameter may be called "constructor".
