@@ -26,6 +26,7 @@ import {
   recordBytes,
   SEGMENT_HEADER_BYTES,
 } from "./format.ts";
+import type { RecentEntries } from "./recent-entries.ts";
 import { prepareSegment, type Segment } from "./segment.ts";
 import { hasThinSector, maskOf } from "./torn.ts";
 
@@ -165,10 +166,12 @@ export class BatchWriter {
     this.#lastIndex = base.index;
   }
 
-  /** Copies the payload, and gives the entry with the copy. */
-  addEntry(entry: Entry): Entry {
+  /** Copies the payload, and tells `recent` where the copy lies. */
+  addEntry(entry: Entry, recent: RecentEntries): void {
     this.#lastIndex = entry.index;
-    return this.#batchFor(recordBytes(entry.payload.length)).addEntry(entry);
+    const batch = this.#batchFor(recordBytes(entry.payload.length));
+    const at = batch.addEntry(entry);
+    recent.put(entry, batch.chunk, at);
   }
 
   /** `done` runs when all that was added until now is durable. Begins to write if nothing is being written. */

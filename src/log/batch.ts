@@ -111,9 +111,14 @@ export class Batch {
     this.lastIndex = base.index;
   }
 
-  /** Copies the payload, and gives the entry with the copy. */
-  addEntry(entry: Entry): Entry {
-    const { index, term, kind, payload } = entry;
+  /** Memory that holds what was added last. */
+  get chunk(): ArrayBufferLike {
+    return this.#buffer.buffer;
+  }
+
+  /** Copies the payload, and gives where in `chunk` the copy lies. */
+  addEntry(entry: Entry): number {
+    const { index, payload } = entry;
     const at = this.#grow(recordBytes(payload.length));
     const payloadAt = at + RECORD_HEADER_BYTES;
     this.#buffer.set(payload, payloadAt);
@@ -123,8 +128,7 @@ export class Batch {
     this.entryOffsets.push(at - this.#start);
     this.firstIndex = Math.min(this.firstIndex, index);
     this.lastIndex = index;
-    const copy = new Uint8Array(this.#buffer.buffer, payloadAt, payload.length);
-    return { index, term, kind, payload: copy };
+    return payloadAt;
   }
 
   /** Makes room at the end and gives where it is; the batch may have moved to another buffer afterwards. */

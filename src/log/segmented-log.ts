@@ -179,7 +179,7 @@ export class SegmentedLog implements Log {
     if (hardState !== null) this.#writer.addHardState(hardState);
     for (const entry of entries) {
       this.#index.put(entry.index, entry.term, entry.payload.length);
-      this.#recent.put(this.#writer.addEntry(entry));
+      this.#writer.addEntry(entry, this.#recent);
     }
     this.#writer.flush(done);
   }

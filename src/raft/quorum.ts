@@ -81,6 +81,11 @@ export function isSingleton(configuration: Configuration, id: NodeId): boolean {
   return voters.length === 1 && voters[0] === id && outgoing.length === 0;
 }
 
+/** Takes part, in whatever role. */
+export function isMember({ voters, outgoing, learners }: Configuration, id: NodeId): boolean {
+  return voters.includes(id) || outgoing.includes(id) || learners.includes(id);
+}
+
 /** Everyone who takes part, ascending. */
 export function memberIds(configuration: Configuration): NodeId[] {
   const { voters, outgoing, learners } = configuration;

@@ -8,7 +8,7 @@ import { NOBODY } from "./entry.ts";
 import { onAppendEntries, onHeartbeat, onReadIndexResult } from "./follower.ts";
 import { onAppendEntriesResult, onHeartbeatResult, onReadIndex } from "./leader.ts";
 import type { AppendEntries, Heartbeat, InstallSnapshot, Message, RequestVote } from "./message.ts";
-import { memberIds } from "./quorum.ts";
+import { isMember } from "./quorum.ts";
 import { becomeFollower } from "./roles.ts";
 import { onInstallSnapshot } from "./snapshots.ts";
 
@@ -25,7 +25,7 @@ function isStrangersAnswer(core: Core, message: Message): boolean {
     case "AppendEntriesResult":
     case "HeartbeatResult":
     case "RequestVoteResult":
-      return !memberIds(core.configuration).includes(message.from);
+      return !isMember(core.configuration, message.from);
     default:
       return false;
   }
