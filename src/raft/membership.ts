@@ -72,7 +72,11 @@ function leaveJoint(configuration: Configuration): ChangeResult {
   return draft.finish(false);
 }
 
-function changeSimply(configuration: Configuration, change: ConfigurationChange): ChangeResult {
+/** Without a joint configuration, whatever the transition. Its steps may add up to one voter more or less. */
+export function changeSimply(
+  configuration: Configuration,
+  change: ConfigurationChange,
+): ChangeResult {
   const draft = new Draft(configuration);
   draft.apply(change.steps);
   const before = new Set(configuration.voters);
