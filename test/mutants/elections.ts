@@ -245,14 +245,7 @@ const WHO_MAY: readonly Mutant[] = [
     guards: ["A8"],
     removes: "who was heard of once counts as active for ever",
     edits: [
-      edit(
-        "src/raft/leader.ts",
-        [
-          "  for (const peer of leadership.peers) if (peer.id !== core.id) peer.isActive = false;",
-          "",
-        ],
-        "",
-      ),
+      edit("src/raft/leader.ts", ["    if (peer.id !== core.id) peer.isActive = false;", ""], ""),
     ],
     killedBy: [trap("A8: a leader that hears from no quorum for an election timeout steps down")],
   },

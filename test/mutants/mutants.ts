@@ -1,6 +1,16 @@
 /** All mutants. Their order is that of docs/SPEC.md. */
 
 import { ELECTIONS } from "./elections.ts";
+import { FLOW_AND_BOUNDS } from "./flow.ts";
+import { MEMBERSHIP } from "./membership.ts";
 import type { Mutant } from "./mutant.ts";
+import { READS } from "./reads.ts";
+import { REPLICATION } from "./replication.ts";
 
-export const MUTANTS: readonly Mutant[] = [...ELECTIONS];
+export const MUTANTS: readonly Mutant[] = [
+  ...ELECTIONS,
+  ...READS,
+  ...MEMBERSHIP,
+  ...REPLICATION,
+  ...FLOW_AND_BOUNDS,
+];

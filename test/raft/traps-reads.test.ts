@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { votersOnly } from "../../src/raft/entry.ts";
 import type { Message } from "../../src/raft/message.ts";
 import {
+  aCandidate,
   aFollower,
   aLeader,
   appended,
@@ -144,6 +145,28 @@ test("B4: a single voter answers only once an entry of its term is committed", (
   subject.store();
   subject.take();
   expect(subject.reads).toEqual([{ context: 7, index: 3 }]);
+});
+
+test("B5: a leader answers no read before a majority has answered its heartbeat", () => {
+  const subject = aCandidate({ voters: [1, 2, 3, 4, 5] });
+  for (const from of [2, 3]) subject.hear(voted({ term: 5, from }));
+  subject.settle();
+  for (const from of [2, 3]) subject.hear(appended({ term: 5, from, index: 1 }));
+  subject.settle();
+  const { commitIndex: index } = subject.status;
+  expect(index).toBe(1);
+  subject.hear({ kind: "ReadIndex", from: 4, to: 1, term: 0, context: 9 });
+  subject.raft.readIndex(7);
+  expect(ofKind(subject.settle(), "ReadIndexResult")).toEqual([]);
+  const none = subject.hear(heartbeatResult({ term: 5, from: 2, readPosition: 1 })).settle();
+  expect(ofKind(none, "ReadIndexResult")).toEqual([]);
+  expect(subject.reads).toEqual([]);
+  // A second answer of the same node is no second node.
+  subject.hear(heartbeatResult({ term: 5, from: 2, readPosition: 1 })).settle();
+  expect(subject.reads).toEqual([]);
+  const sent = subject.hear(heartbeatResult({ term: 5, from: 3, readPosition: 1 })).settle();
+  expect(ofKind(sent, "ReadIndexResult")).toMatchObject([{ to: 4, context: 9, index }]);
+  expect(subject.reads).toEqual([{ context: 7, index }]);
 });
 
 test("B6: after a restart nothing is served before this term's commit is known", () => {

@@ -331,6 +331,21 @@ describe("D10: only what is committed and on the own disk is applied", () => {
   });
 });
 
+test("D10: a leader counts its own entries only as far as they are stored", () => {
+  const subject = aSettledLeader();
+  subject.raft.propose([bytes("a"), bytes("b")]);
+  subject.take();
+  subject.raft.propose([bytes("c")]);
+  subject.take();
+  // The first write is done; the one with the third entry is not.
+  subject.store();
+  expect(subject.raft.progress()[0]?.matchIndex).toBe(3);
+  subject.hear(appended({ term: 5, index: 4 })).take();
+  expect(subject.status.commitIndex).toBe(3);
+  subject.store();
+  expect(subject.status.commitIndex).toBe(4);
+});
+
 describe("D11: a role changes while a write is under way", () => {
   test("a deposed leader's completion neither commits nor fails", () => {
     const subject = aSettledLeader();

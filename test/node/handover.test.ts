@@ -1,0 +1,89 @@
+/** A leader that is to stop hands over first: in which order, to whom, and for how long. */
+
+import { beforeEach, describe, expect, test } from "vitest";
+import { Handover } from "../../src/node/handover.ts";
+import type { RaftStatus } from "../../src/raft/effect.ts";
+import { votersOnly } from "../../src/raft/entry.ts";
+import type { ProgressView } from "../../src/raft/progress.ts";
+import { Clock } from "./fakes.ts";
+
+function peer(id: number, matchIndex: number, isActive = true): ProgressView {
+  return { id, matchIndex, isActive } as ProgressView;
+}
+
+describe("handing over", () => {
+  let clock: Clock;
+  let told: string[];
+  let drained: (() => void)[];
+  let status: RaftStatus;
+  let progress: ProgressView[];
+  let handover: Handover;
+
+  beforeEach(() => {
+    clock = new Clock();
+    told = [];
+    drained = [];
+    const configuration = { ...votersOnly([1, 2, 3]), learners: [4] };
+    status = { id: 1, role: "leader", leader: 1, configuration } as unknown as RaftStatus;
+    progress = [peer(1, 9), peer(2, 7), peer(3, 8), peer(4, 9)];
+    handover = new Handover({
+      environment: clock.environment,
+      status: () => status,
+      progress: () => progress,
+      drain: (done) => drained.push(done),
+      transfer: (to) => told.push(`transfer to ${to}`),
+    });
+    handover.start(() => told.push("done"));
+  });
+
+  const follow = (leader: number): void => {
+    status = { ...status, role: "follower", leader };
+    handover.changed(status);
+    clock.advance(1);
+  };
+
+  test("D12: drains before it tells the best follower to take over", () => {
+    clock.advance(10);
+    expect(told).toEqual([]);
+    for (const done of drained) done();
+    expect(told).toEqual(["transfer to 3"]);
+    follow(3);
+    expect(told).toEqual(["transfer to 3", "done"]);
+  });
+
+  test("asks again who is best once all is drained", () => {
+    progress = [peer(1, 9), peer(2, 9), peer(3, 8, false), peer(4, 9)];
+    for (const done of drained) done();
+    expect(told).toEqual(["transfer to 2"]);
+  });
+
+  test("ends when nobody could take over by then", () => {
+    progress = [peer(1, 9), peer(2, 9, false), peer(3, 8, false), peer(4, 9)];
+    for (const done of drained) done();
+    clock.advance(1);
+    expect(told).toEqual(["done"]);
+  });
+
+  test("ends in time when nobody takes over", () => {
+    clock.advance(5_000);
+    expect(told).toEqual(["done"]);
+    follow(3);
+    expect(told).toEqual(["done"]);
+  });
+});
+
+test("a follower has nothing to hand over", () => {
+  const clock = new Clock();
+  const told: string[] = [];
+  const configuration = votersOnly([1, 2, 3]);
+  const handover = new Handover({
+    environment: clock.environment,
+    status: () => ({ id: 1, role: "follower", leader: 2, configuration }) as unknown as RaftStatus,
+    progress: () => [],
+    drain: () => told.push("drain"),
+    transfer: () => told.push("transfer"),
+  });
+  handover.start(() => told.push("done"));
+  clock.advance(1);
+  expect(told).toEqual(["done"]);
+});
