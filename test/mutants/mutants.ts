@@ -6,6 +6,8 @@ import { MEMBERSHIP } from "./membership.ts";
 import type { Mutant } from "./mutant.ts";
 import { READS } from "./reads.ts";
 import { REPLICATION } from "./replication.ts";
+import { SNAPSHOT_MUTANTS } from "./snapshots.ts";
+import { STORAGE } from "./storage.ts";
 
 export const MUTANTS: readonly Mutant[] = [
   ...ELECTIONS,
@@ -13,4 +15,6 @@ export const MUTANTS: readonly Mutant[] = [
   ...MEMBERSHIP,
   ...REPLICATION,
   ...FLOW_AND_BOUNDS,
+  ...SNAPSHOT_MUTANTS,
+  ...STORAGE,
 ];

@@ -210,9 +210,7 @@ const OF_THE_GATE: readonly Mutant[] = [
         "if (Number.isFinite(startedAtMs)) this.#provenAtMs = this.#parts.environment.monotonicMs();",
       ),
     ],
-    killedBy: [
-      gate("a stale read's bound is kept by the age of the last proof, or a new one is made"),
-    ],
+    killedBy: [gate("a proof is as old as its question, however late the answer")],
   },
 ];
 

@@ -250,10 +250,16 @@ const COMPLETIONS: readonly Mutant[] = [
     removes: "a completion of an earlier term counts for this one",
     edits: [edit(RAFT, ["    if (term !== core.currentTerm) return;", ""], "")],
     killedBy: [
-      trap("nothing, if it is of the same term but ends with an entry that was replaced"),
       trap("one that leads again does not count what it stored before"),
       test("raft/traps-elections", "A1: its own vote of an earlier term does not count"),
     ],
+  },
+  {
+    name: "completion-without-its-term",
+    guards: ["D9", "R9"],
+    removes: "a completion counts whatever stands at its index, if it is of this term",
+    edits: [edit(LOG, ["    if (this.term(last.index) !== last.term) return;", ""], "")],
+    killedBy: [trap("nothing, if it is of the same term but ends with an entry that was replaced")],
   },
   {
     name: "completion-without-its-entry",
@@ -276,7 +282,10 @@ const COMPLETIONS: readonly Mutant[] = [
       edit(
         RAFT,
         "return { seq, snapshot, hardState, entries, last: log.last, term: currentTerm, thenSend };",
-        "return { seq, snapshot, hardState, entries, last: entries.at(-1) ?? { index: 0, term: 0 }, term: currentTerm, thenSend };",
+        [
+          "const last = entries.at(-1) ?? { index: 0, term: 0 };",
+          "    return { seq, snapshot, hardState, entries, last, term: currentTerm, thenSend };",
+        ],
       ),
     ],
     killedBy: [trap("every write attests the log's end anew, also one without entries")],

@@ -167,6 +167,17 @@ describe("the read gate", () => {
     expect(third.lagMs).toBeNull();
   });
 
+  it("a proof is as old as its question, however late the answer (P7)", () => {
+    const first = waiter();
+    gate.admit(read("linearizable"), first);
+    clock.advance(200);
+    gate.readStates([{ context: contexts[0] ?? 0, index: 5 }]);
+    expect(first.lagMs).toBeGreaterThanOrEqual(199);
+    const second = waiter();
+    gate.admit(read("stale", { maxStalenessMs: 150 }), second);
+    expect(second.lagMs).toBeNull();
+  });
+
   it("a session's index is no proof of freshness", () => {
     gate.admit(read("session", { atLeast: 6 }), waiter());
     gate.applied(6);

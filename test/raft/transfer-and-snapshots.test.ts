@@ -187,7 +187,7 @@ const offer = (index: number, term: number) => ({
 });
 
 describe("a follower that is offered a snapshot", () => {
-  test("asks for it and changes nothing; it goes on voting and following", () => {
+  test("E5: asks for it and changes nothing; it goes on voting and following", () => {
     const subject = aFollower({ log: [1, 2] });
     const effects = subject.hear(offer(9, 4)).take();
     expect(effects?.fetchSnapshot).toEqual({ from: 2, index: 9, term: 4 });
@@ -258,6 +258,21 @@ describe("a follower that is offered a snapshot", () => {
     }
     expect(subject.raft.stableIndex()).toBe(12);
     expect(subject.take()).toBeNull();
+  });
+
+  test("E7: the snapshot's term is not the node's", () => {
+    for (const term of [3, 5]) {
+      const subject = aFollower({ votedFor: 3 });
+      subject.raft.step({ kind: "snapshotReady", snapshot: mark(9, term) });
+      expect(subject.status).toMatchObject({ lastTerm: term, currentTerm: 5, votedFor: 3 });
+    }
+    // Nor is one refused that was made in a term of which this node knows nothing yet: the log's end may not be above it.
+    const behind = aFollower();
+    expect(() => {
+      behind.hear({ ...offer(9, 4), term: 6 });
+      behind.raft.step({ kind: "snapshotReady", snapshot: mark(9, 6) });
+    }).not.toThrow();
+    expect(behind.status).toMatchObject({ lastTerm: 6, currentTerm: 6 });
   });
 
   test("the machine's late word on what the snapshot overtook is ignored", () => {
