@@ -6,6 +6,7 @@ import { MEMBERSHIP } from "./membership.ts";
 import type { Mutant } from "./mutant.ts";
 import { READS } from "./reads.ts";
 import { REPLICATION } from "./replication.ts";
+import { SERVICE } from "./service.ts";
 import { SNAPSHOT_MUTANTS } from "./snapshots.ts";
 import { STORAGE } from "./storage.ts";
 
@@ -17,4 +18,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...FLOW_AND_BOUNDS,
   ...SNAPSHOT_MUTANTS,
   ...STORAGE,
+  ...SERVICE,
 ];

@@ -59,13 +59,10 @@ const OF_THE_CORE: readonly Mutant[] = [
   },
   {
     name: "stale-offer-taken",
-    guards: ["E2", "E6", "R6"],
+    guards: ["E6", "R6"],
     removes: "a snapshot behind the commit index is taken",
     edits: [edit(SNAPSHOTS, ["  if (index <= core.commitIndex) return false;", ""], "")],
-    killedBy: [
-      core("E2: answers an old one with its commit index"),
-      core("E6: two that arrive close together install the newer"),
-    ],
+    killedBy: [core("E6: two that arrive close together install the newer")],
   },
   {
     name: "only-the-offered-index-ends-it",
@@ -370,21 +367,6 @@ const OF_COMPACTION: readonly Mutant[] = [
       ),
     ],
     killedBy: [tail("is longer on a leader, as far as there is room, while followers need more")],
-  },
-  {
-    name: "compacted-but-not-durable",
-    guards: ["S1", "L1"],
-    removes: "the log drops entries that are not durable yet",
-    edits: [
-      edit(
-        "src/log/segmented-log.ts",
-        "    return base.index + 1 < this.#writer.pinnedFrom ? this.#index.segment(base.index + 1) : 0;",
-        "    return this.#index.segment(base.index + 1);",
-      ),
-    ],
-    killedBy: [
-      test("log/compaction", "at any power cut loses nothing above what was begun to be dropped"),
-    ],
   },
 ];
 

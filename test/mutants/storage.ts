@@ -93,19 +93,6 @@ const SYNCS: readonly Mutant[] = [
     killedBy: [ALL_CRASHES],
   },
   {
-    name: "first-segment-name-unsynced",
-    guards: ["F1"],
-    removes: "the name of the first segment is not synced before the identity is made",
-    edits: [
-      edit(
-        SEGMENT,
-        ["  disk.renameNow(unfinished, path);", "  disk.syncDirectoryNow(directory);"],
-        "  disk.renameNow(unfinished, path);",
-      ),
-    ],
-    killedBy: [ALL_CRASHES],
-  },
-  {
     name: "cached-tail-trusted",
     guards: ["F1", "L1"],
     removes: "what a killed process left in the page cache counts as durable without a sync",
@@ -113,17 +100,28 @@ const SYNCS: readonly Mutant[] = [
     killedBy: [AFTER_A_KILL],
   },
   {
-    name: "cached-names-trusted",
-    guards: ["F1"],
-    removes: "names that a killed process left count as durable without a sync",
+    name: "names-unsynced-at-the-start",
+    guards: ["F1", "L1"],
+    removes: "what a start finds, or makes, is used although its names are not durable",
     edits: [
+      edit(
+        SEGMENT,
+        ["  disk.renameNow(unfinished, path);", "  disk.syncDirectoryNow(directory);"],
+        "  disk.renameNow(unfinished, path);",
+      ),
       edit(
         OPEN,
         ["  segments.at(-1)?.file.syncNow();", "  disk.syncDirectoryNow(dir);"],
         "  segments.at(-1)?.file.syncNow();",
       ),
+      edit(
+        STORE,
+        ["      disk.syncDirectoryNow(directory);", "      return disk"],
+        "      return disk",
+      ),
+      edit(STORE, ["    disk.syncDirectoryNow(directory);", "    return new"], "    return new"),
     ],
-    killedBy: [AFTER_A_KILL],
+    killedBy: [ALL_CRASHES, AFTER_A_KILL],
   },
   {
     name: "cut-not-zeroed",
@@ -168,40 +166,6 @@ const SYNCS: readonly Mutant[] = [
       ),
     ],
     killedBy: [ALL_CRASHES],
-  },
-  {
-    name: "cached-identity-trusted",
-    guards: ["F1"],
-    removes: "an identity that a killed process left in the page cache counts as durable",
-    edits: [
-      edit(
-        STORE,
-        [
-          "        const file = disk.openNow(path);",
-          "        file.syncNow();",
-          "        return file;",
-        ],
-        ["        const file = disk.openNow(path);", "        return file;"],
-      ),
-    ],
-    killedBy: [
-      test("log/durability", "an identity that a start found survives a power cut right after it"),
-    ],
-  },
-  {
-    name: "segments-dropped-in-any-order",
-    guards: ["F1", "S1"],
-    removes: "the removal of a segment is not durable before the next one goes",
-    edits: [
-      edit(
-        SEGMENTED,
-        "const sync = (): void => this.#disk.syncDirectory(dirname(path), then(next));",
-        'const sync = (): void => this.#disk.soon(() => then(next)(dirname(path) === "" ? new Error() : null));',
-      ),
-    ],
-    killedBy: [
-      test("log/compaction", "at any power cut loses nothing above what was begun to be dropped"),
-    ],
   },
   {
     name: "segments-dropped-early",
@@ -294,7 +258,8 @@ const DAMAGE: readonly Mutant[] = [
   {
     name: "later-segments-unseen",
     guards: ["F3", "L2"],
-    removes: "a torn batch is cut although a later segment was begun",
+    removes:
+      "a torn batch is cut, and a segment's end may be missing, although a later segment was begun",
     edits: [
       edit(
         RECOVERY,
@@ -304,20 +269,35 @@ const DAMAGE: readonly Mutant[] = [
         ],
         "",
       ),
+      edit(
+        RECOVERY,
+        "      : header.previous === this.#previous && header.nextIndex",
+        "      : header.nextIndex",
+      ),
+      edit(
+        "src/log/chain.ts",
+        "if (expected.sequence !== null && sequence !== expected.sequence) {",
+        "if (expected.sequence !== null && sequence < 0 * expected.sequence) {",
+      ),
     ],
     killedBy: [
-      opening("an acknowledged batch whose sectors became zero, when anything later is there"),
+      test("log/durability", "F3: what a segment's end lacks is missed by the segment behind it"),
     ],
   },
   {
-    name: "checksum-ignored",
+    name: "checksums-ignored",
     guards: ["F3", "L2"],
-    removes: "a batch is read whatever its checksum says",
+    removes: "a batch is read whatever its checksums say",
     edits: [
       edit(
         RECOVERY,
         "if (header.bodyCrc !== checksum(bytes, at + BATCH_HEADER_BYTES, end)) {",
         "if (header.bodyCrc < 0 * checksum(bytes, at + BATCH_HEADER_BYTES, end)) {",
+      ),
+      edit(
+        RECOVERY,
+        "this.#check(payloadIsWhole(this.#bytes, at, record), at,",
+        "this.#check(at > 0, at,",
       ),
     ],
     killedBy: [FLIPS],
@@ -355,7 +335,7 @@ const DAMAGE: readonly Mutant[] = [
         "export const LEAST_NON_ZERO = 1;",
       ),
     ],
-    killedBy: [crash("does not let a flipped bit pass for a torn write")],
+    killedBy: [test("log/durability", "F4: one bit in a sector is not enough to know it by")],
   },
   {
     name: "payload-passes-for-a-batch",
@@ -374,19 +354,6 @@ const DAMAGE: readonly Mutant[] = [
         "F5: a payload that looks like a batch of another segment proves nothing",
       ),
     ],
-  },
-  {
-    name: "chain-ignored",
-    guards: ["F5", "F1"],
-    removes: "a batch need not follow the one before it",
-    edits: [
-      edit(
-        "src/log/chain.ts",
-        "if (previous !== expected.previous) return",
-        "if (previous < 0 * expected.previous) return",
-      ),
-    ],
-    killedBy: [opening("a segment of another log, and one that is cut short")],
   },
   {
     name: "segment-named-early",

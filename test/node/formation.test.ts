@@ -107,6 +107,18 @@ describe("forming a cluster", () => {
     expect(phases()).toEqual(["formed", "formed", "formed"]);
   });
 
+  it("nobody votes before every listed peer has stored the cluster's id", () => {
+    // What node 3 answers is lost: whether it has stored the id, nobody knows.
+    drop = (kind, from) => kind === "result" && from === 3;
+    for (const id of MEMBERS) start(id, blank(id));
+    clock.advance(5_000);
+    expect(phases()).toEqual(["forming", "forming", "forming"]);
+    expect(MEMBERS.map((id) => peers.get(id)?.formed)).toEqual([0, 0, 0]);
+    drop = () => false;
+    clock.advance(2_000);
+    expect(MEMBERS.map((id) => peers.get(id)?.formed)).toEqual([1, 1, 1]);
+  });
+
   it("a single node forms by itself", () => {
     peers.clear();
     const alone = start(7, blank(7), [7]);
