@@ -17,12 +17,14 @@ describe("handing over", () => {
   let drained: (() => void)[];
   let status: RaftStatus;
   let progress: ProgressView[];
+  let full: number[];
   let handover: Handover;
 
   beforeEach(() => {
     clock = new Clock();
     told = [];
     drained = [];
+    full = [];
     const configuration = { ...votersOnly([1, 2, 3]), learners: [4] };
     status = { id: 1, role: "leader", leader: 1, configuration } as unknown as RaftStatus;
     progress = [peer(1, 9), peer(2, 7), peer(3, 8), peer(4, 9)];
@@ -32,6 +34,7 @@ describe("handing over", () => {
       progress: () => progress,
       drain: (done) => drained.push(done),
       transfer: (to) => told.push(`transfer to ${to}`),
+      hasSpace: (id) => !full.includes(id),
     });
     handover.start(() => told.push("done"));
   });
@@ -55,6 +58,16 @@ describe("handing over", () => {
     progress = [peer(1, 9), peer(2, 9), peer(3, 8, false), peer(4, 9)];
     for (const done of drained) done();
     expect(told).toEqual(["transfer to 2"]);
+  });
+
+  test("prefers one whose disk has room, but a full one is better than none", () => {
+    full = [3];
+    for (const done of drained) done();
+    expect(told).toEqual(["transfer to 2"]);
+    told.length = 0;
+    full = [2, 3];
+    for (const done of drained) done();
+    expect(told).toEqual(["transfer to 3"]);
   });
 
   test("ends when nobody could take over by then", () => {
@@ -82,6 +95,7 @@ test("a follower has nothing to hand over", () => {
     progress: () => [],
     drain: () => told.push("drain"),
     transfer: () => told.push("transfer"),
+    hasSpace: () => true,
   });
   handover.start(() => told.push("done"));
   clock.advance(1);

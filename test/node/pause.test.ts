@@ -2,8 +2,8 @@
 
 import { expect, test } from "vitest";
 import { checkOptions } from "../../src/node/config.ts";
-import { Node, type NodeParts } from "../../src/node/node.ts";
-import type { Environment, TransportEvents } from "../../src/node/ports.ts";
+import { Node } from "../../src/node/node.ts";
+import type { Environment, NodeParts, TransportEvents } from "../../src/node/ports.ts";
 import { heartbeat } from "../raft/raft-harness.ts";
 import { FakeLog, FakeMachine, silent } from "./fakes.ts";
 

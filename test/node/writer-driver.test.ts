@@ -260,6 +260,7 @@ describe("the writer driver", () => {
     const mismatch = { index: 2, expected: 1, found: 2, detail: "" };
     machine.writer.events.applied({ index: 1, term: 1 }, mismatch);
     driver.applicable(2);
+    clock.advance(100);
     expect(mismatches).toEqual([2]);
     expect(machine.writer.applies).toHaveLength(1);
   });
