@@ -24,8 +24,9 @@ check: install ## formatter, linter, types and house rules
 test: build ## check and test everything; the last line counts
 	@npm run --silent test:all
 
-sim: install ## simulator: SEEDS=200 runs many seeds, SEED=123 replays one
-	npm run --silent sim -- $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200))
+sim: install ## simulator: SEEDS=200 runs many seeds, SEED=123 replays one, SHRINK=1 makes a failing one smaller
+	@npm run --silent sim -- $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),200)) $(if $(FROM),--from $(FROM)) \
+	  $(if $(WITHOUT),--without $(WITHOUT)) $(if $(ONLY),--only $(ONLY)) $(if $(MACHINE),--machine $(MACHINE)) $(if $(SHRINK),--shrink)
 
 mutants: install ## take each guard out and see that a test fails: ONLY=A3,D9 for some
 	@npm run --silent mutants -- $(if $(ONLY),--only $(ONLY))

@@ -13,6 +13,8 @@
 
 import type { Disk, DiskCallback, DiskFile } from "../../src/log/disk.ts";
 import { LogOpenError } from "../../src/log/errors.ts";
+import type { DiskError } from "./disk-error.ts";
+import { type Inode, makeDurable, overwrite, own, type SectorChoice, settle } from "./inode.ts";
 
 const SECTOR = 512;
 
@@ -30,30 +32,18 @@ export type Operation =
 export interface SimulatedDiskOptions {
   /** 0 ≤ n < 1. */
   readonly random: () => number;
-  readonly schedule: (delayMs: number, run: () => void) => void;
+  /** `operation`: the disk completes something then; otherwise only time passes. */
+  readonly schedule: (delayMs: number, run: () => void, kind: "operation" | "timer") => void;
   /** Time of a call with a callback, drawn between these. Default 0.05 to 0.5. */
   readonly delayMsMin?: number;
   readonly delayMsMax?: number;
 }
-
-/** Which of a dirty sector's states survives a crash: 0 is the durable one, `states` - 1 the latest. */
-export type SectorChoice = (path: string, sector: number, states: number) => number;
 
 export interface CrashChoices {
   /** Default: random. */
   readonly sector?: SectorChoice;
   /** How many of the oldest unsynced directory changes survive. Default: random. */
   readonly directoryChanges?: (count: number) => number;
-}
-
-interface Inode {
-  bytes: Uint8Array;
-  /** `bytes` belong to a clone too: copy before changing them. */
-  shared: boolean;
-  size: number;
-  durableSize: number;
-  /** For each dirty sector, its states since the last sync: the durable one first, without the latest. */
-  dirty: Map<number, Uint8Array[]>;
 }
 
 type DirectoryChange =
@@ -120,6 +110,22 @@ export class SimulatedDisk implements Disk {
 
   get unsyncedDirectoryChanges(): number {
     return this.#changes.length;
+  }
+
+  /** A new disk: nothing is on it. */
+  wipe(): void {
+    this.#life += 1;
+    this.#boots += 1;
+    this.#names.clear();
+    this.#durableNames.clear();
+    this.#changes = [];
+  }
+
+  /** Bytes that were durable change behind everybody's back. */
+  damage(path: string, offset: number, bytes: Uint8Array): void {
+    const inode = this.#inode(path);
+    own(inode);
+    inode.bytes.set(bytes.subarray(0, Math.max(0, inode.size - offset)), offset);
   }
 
   flipBit(path: string, offset: number, bit: number): void {
@@ -239,16 +245,18 @@ export class SimulatedDisk implements Disk {
 
   soon(run: () => void): void {
     const life = this.#life;
-    this.#options.schedule(0, () => {
+    const mine = (): void => {
       if (life === this.#life) run();
-    });
+    };
+    this.#options.schedule(0, mine, "timer");
   }
 
   after(delayMs: number, run: () => void): void {
     const life = this.#life;
-    this.#options.schedule(delayMs, () => {
+    const mine = (): void => {
       if (life === this.#life) run();
-    });
+    };
+    this.#options.schedule(delayMs, mine, "timer");
   }
 
   wallMs(): number {
@@ -271,19 +279,20 @@ export class SimulatedDisk implements Disk {
     this.operations += 1;
     const verdict = this.onOperation(operation, path, this.operations);
     const failure = verdict instanceof Error ? verdict : null;
-    if (failure === null) atOnce?.();
+    if (failure === null || (failure as DiskError).hasEffect) atOnce?.();
     if (verdict === Number.POSITIVE_INFINITY) return;
     const { random, schedule, delayMsMin = 0.05, delayMsMax = 0.5 } = this.#options;
     const extra = typeof verdict === "number" ? verdict : 0;
     const life = this.#life;
-    schedule(delayMsMin + random() * (delayMsMax - delayMsMin) + extra, () => {
+    const complete = (): void => {
       if (life !== this.#life) return;
       if (failure === null) {
         atEnd?.();
         this.onCompleted(operation, path);
       }
       done(failure);
-    });
+    };
+    schedule(delayMsMin + random() * (delayMsMax - delayMsMin) + extra, complete, "operation");
   }
 
   /** For its files: a blocking operation begins. */
@@ -431,49 +440,4 @@ function applyChange(names: Map<string, Inode>, change: DirectoryChange): void {
       if (!names.delete(change.path)) throw new Error(`ENOENT: ${change.path}`);
       return;
   }
-}
-
-function own(inode: Inode): void {
-  if (inode.shared) inode.bytes = inode.bytes.slice();
-  inode.shared = false;
-}
-
-function overwrite(inode: Inode, bytes: Uint8Array, offset: number): void {
-  const end = offset + bytes.length;
-  own(inode);
-  if (end > inode.bytes.length) {
-    const grown = new Uint8Array(Math.max(end, 2 * inode.bytes.length, SECTOR));
-    grown.set(inode.bytes);
-    inode.bytes = grown;
-  }
-  for (let at = Math.floor(offset / SECTOR); at * SECTOR < end; at += 1) {
-    const before = inode.bytes.slice(at * SECTOR, (at + 1) * SECTOR);
-    const states = inode.dirty.get(at);
-    if (states === undefined) inode.dirty.set(at, [before]);
-    else states.push(before);
-  }
-  inode.bytes.set(bytes, offset);
-  inode.size = Math.max(inode.size, end);
-}
-
-function makeDurable(inode: Inode): void {
-  inode.dirty.clear();
-  inode.durableSize = inode.size;
-}
-
-/** What a crash leaves of a file: each dirty sector in the chosen state; the size as far as something survived. */
-function settle(path: string, inode: Inode, choose: SectorChoice): void {
-  if (inode.dirty.size === 0 && inode.size === inode.durableSize) return;
-  own(inode);
-  let size = inode.durableSize;
-  for (const [sector, earlier] of inode.dirty) {
-    const states = earlier.length + 1;
-    const chosen = choose(path, sector, states);
-    const survivor = earlier[chosen];
-    if (survivor !== undefined) inode.bytes.set(survivor, sector * SECTOR);
-    if (chosen > 0) size = Math.max(size, Math.min(inode.size, (sector + 1) * SECTOR));
-  }
-  inode.bytes.fill(0, size);
-  inode.size = size;
-  makeDurable(inode);
 }

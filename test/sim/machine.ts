@@ -11,7 +11,7 @@ import type {
   Writer,
   WriterEvents,
 } from "../../src/node/ports.ts";
-import type { Entry, EntryId } from "../../src/raft/entry.ts";
+import type { Entry, EntryId, LogIndex } from "../../src/raft/entry.ts";
 import { toFailure } from "../../src/sql/errors.ts";
 import type { SimEnvironment } from "./environment.ts";
 import type { Prng } from "./prng.ts";
@@ -27,10 +27,16 @@ export interface Content {
 export interface Store {
   openWriter(): WriterEngine;
   openReader(): ReaderEngine;
-  /** The process is gone; nobody has it open. Leaves the last commit or the last checkpoint. */
+  /** The power is gone; nobody has it open. Leaves the last commit or the last checkpoint. */
   crashed(): void;
   /** A checkpoint was complete: a crash may fall back to here, no further. */
-  checkpointed(): void;
+  checkpointed(index: LogIndex): void;
+  /** What the file alone holds, durably. */
+  readonly checkpointIndex: LogIndex;
+  /** Of all effects up to the last commit; null if that would take too long to tell. */
+  digest(): number | null;
+  /** A new disk. Nobody has it open. */
+  wipe(): void;
   bytes(): number;
   content(): Content;
   /** A copy as of the last commit. */
@@ -55,6 +61,7 @@ export class SimMachine implements Machine {
   readonly readers: Readers;
   /** SQLite has committed up to here: for the checkers. */
   onApplied: (last: EntryId) => void = () => {};
+  appliedIndex: LogIndex = 0;
   readonly #store: Store;
   readonly #dice: Prng;
   readonly #environment: SimEnvironment;
@@ -75,12 +82,16 @@ export class SimMachine implements Machine {
   openWriter(events: WriterEvents): Writer {
     const watched: WriterEvents = {
       ...events,
+      ready: (state) => {
+        this.appliedIndex = state.appliedIndex;
+        events.ready(state);
+      },
       applied: (last, mismatch) => {
-        this.onApplied(last);
+        this.#applied(last);
         events.applied(last, mismatch);
       },
       committed: (last) => {
-        this.onApplied(last);
+        this.#applied(last);
         events.committed(last);
       },
     };
@@ -96,9 +107,14 @@ export class SimMachine implements Machine {
     this.#environment.after(this.#dice.next() * 200, () => {
       this.#writer?.die();
       this.#store.install(mark);
-      this.onApplied(mark);
+      this.#applied(mark);
       done(null);
     });
+  }
+
+  #applied(last: EntryId): void {
+    this.appliedIndex = last.index;
+    this.onApplied(last);
   }
 
   die(): void {
@@ -200,8 +216,8 @@ class SimWriter implements Writer {
     if (!this.#dice.chance(0.05)) return;
     engine.checkpoint();
     if (engine.walBytes() > 0) return;
-    this.#store.checkpointed();
     const { appliedIndex } = engine.state;
+    this.#store.checkpointed(appliedIndex);
     this.#environment.soon(() => {
       if (!this.#dead) this.#events.checkpointed(appliedIndex);
     });

@@ -1,126 +1,137 @@
-/**
- * `npm run sim -- --seeds 200` runs seeds 1 to 200 (or from `--from`); `--seed 123` replays one and shows what its nodes
- * logged. Seeds are spread over the machine's cores. Ends with `N passed, N failed`.
- */
+/** The simulator's command line: `npm run sim -- --help`. Ends with `N passed, N failed`. */
 
-import { fork } from "node:child_process";
-import { availableParallelism } from "node:os";
-import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
-import { type SimReport, simulate } from "./run.ts";
+import { Command, InvalidArgumentError } from "commander";
+import { FAULT_KINDS } from "./faults/adversary.ts";
+import { parseRange, type Range, runMany } from "./fleet.ts";
+import { type SimOptions, type SimReport, simulate } from "./run.ts";
+import { commandOf, shrink } from "./shrink.ts";
 
-interface Totals {
-  passed: number;
-  failed: number;
-  virtualMs: number;
-  elections: number;
-  acknowledged: number;
-  reads: number;
-  crashes: number;
+interface Given {
+  readonly seeds: number;
+  readonly from: number;
+  readonly seed?: number;
+  readonly without?: ReadonlySet<string>;
+  readonly only?: ReadonlySet<number>;
+  readonly machine?: "model" | "sqlite";
+  readonly shrink: boolean;
+  readonly twiceEvery: number;
+  readonly work?: Range;
 }
 
-async function work(seeds: readonly number[]): Promise<void> {
-  for (const seed of seeds) {
-    const report = simulate({ seed });
-    await new Promise((sent) => process.send?.(report, sent));
+function whole(text: string): number {
+  const value = Number(text);
+  if (Number.isSafeInteger(value) && value >= 0) return value;
+  throw new InvalidArgumentError("It takes a whole number.");
+}
+
+function kinds(text: string): ReadonlySet<string> {
+  const given = text.split(",").filter((kind) => kind !== "");
+  const unknown = given.find((kind) => !FAULT_KINDS.some((known) => known === kind));
+  if (unknown === undefined) return new Set(given);
+  throw new InvalidArgumentError(
+    `There is no fault "${unknown}". There are: ${FAULT_KINDS.join(", ")}.`,
+  );
+}
+
+function machine(text: string): "model" | "sqlite" {
+  if (text === "model" || text === "sqlite") return text;
+  throw new InvalidArgumentError("It takes model or sqlite.");
+}
+
+const program = new Command("sim")
+  .description(
+    "A whole cluster in one process on virtual time, one run a seed. Each run: faults of all kinds for 12 virtual " +
+      "seconds, then a healthy majority must make progress, then all nodes must become equal.",
+  )
+  .option("--seeds <n>", "how many seeds to run, over all cores", whole, 200)
+  .option("--from <n>", "the first of them", whole, 1)
+  .option("--seed <n>", "run this one alone, twice, and show what its nodes logged", whole)
+  .option("--without <kinds>", `leave out these faults: ${FAULT_KINDS.join(", ")}`, kinds)
+  .option(
+    "--only <numbers>",
+    "only these strikes of the run happen, by number, e.g. 3,7",
+    (text) => {
+      return new Set(text.split(",").map(whole));
+    },
+  )
+  .option("--machine <kind>", "model or sqlite; default: sqlite in one seed of eight", machine)
+  .option("--shrink", "make a failing seed smaller and show the rest of it", false)
+  .option(
+    "--twice-every <n>",
+    "run each nth seed twice and compare the hashes of all events",
+    whole,
+    50,
+  )
+  .option("--work <range>", "for workers: FROM:COUNT:STEP", parseRange)
+  .addHelpText(
+    "after",
+    "\nA failing seed is replayed by: make sim SEED=n [WITHOUT=..] [ONLY=..] [SHRINK=1]",
+  );
+
+function optionsOf(given: Given, seed: number): SimOptions {
+  const { without, only, machine: kind } = given;
+  return {
+    seed,
+    ...(without === undefined ? {} : { without }),
+    ...(only === undefined ? {} : { only }),
+    ...(kind === undefined ? {} : { machine: kind }),
+  };
+}
+
+/** Twice: a run that cannot be repeated proves nothing. */
+function runTwice(options: SimOptions): SimReport {
+  const [first, second] = [simulate(options), simulate(options)];
+  if (first.trace === second.trace || !first.ok) return first;
+  const error = `not deterministic: two runs of this seed gave ${first.trace} and ${second.trace}`;
+  return { ...first, ok: false, error };
+}
+
+async function work(given: Given, { from, count, step }: Range): Promise<void> {
+  for (let at = 0; at < count; at += 1) {
+    const seed = from + at * step;
+    const options = optionsOf(given, seed);
+    const isRepeated = given.twiceEvery > 0 && seed % given.twiceEvery === 0;
+    const report = isRepeated ? runTwice(options) : simulate(options);
+    await new Promise((sent) => process.send?.({ ...report, lines: [] }, sent));
   }
   process.disconnect();
 }
 
-function show(report: SimReport): void {
-  if (report.ok) return;
-  console.log(`\nseed ${report.seed} failed after ${report.virtualMs.toFixed(0)} virtual ms:`);
-  console.log(report.error);
-  console.log(`replay with: make sim SEED=${report.seed}\n`);
-}
-
-function replay(seed: number): number {
-  const [first, second] = [simulate({ seed }), simulate({ seed })];
-  for (const line of first.lines) console.log(line);
-  show(first);
-  console.log(JSON.stringify({ ...first, lines: undefined, error: undefined }));
-  if (first.trace !== second.trace) {
-    console.log(`two runs of seed ${seed} differ: ${first.trace} and ${second.trace}`);
-  }
-  const passed = first.ok && first.trace === second.trace;
-  console.log(passed ? "1 passed, 0 failed" : "0 passed, 1 failed");
-  return passed ? 0 : 1;
-}
-
-/** Deals the seeds out to one worker a core. */
-async function many(from: number, count: number): Promise<number> {
-  const startedAt = Date.now();
-  const cores = Math.min(availableParallelism(), count);
-  const totals: Totals = {
-    passed: 0,
-    failed: 0,
-    virtualMs: 0,
-    elections: 0,
-    acknowledged: 0,
-    reads: 0,
-    crashes: 0,
-  };
-  const hands = Array.from({ length: cores }, (_, core) => {
-    const seeds: number[] = [];
-    for (let seed = from + core; seed < from + count; seed += cores) seeds.push(seed);
-    return deal(seeds, totals, count);
-  });
-  await Promise.all(hands);
-  const seconds = (Date.now() - startedAt) / 1_000;
-  const missing = count - totals.passed - totals.failed;
-  const hours = totals.virtualMs / 3_600_000;
+function show({ seed, error, virtualMs }: SimReport): void {
+  console.log(`\nseed ${seed} failed after ${virtualMs.toFixed(0)} virtual ms:`);
+  console.log(error);
   console.log(
-    `${count} seeds in ${seconds.toFixed(1)} s (${(count / seconds).toFixed(1)} a second, ` +
-      `${((hours * 60) / seconds).toFixed(1)} simulated hours a minute): ` +
-      `${totals.elections} elections, ${totals.crashes} crashes, ` +
-      `${totals.acknowledged} writes acknowledged, ${totals.reads} reads`,
+    `replay with: make sim SEED=${seed}, make it smaller with: make sim SEED=${seed} SHRINK=1\n`,
   );
-  console.log(`${totals.passed} passed, ${totals.failed + missing} failed`);
-  return totals.failed + missing === 0 ? 0 : 1;
 }
 
-function deal(seeds: readonly number[], totals: Totals, count: number): Promise<void> {
-  return new Promise((resolve) => {
-    const worker = fork(fileURLToPath(import.meta.url), [`--work=${seeds.join(",")}`]);
-    worker.on("message", (message) => {
-      const report = message as SimReport;
-      totals[report.ok ? "passed" : "failed"] += 1;
-      totals.virtualMs += report.virtualMs;
-      totals.elections += report.elections;
-      totals.acknowledged += report.acknowledged;
-      totals.reads += report.reads;
-      totals.crashes += report.faults.crashes;
-      show(report);
-      const done = totals.passed + totals.failed;
-      if (done % 50 === 0) console.log(`${done} of ${count} seeds, ${totals.failed} failed`);
-    });
-    worker.on("error", (error) => console.log(error));
-    worker.on("exit", () => resolve());
-  });
-}
-
-function whole(text: string | undefined, name: string): number {
-  const value = Number(text);
-  if (text !== undefined && Number.isSafeInteger(value) && value >= 0) return value;
-  console.error(`--${name} takes a whole number`);
-  process.exit(2);
+function replay(given: Given, seed: number): number {
+  const options = optionsOf(given, seed);
+  let report = runTwice(options);
+  if (!report.ok && given.shrink) {
+    const shrunk = shrink(options, report);
+    report = shrunk.report;
+    const strikes = report.strikes.map(({ number, kind }) => `${number} ${kind}`).join(", ");
+    console.log(`${shrunk.runs} runs later these strikes are left: ${strikes}`);
+    console.log(`run it with: ${commandOf(shrunk.options)}`);
+  }
+  for (const line of report.lines) console.log(line);
+  const { lines: _lines, error, ...rest } = report;
+  console.log(JSON.stringify(rest));
+  if (!report.ok) console.log(error);
+  console.log(report.ok ? "1 passed, 0 failed" : "0 passed, 1 failed");
+  return report.ok ? 0 : 1;
 }
 
 async function main(): Promise<number> {
-  const { values: given } = parseArgs({
-    options: {
-      seeds: { type: "string" },
-      seed: { type: "string" },
-      from: { type: "string" },
-      work: { type: "string" },
-    },
-  });
+  const given = program.parse().opts<Given>();
   if (given.work !== undefined) {
-    await work(given.work.split(",").map(Number));
+    await work(given, given.work);
     return 0;
   }
-  if (given.seed !== undefined) return replay(whole(given.seed, "seed"));
-  return many(whole(given.from ?? "1", "from"), whole(given.seeds ?? "200", "seeds"));
+  if (given.seed !== undefined) return replay(given, given.seed);
+  const passOn = process.argv.slice(2).filter((arg) => !arg.startsWith("--work"));
+  return runMany(import.meta.url, { from: given.from, count: given.seeds }, passOn, show);
 }
 
 process.exitCode = await main();

@@ -11,7 +11,7 @@ import type {
   ExecuteOutcome,
   MachineState,
 } from "../../src/node/ports.ts";
-import type { Entry, EntryId } from "../../src/raft/entry.ts";
+import type { Entry, EntryId, LogIndex } from "../../src/raft/entry.ts";
 import { BalsaError, SqlError, toFailure } from "../../src/sql/errors.ts";
 import { type Command, decodeCommand, encodeCommand } from "../../src/wire/log-codec.ts";
 import { BatchResultWriter, RowChunkWriter } from "../../src/wire/result-codec.ts";
@@ -37,9 +37,18 @@ export class ModelState {
   counters = new Map<number, number>();
   sessions = new Map<number, Session>();
   nextSession = 1;
+  /** Of all effects so far, in order. */
+  digest = 0;
 
   copy(): ModelState {
-    return Object.assign(new ModelState(), structuredClone({ ...this }));
+    const copy = Object.assign(new ModelState(), this);
+    copy.rows = [...this.rows];
+    copy.counters = new Map(this.counters);
+    copy.sessions = new Map();
+    for (const [id, { floor, results }] of this.sessions) {
+      copy.sessions.set(id, { floor, results: new Map(results) });
+    }
+    return copy;
   }
 }
 
@@ -104,6 +113,22 @@ export class ModelStore implements Store {
 
   checkpointed(): void {
     this.#checkpoint = this.state.copy();
+  }
+
+  get checkpointIndex(): LogIndex {
+    return this.#checkpoint?.applied.index ?? 0;
+  }
+
+  digest(): number {
+    return this.state.digest;
+  }
+
+  wipe(): void {
+    this.state = new ModelState();
+    this.visible = new Map();
+    this.#checkpoint = null;
+    this.#kept = null;
+    this.#writer = null;
   }
 
   bytes(): number {
@@ -214,8 +239,13 @@ export class ModelWriter implements WriterEngine {
 
   #perform(command: Command): Uint8Array {
     const { state } = this.#file;
+    const before = state.digest;
+    this.#undo.push((old) => {
+      old.digest = before;
+    });
     if (command.openSession) {
       const session = state.nextSession;
+      state.digest = crc32(`session ${session}`, before);
       state.nextSession += 1;
       state.sessions.set(session, { floor: 0, results: new Map() });
       this.#undo.push((old) => {
@@ -231,6 +261,7 @@ export class ModelWriter implements WriterEngine {
       this.#results.endResult(1, state.rows.length);
     }
     const result = Uint8Array.from(this.#results.finish());
+    state.digest = crc32(result, crc32(command.batch, (before ^ command.seedLow) >>> 0));
     if (command.session !== 0) this.#remember(command, result);
     return result;
   }

@@ -1,7 +1,8 @@
 /**
- * The simulated network: links between nodes that lose, double, reorder, delay and cut messages, and connections that
- * break when a process dies. Messages are copied by value on the way (through the wire codec's own types they are
- * immutable), never shared state.
+ * The simulated network: links between nodes that lose, double, reorder, delay, clog, replay and cut messages, and
+ * connections that break when a process dies or when the network resets them. A connection belongs to two processes'
+ * directories: what was sent to one that lost its disk never reaches its successor. Messages are copied by value on the
+ * way (they are immutable), never shared state.
  */
 
 import type {
@@ -13,12 +14,15 @@ import type {
 } from "../../src/node/ports.ts";
 import type { NodeId } from "../../src/raft/entry.ts";
 import type { Message } from "../../src/raft/message.ts";
+import type { Coverage } from "./coverage.ts";
+import { type Delivery, Link } from "./link.ts";
 import type { Prng } from "./prng.ts";
 import type { Scheduler } from "./scheduler.ts";
 
 const REDIAL_MS = 100;
+const IDS_MAX = 256;
 
-export interface NetworkFaults {
+export interface Weather {
   loss: number;
   duplicate: number;
   /** Chance that a message takes much longer than others. */
@@ -26,45 +30,101 @@ export interface NetworkFaults {
   latencyMs: number;
 }
 
+export const FAIR: Weather = { loss: 0, duplicate: 0, straggle: 0, latencyMs: 1 };
+
 export class SimNetwork {
-  faults: NetworkFaults = { loss: 0, duplicate: 0, straggle: 0, latencyMs: 1 };
-  /** "from>to" pairs that carry nothing. */
-  readonly cut = new Set<string>();
-  delivered = 0;
-  lost = 0;
-  readonly #scheduler: Scheduler;
-  readonly #dice: Prng;
-  readonly #up = new Map<NodeId, SimTransport>();
+  weather: Weather = FAIR;
   /** Every message sent, for the checkers. */
   onSend: (from: NodeId, to: NodeId, message: Message) => void = () => {};
+  onDelivered: (from: NodeId, to: NodeId, message: Message) => void = () => {};
+  readonly #scheduler: Scheduler;
+  readonly #dice: Prng;
+  readonly #coverage: Coverage;
+  readonly #up = new Map<NodeId, SimTransport>();
+  readonly #links = new Map<number, Link>();
+  /** Whose links nobody mends. */
+  readonly givenUp = new Set<NodeId>();
+  /** Pairs whose hello has arrived, as long as both processes live. */
+  readonly #greeted = new Set<number>();
 
-  constructor(scheduler: Scheduler, dice: Prng) {
+  constructor(scheduler: Scheduler, dice: Prng, coverage: Coverage) {
     this.#scheduler = scheduler;
     this.#dice = dice;
+    this.#coverage = coverage;
+    this.#redial();
   }
 
-  transport(id: NodeId): SimTransport {
-    return new SimTransport(id, this);
+  transport(id: NodeId, incarnation: string): SimTransport {
+    return new SimTransport(id, incarnation, this);
+  }
+
+  link(from: NodeId, to: NodeId): Link {
+    const key = from * IDS_MAX + to;
+    let found = this.#links.get(key);
+    if (found === undefined) {
+      found = new Link();
+      this.#links.set(key, found);
+    }
+    return found;
   }
 
   cutBothWays(a: NodeId, b: NodeId): void {
-    this.cut.add(`${a}>${b}`).add(`${b}>${a}`);
+    this.link(a, b).isCut = true;
+    this.link(b, a).isCut = true;
+  }
+
+  connects(a: NodeId, b: NodeId): boolean {
+    return !this.link(a, b).isCut && !this.link(b, a).isCut;
+  }
+
+  clog(from: NodeId, to: NodeId): void {
+    this.link(from, to).held ??= [];
+  }
+
+  unclog(from: NodeId, to: NodeId): void {
+    const link = this.link(from, to);
+    const held = link.held ?? [];
+    link.held = null;
+    for (const delivery of held) this.#later(link, delivery);
+  }
+
+  mend(from: NodeId, to: NodeId): void {
+    if (this.givenUp.has(from) || this.givenUp.has(to)) return;
+    const link = this.link(from, to);
+    link.isCut = false;
+    link.extraMs = 0;
+    this.unclog(from, to);
   }
 
   heal(): void {
-    this.cut.clear();
-    for (const from of this.#up.keys()) {
-      for (const to of this.#up.keys()) if (from !== to) this.connect(from, to);
+    for (const key of this.#links.keys()) this.mend(Math.floor(key / IDS_MAX), key % IDS_MAX);
+    this.#greetAll();
+  }
+
+  /** Old messages of this link arrive once more, up to some seconds from now. */
+  replay(from: NodeId, to: NodeId): void {
+    for (const delivery of this.link(from, to).recent) {
+      if (!this.#dice.chance(0.4)) continue;
+      this.#coverage.add("messages replayed");
+      this.#scheduler.after(this.#dice.next() * 4_000, delivery);
+    }
+  }
+
+  /** Both ends hear that the connection broke, and dial anew. */
+  reset(a: NodeId, b: NodeId): void {
+    for (const [at, other] of [
+      [a, b],
+      [b, a],
+    ] as const) {
+      this.#greeted.delete(at * IDS_MAX + other);
+      const end = this.#up.get(at);
+      if (end !== undefined) this.#tell(end, (events) => events.disconnected(other, "crashed"));
     }
   }
 
   up(transport: SimTransport): void {
-    const { id } = transport;
-    for (const other of this.#up.keys()) {
-      this.connect(id, other);
-      this.connect(other, id);
-    }
-    this.#up.set(id, transport);
+    this.#up.set(transport.id, transport);
+    this.#greetAll();
   }
 
   /** The process is gone: the kernel closes its connections, and the others hear of it unless they are cut off. */
@@ -73,12 +133,47 @@ export class SimNetwork {
     if (this.#up.get(id) !== transport) return;
     this.#up.delete(id);
     for (const [other, end] of this.#up) {
-      if (this.cut.has(`${id}>${other}`)) continue;
-      this.#later(() => {
-        if (this.#up.get(other) === end) end.events?.disconnected(id, how);
-      });
+      this.#greeted.delete(id * IDS_MAX + other);
+      this.#greeted.delete(other * IDS_MAX + id);
+      if (!this.link(id, other).isCut) this.#tell(end, (events) => events.disconnected(id, how));
     }
     this.#refuse(id);
+  }
+
+  /** Faults apply; `deliver` runs at the receiver if it is up by then. */
+  carry(from: SimTransport, to: NodeId, deliver: (end: SimTransport) => void): void {
+    const link = this.link(from.id, to);
+    const addressee = this.#up.get(to)?.incarnation;
+    const delivery = (): void => {
+      const end = this.#up.get(to);
+      const sender = this.#up.get(from.id);
+      const isSame = addressee === undefined || end?.incarnation === addressee;
+      const isPast = sender !== undefined && sender.incarnation !== from.incarnation;
+      if (end !== undefined && !link.isCut && isSame && !isPast) deliver(end);
+      else this.#coverage.add("messages lost");
+    };
+    link.remember(delivery);
+    const { loss, duplicate } = this.weather;
+    if (this.#dice.chance(loss)) return this.#coverage.add("messages lost");
+    this.#later(link, delivery);
+    if (!this.#dice.chance(duplicate)) return;
+    this.#coverage.add("messages doubled");
+    this.#later(link, delivery);
+  }
+
+  #later(link: Link, delivery: Delivery): void {
+    if (link.held !== null) return link.hold(delivery);
+    const { latencyMs, straggle } = this.weather;
+    const slow = this.#dice.chance(straggle) ? 50 : 1;
+    const delayMs = latencyMs * slow * (0.2 + this.#dice.next()) + link.extra(this.#dice);
+    this.#scheduler.after(delayMs, delivery);
+  }
+
+  #tell(end: SimTransport, say: (events: TransportEvents) => void): void {
+    const { latencyMs } = this.weather;
+    this.#scheduler.after(latencyMs * (0.2 + this.#dice.next()), () => {
+      if (this.#up.get(end.id) === end) end.receive(say);
+    });
   }
 
   /** While nothing listens there, the others' dials are refused. */
@@ -86,55 +181,52 @@ export class SimNetwork {
     this.#scheduler.after(REDIAL_MS, () => {
       if (this.#up.has(id)) return;
       for (const [other, end] of this.#up) {
-        if (!this.cut.has(`${other}>${id}`)) end.events?.unreachable(id, "refused");
+        if (!this.link(other, id).isCut) end.receive((events) => events.unreachable(id, "refused"));
       }
       this.#refuse(id);
     });
   }
 
-  /** Dials: the hello of `from` reaches `to`. */
-  connect(from: NodeId, to: NodeId): void {
-    this.carry(from, to, (end) => {
-      const hello = this.#up.get(from)?.hello?.();
-      if (hello !== undefined) end.events?.hello(hello);
+  /** Whoever is not connected tries again. */
+  #redial(): void {
+    this.#scheduler.after(5 * REDIAL_MS, () => {
+      this.#greetAll();
+      this.#redial();
     });
   }
 
-  /** Faults apply; `deliver` runs at the receiver if it is up by then. */
-  carry(from: NodeId, to: NodeId, deliver: (end: SimTransport) => void): void {
-    const { loss, duplicate } = this.faults;
-    const copies = this.#dice.chance(loss) ? 0 : this.#dice.chance(duplicate) ? 2 : 1;
-    if (copies === 0) this.lost += 1;
-    for (let copy = 0; copy < copies; copy += 1) {
-      this.#later(() => {
-        const end = this.#up.get(to);
-        if (end === undefined || this.cut.has(`${from}>${to}`)) {
-          this.lost += 1;
-          return;
-        }
-        this.delivered += 1;
-        deliver(end);
-      });
+  #greetAll(): void {
+    for (const from of this.#up.values()) {
+      for (const to of this.#up.keys()) if (from.id !== to) this.#greet(from, to);
     }
   }
 
-  #later(run: () => void): void {
-    const { latencyMs, straggle } = this.faults;
-    const slow = this.#dice.chance(straggle) ? 50 : 1;
-    this.#scheduler.after(latencyMs * slow * (0.2 + this.#dice.next()), run);
+  /** Dials: the hello of `from` reaches `to`. */
+  #greet(from: SimTransport, to: NodeId): void {
+    const key = from.id * IDS_MAX + to;
+    if (this.#greeted.has(key)) return;
+    this.carry(from, to, (end) => {
+      if (this.#up.get(from.id) !== from) return;
+      const hello = from.hello?.();
+      if (hello === undefined) return;
+      this.#greeted.add(key);
+      end.receive((events) => events.hello(hello));
+    });
   }
 }
 
 export class SimTransport implements Transport {
   readonly id: NodeId;
+  readonly incarnation: string;
   events: TransportEvents | null = null;
   hello: (() => PeerHello) | null = null;
   /** A paused process neither sends nor receives; what arrives waits, as in a socket's buffer. */
   held: (() => void)[] | null = null;
   readonly #network: SimNetwork;
 
-  constructor(id: NodeId, network: SimNetwork) {
+  constructor(id: NodeId, incarnation: string, network: SimNetwork) {
     this.id = id;
+    this.incarnation = incarnation;
     this.#network = network;
   }
 
@@ -147,23 +239,32 @@ export class SimTransport implements Transport {
   send(to: NodeId, messages: readonly Message[], clockMs: number): void {
     for (const message of messages) {
       this.#network.onSend(this.id, to, message);
-      this.#network.carry(this.id, to, (end) => {
-        end.receive(() => end.events?.messages(this.id, [message], clockMs));
+      this.#network.carry(this, to, (end) => {
+        end.receive((events) => {
+          this.#network.onDelivered(this.id, to, message);
+          events.messages(this.id, [message], clockMs);
+        });
       });
     }
   }
 
-  receive(deliver: () => void): void {
-    if (this.held === null) deliver();
-    else this.held.push(deliver);
+  receive(say: (events: TransportEvents) => void): void {
+    const { events } = this;
+    if (events === null) return;
+    if (this.held === null) say(events);
+    else this.held.push(() => say(events));
   }
 
   sendForm(to: NodeId, request: FormRequest): void {
-    this.#network.carry(this.id, to, (end) => end.events?.form(this.id, request));
+    this.#network.carry(this, to, (end) => {
+      end.receive((events) => events.form(this.id, request));
+    });
   }
 
   sendFormResult(to: NodeId, answer: FormAnswer): void {
-    this.#network.carry(this.id, to, (end) => end.events?.formResult(this.id, answer));
+    this.#network.carry(this, to, (end) => {
+      end.receive((events) => events.formResult(this.id, answer));
+    });
   }
 
   stop(done: () => void): void {

@@ -1,22 +1,25 @@
 /**
- * One seed, start to end: a safety phase in which everything may go wrong, then a liveness phase in which all is mended
- * and the cluster must make progress within a bound; then every node's database is compared.
+ * One seed, start to end: a safety phase in which everything may go wrong, then a liveness phase in which first a quorum
+ * and then everything is mended and the cluster must make progress within a bound; then every node's database is
+ * compared.
  */
 
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Plant } from "../../src/node/config.ts";
-import { ClientHistory } from "./checkers/client-history.ts";
 import { demand } from "./checkers/violation.ts";
-import { Adversary, type FaultCounts } from "./faults.ts";
+import { ClientHistory } from "./client-history.ts";
+import { Adversary, type Choice } from "./faults/adversary.ts";
+import type { Host } from "./host.ts";
+import { chooseCore, mendAll, mendCore } from "./liveness.ts";
 import { ModelStore } from "./model-engine.ts";
 import { Prng } from "./prng.ts";
 import { SqliteStore } from "./sqlite-store.ts";
 import { SimClient, type WorkloadParts } from "./workload.ts";
 import { World } from "./world.ts";
 
-export interface SimOptions {
+export interface SimOptions extends Choice {
   readonly seed: number;
   readonly plant?: Plant | null;
   /** `model`: fast; `sqlite`: the real executor. Default: by the seed, one in eight is real. */
@@ -33,20 +36,21 @@ export interface SimReport {
   readonly lines: readonly string[];
   readonly virtualMs: number;
   readonly steps: number;
-  readonly elections: number;
   readonly committed: number;
-  readonly compactions: number;
-  readonly snapshots: number;
-  readonly finished: number;
   readonly acknowledged: number;
   readonly reads: number;
-  readonly faults: FaultCounts;
-  /** Two runs of one seed give the same: all that happened, in order. */
+  readonly coverage: { readonly [name: string]: number };
+  /** The strikes of the run, in order. */
+  readonly strikes: readonly { readonly number: number; readonly kind: string }[];
+  /** Two runs of one seed give the same: a hash of all that happened, in order. */
   readonly trace: string;
 }
 
-/** After the last fault, all clients must be served within this. */
-const LIVENESS_MS = 30_000;
+/** After the last fault, so many writes must be acknowledged within this, in milliseconds of virtual time. */
+const PROGRESS_MS = 20_000;
+const PROGRESS_WRITES = 20;
+/** Then all nodes must be equal within this. */
+const CONVERGENCE_MS = 30_000;
 
 /** What a simulated crash leaves is copied by hand; so the real files may lie in memory, where a sync costs nothing. */
 const MEMORY = "/dev/shm";
@@ -73,15 +77,15 @@ class Simulation {
   constructor(options: SimOptions, directory: string | null) {
     const { seed } = options;
     this.#options = options;
-    const dice = new Prng(seed, "shape");
-    const size = dice.pick([1, 3, 3, 3, 3, 5, 5]);
+    const founders = new Prng(seed, "shape").pick([1, 3, 3, 3, 3, 5, 5]);
     const makeStore = (id: number, storeDice: Prng) =>
       directory === null ? new ModelStore(storeDice) : new SqliteStore(directory, id, storeDice);
-    this.#world = new World(seed, size, makeStore, options.plant ?? null);
-    this.#adversary = new Adversary(this.#world, new Prng(seed, "faults"));
+    const plant = options.plant ?? null;
+    this.#world = new World({ seed, founders, hosts: founders, plant, makeStore });
+    this.#adversary = new Adversary(this.#world, seed, options);
     let rows = 0;
     const parts: WorkloadParts = {
-      scheduler: this.#world.scheduler,
+      ...this.#world,
       dice: new Prng(seed, "clients"),
       history: this.#history,
       nextRow: () => {
@@ -91,7 +95,7 @@ class Simulation {
       nodes: () => this.#world.running.map(({ node }) => node),
       fail: (error) => this.#world.fail(error),
     };
-    this.#clients = Array.from({ length: 4 }, () => new SimClient(parts, 5));
+    this.#clients = [1, 2, 3, 4].map((id) => new SimClient(parts, id, 5));
   }
 
   run(): SimReport {
@@ -106,23 +110,35 @@ class Simulation {
 
   #phases(): void {
     const world = this.#world;
-    for (const host of world.hosts) world.start(host);
+    for (const host of world.founders) world.start(host);
     for (const client of this.#clients) client.start();
     this.#until(3_000, () => this.#history.acknowledged > 0);
     this.#adversary.start();
     this.#until(this.#options.faultsMs ?? 12_000, () => false);
-    this.#adversary.heal();
-    const before = this.#history.acknowledged;
-    const goal = before + 20;
-    this.#until(LIVENESS_MS, () => this.#history.acknowledged >= goal);
-    demand(this.#history.acknowledged >= goal, "liveness", () => {
-      return `${this.#history.acknowledged - before} of 20 writes within ${LIVENESS_MS} ms`;
-    });
+    this.#adversary.stop();
+    const dice = new Prng(this.#options.seed, "liveness");
+    const core = chooseCore(world, dice);
+    world.lines.push(`=== the core is ${core.map(({ id }) => id).join(", ")}`);
+    mendCore(world, core, dice);
+    this.#mustProgress("a healthy majority makes progress");
+    if (core.length < world.hosts.length) world.coverage.add("liveness with a broken minority");
+    world.lines.push("=== all are mended");
+    mendAll(world);
+    this.#mustProgress("a healthy cluster makes progress");
     for (const client of this.#clients) client.stop();
-    this.#until(LIVENESS_MS, () => this.#quiet());
-    demand(this.#quiet(), "convergence", () => JSON.stringify(this.#indexes()));
-    world.checkLogs();
+    this.#until(CONVERGENCE_MS, () => this.#isQuiet());
+    demand(this.#isQuiet(), "convergence", () => JSON.stringify(this.#indexes()));
     this.#compareDatabases();
+  }
+
+  #mustProgress(property: string): void {
+    const before = this.#history.acknowledged;
+    const goal = before + PROGRESS_WRITES;
+    this.#until(PROGRESS_MS, () => this.#history.acknowledged >= goal);
+    demand(this.#history.acknowledged >= goal, property, () => {
+      const done = `${this.#history.acknowledged - before} of ${PROGRESS_WRITES} writes`;
+      return `${done} within ${PROGRESS_MS} ms; ${JSON.stringify(this.#indexes())}`;
+    });
   }
 
   /** Runs events until the time is over or `done` holds. */
@@ -134,58 +150,61 @@ class Simulation {
     }
   }
 
+  #members(): readonly Host[] {
+    const { voters, learners } = this.#world.referee.configurations.last.configuration;
+    return [...voters, ...learners].map((id) => this.#world.host(id));
+  }
+
   #indexes(): object[] {
     return this.#world.running.map(({ node }) => {
-      const { id, role, lastIndex, commitIndex, appliedIndex, trouble } = node.status();
-      return { id, role, lastIndex, commitIndex, appliedIndex, trouble };
+      const { id, role, term, leader, lastIndex, commitIndex, appliedIndex, trouble } =
+        node.status();
+      return { id, role, term, leader, lastIndex, commitIndex, appliedIndex, trouble };
     });
   }
 
-  /** No client waits, and every node has applied the same last entry. */
-  #quiet(): boolean {
+  /** No client waits, and every member has applied the same last entry. */
+  #isQuiet(): boolean {
     if (this.#clients.some((client) => client.busy)) return false;
-    const { running, hosts } = this.#world;
-    const states = running.map(({ node }) => node.status());
-    const newest = Math.max(...states.map(({ commitIndex }) => commitIndex));
-    return (
-      running.length === hosts.length && states.every(({ appliedIndex }) => appliedIndex === newest)
-    );
+    const { length } = this.#world.referee.ledger;
+    return this.#members().every(({ life }) => {
+      if (life === null || life.view.raft === null) return false;
+      const { appliedIndex, raft } = life.view;
+      return appliedIndex === length && raft.status().commitIndex === length;
+    });
   }
 
   #compareDatabases(): void {
-    const contents = this.#world.hosts.map(({ id, store }) => {
+    const contents = this.#members().map(({ id, store, life }) => {
       const content = store.content();
       this.#history.checkRows(id, content.rows);
+      const trouble = life?.node.status().trouble ?? "it does not run";
+      demand(trouble === "", "all serve in the end", () => `node ${id}: ${trouble}`);
       return { id, digest: content.digest };
     });
     const first = contents[0]?.digest;
-    demand(
-      contents.every(({ digest }) => digest === first),
-      "equal databases",
-      () => JSON.stringify(contents),
-    );
+    const areEqual = contents.every(({ digest }) => digest === first);
+    demand(areEqual, "equal databases", () => JSON.stringify(contents));
   }
 
   #report(error: string): SimReport {
-    const { scheduler, elections, committed, lines, network } = this.#world;
+    const { scheduler, referee, lines, coverage, trace } = this.#world;
     const { acknowledged, reads } = this.#history;
-    const happened = [scheduler.steps, scheduler.nowMs, network.delivered, network.lost];
+    coverage.add("elections", referee.elections.elections);
+    trace.event("end", scheduler.steps, scheduler.nowMs, acknowledged, reads);
     return {
       seed: this.#options.seed,
       ok: error === "",
       error,
-      lines: lines.slice(-60),
+      lines: lines.slice(-80),
       virtualMs: scheduler.nowMs,
       steps: scheduler.steps,
-      elections: elections.elections,
-      committed: committed.length,
-      compactions: this.#world.compactions,
-      snapshots: this.#world.snapshots,
-      finished: this.#world.finished,
+      committed: referee.ledger.length,
       acknowledged,
       reads,
-      faults: this.#adversary.counts,
-      trace: [...happened, acknowledged, reads, committed.length].join("/"),
+      coverage: coverage.toJSON(),
+      strikes: this.#adversary.struck,
+      trace: trace.hash,
     };
   }
 }

@@ -6,15 +6,25 @@ describe("the simulator", () => {
     const [first, second] = [simulate({ seed: 7 }), simulate({ seed: 7 })];
     expect(first.error).toBe("");
     expect(second.trace).toBe(first.trace);
+    expect(simulate({ seed: 9 }).trace).not.toBe(first.trace);
   });
 
   it("does what it says: elections, crashes, cuts and acknowledged work in every run", () => {
-    const report = simulate({ seed: 11 });
-    expect(report.error).toBe("");
-    expect(report.elections).toBeGreaterThan(0);
-    expect(report.acknowledged).toBeGreaterThan(50);
-    expect(report.reads).toBeGreaterThan(20);
-    expect(report.faults.crashes + report.faults.cuts + report.faults.pauses).toBeGreaterThan(3);
+    const { error, acknowledged, reads, coverage, strikes } = simulate({ seed: 11 });
+    expect(error).toBe("");
+    expect(coverage["elections"]).toBeGreaterThan(0);
+    expect(acknowledged).toBeGreaterThan(50);
+    expect(reads).toBeGreaterThan(20);
+    expect(strikes.length).toBeGreaterThan(10);
+  });
+
+  it("leaves out what it is told to leave out, and strikes alike otherwise", () => {
+    const all = simulate({ seed: 11 }).strikes;
+    const some = simulate({ seed: 11, without: new Set(["crash"]) }).strikes;
+    expect(some).toEqual(all.filter(({ kind }) => kind !== "crash"));
+    const only = new Set([2, 3]);
+    const few = simulate({ seed: 11, only }).strikes;
+    expect(few).toEqual(all.filter(({ number }) => only.has(number)));
   });
 
   // Each planted bug must be seen by some checker within a few seeds.

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import Database from "better-sqlite3";
 import { openReaderEngine, openWriterEngine } from "../../src/machine/engines.ts";
 import type { ReaderEngine, WriterEngine } from "../../src/machine/process-engines.ts";
-import type { EntryId } from "../../src/raft/entry.ts";
+import type { EntryId, LogIndex } from "../../src/raft/entry.ts";
 import type { Content, SimSnapshot, Store } from "./machine.ts";
 import type { Prng } from "./prng.ts";
 
@@ -18,6 +18,7 @@ export class SqliteStore implements Store {
   readonly #ready: string;
   readonly #dice: Prng;
   #kept: EntryId | null = null;
+  checkpointIndex: LogIndex = 0;
 
   constructor(directory: string, id: number, dice: Prng) {
     this.#path = join(directory, `n${id}.db`);
@@ -40,8 +41,23 @@ export class SqliteStore implements Store {
     copyFileSync(this.#checkpoint, this.#path);
   }
 
-  checkpointed(): void {
+  checkpointed(index: LogIndex): void {
     copyFileSync(this.#path, this.#checkpoint);
+    this.checkpointIndex = index;
+  }
+
+  /** Every entry proves itself; the whole content is compared at the end. */
+  digest(): null {
+    return null;
+  }
+
+  wipe(): void {
+    for (const path of [this.#path, `${this.#path}-wal`, `${this.#path}-shm`]) {
+      rmSync(path, { force: true });
+    }
+    for (const path of [this.#checkpoint, this.#ready]) rmSync(path, { force: true });
+    this.checkpointIndex = 0;
+    this.#kept = null;
   }
 
   copy(): SimSnapshot {
@@ -64,6 +80,7 @@ export class SqliteStore implements Store {
     for (const suffix of ["-wal", "-shm"]) rmSync(this.#path + suffix, { force: true });
     renameSync(this.#ready, this.#path);
     copyFileSync(this.#path, this.#checkpoint);
+    this.checkpointIndex = mark.index;
     this.#kept = null;
   }
 

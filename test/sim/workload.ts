@@ -1,6 +1,7 @@
 /**
  * Simulated clients. Each sends numbered writes one after another, looks for the leader, and repeats a write under the
- * same number until it has a definite answer, as the client library does. In between it reads, linearizably, anywhere.
+ * same number until it has a definite answer, as the client library does; or gives it up when every attempt was
+ * answered with "not applied". In between it reads, linearizably, anywhere.
  */
 
 import type { NodeService } from "../../src/node/service.ts";
@@ -8,9 +9,11 @@ import { isBalsaCode } from "../../src/sql/errors.ts";
 import { decodeRowChunk } from "../../src/wire/result-codec.ts";
 import { decodeOpenSessionResponse } from "../../src/wire/sql-codec.ts";
 import { encodeBatch, encodeStatement } from "../../src/wire/statement-codec.ts";
-import type { ClientHistory } from "./checkers/client-history.ts";
+import type { ClientHistory } from "./client-history.ts";
+import type { Coverage } from "./coverage.ts";
 import type { Prng } from "./prng.ts";
 import type { Scheduler } from "./scheduler.ts";
+import type { Trace } from "./trace.ts";
 
 export const SCHEMA = [
   "CREATE TABLE IF NOT EXISTS ledger (row INTEGER, counter INTEGER, noise INTEGER, at TEXT)",
@@ -21,6 +24,8 @@ export interface WorkloadParts {
   readonly scheduler: Scheduler;
   readonly dice: Prng;
   readonly history: ClientHistory;
+  readonly coverage: Coverage;
+  readonly trace: Trace;
   /** Numbers that no other write has. */
   nextRow(): number;
   /** Running nodes; the list changes. */
@@ -29,7 +34,7 @@ export interface WorkloadParts {
   fail(error: unknown): void;
 }
 
-/** Answers that leave no doubt that nothing was applied, and that another try may change. */
+/** Answers that another try, perhaps elsewhere, may change. */
 const RETRY = new Set([
   "NOT_LEADER",
   "NO_LEADER",
@@ -39,19 +44,33 @@ const RETRY = new Set([
   "DEADLINE_EXCEEDED",
   "CLOSED",
   "NOT_SERVING",
+  "NO_SPACE",
 ]);
+
+interface Write {
+  readonly batch: Uint8Array;
+  readonly sequence: number;
+  /** Every attempt so far was answered, and the answer was that nothing was applied. */
+  isDefinite: boolean;
+  attempts: number;
+  done(): void;
+  /** Never applied, and not tried again; `bySql`: SQLite refused it. */
+  refused(bySql: boolean): void;
+}
 
 export class SimClient {
   readonly #parts: WorkloadParts;
   readonly #keys: number;
+  readonly #id: number;
   #session = 0;
   #sequence = 0;
   #stopped = false;
   /** Set while a write has no definite answer yet. */
   busy = false;
 
-  constructor(parts: WorkloadParts, keys: number) {
+  constructor(parts: WorkloadParts, id: number, keys: number) {
     this.#parts = parts;
+    this.#id = id;
     this.#keys = keys;
   }
 
@@ -74,19 +93,16 @@ export class SimClient {
     });
   }
 
-  #node(): NodeService | null {
-    const nodes = this.#parts.nodes();
-    return nodes.length === 0 ? null : this.#parts.dice.pick(nodes);
-  }
-
-  /** An answer may never come: the process may die. Then `lost` runs, once. */
+  /** An answer may never come: the process may die, or the way back may be lost. Then `lost` runs, once. */
   #ask(
     send: (node: NodeService, once: (then: () => void) => void) => void,
     lost: () => void,
   ): void {
-    const node = this.#node();
+    const { dice, coverage } = this.#parts;
+    const nodes = this.#parts.nodes();
+    const node = nodes.length === 0 ? null : dice.pick(nodes);
     let open = true;
-    const once = (then: () => void) => {
+    const settle = (then: () => void): void => {
       if (!open) return;
       open = false;
       try {
@@ -95,13 +111,19 @@ export class SimClient {
         this.#parts.fail(error);
       }
     };
-    this.#later(1_500, () => once(lost));
+    // The answer is lost on its way now and then.
+    const isLost = dice.chance(0.01);
+    const once = (then: () => void): void => {
+      if (!isLost) settle(then);
+      else coverage.add("lost answers");
+    };
+    this.#later(1_500, () => settle(lost));
     if (node !== null) send(node, once);
   }
 
   #openSession(): void {
     if (this.#stopped) return;
-    const again = () => this.#later(50, () => this.#openSession());
+    const again = (): void => this.#later(50, () => this.#openSession());
     this.#ask((node, once) => {
       const call = {
         batch: new Uint8Array(0),
@@ -123,12 +145,19 @@ export class SimClient {
   }
 
   #makeTables(): void {
-    this.#sequence += 1;
     const batch = encodeBatch(SCHEMA.map((sql) => ({ sql })));
-    const failed = () => {
+    const failed = (): void => {
       throw new Error("the tables could not be made");
     };
-    this.#send(batch, this.#sequence, { done: () => {}, failed });
+    this.#send(
+      this.#numbered(batch, () => {}, failed),
+      false,
+    );
+  }
+
+  #numbered(batch: Uint8Array, done: () => void, refused: (bySql: boolean) => void): Write {
+    this.#sequence += 1;
+    return { batch, sequence: this.#sequence, isDefinite: true, attempts: 0, done, refused };
   }
 
   #next(): void {
@@ -138,10 +167,10 @@ export class SimClient {
   }
 
   #write(): void {
+    const { history, dice, trace, coverage } = this.#parts;
     const row = this.#parts.nextRow();
-    const key = this.#parts.dice.below(this.#keys);
-    const fails = this.#parts.dice.chance(0.1);
-    this.#sequence += 1;
+    const key = dice.below(this.#keys);
+    const fails = dice.chance(0.1);
     const insert = "INSERT INTO ledger VALUES (?, ?, random(), datetime('now'))";
     const raise =
       "INSERT INTO counter VALUES (?, 1) ON CONFLICT (id) DO UPDATE SET value = value + 1";
@@ -151,51 +180,73 @@ export class SimClient {
     ];
     // A request that fails half-way must leave nothing.
     if (fails) statements.push({ sql: "INSERT INTO counter VALUES (?, NULL)", args: [-1] });
-    const batch = encodeBatch(statements);
-    if (fails) this.#parts.history.attempt(-1, row);
-    else this.#parts.history.attempt(key, row);
+    const counter = fails ? -1 : key;
+    history.attempt(counter, row);
     this.busy = true;
-    this.#send(batch, this.#sequence, {
-      done: () => {
-        if (fails) throw new Error(`row ${row} should have failed`);
-        this.#parts.history.acknowledge(key, row);
-      },
-      failed: () => this.#parts.history.refuse(row),
-    });
+    const done = (): void => {
+      if (fails) throw new Error(`row ${row} should have failed`);
+      trace.event("done", row);
+      history.acknowledge(counter, row);
+    };
+    const refused = (bySql: boolean): void => {
+      if (bySql && !fails) throw new Error(`row ${row} should not have failed`);
+      if (!bySql) coverage.add("refused for good");
+      history.refuse(counter, row);
+    };
+    this.#send(this.#numbered(encodeBatch(statements), done, refused), true);
   }
 
-  #send(batch: Uint8Array, sequence: number, end: { done(): void; failed(): void }): void {
-    const again = () => this.#later(30, () => this.#send(batch, sequence, end));
-    const finish = (then: () => void) => {
+  #send(write: Write, mayGiveUp: boolean): void {
+    const { dice, coverage } = this.#parts;
+    const again = (): void => {
+      coverage.add("retries");
+      this.#later(30, () => this.#send(write, mayGiveUp));
+    };
+    const finish = (then: () => void): void => {
       this.busy = false;
       then();
       this.#later(5, () => this.#next());
     };
+    const { batch, sequence } = write;
+    const session = this.#session;
+    const acknowledgedThrough = sequence - 1;
+    const call = {
+      batch,
+      openSession: false,
+      session,
+      sequence,
+      acknowledgedThrough,
+      timeoutMs: 1_000,
+    };
+    write.attempts += 1;
+    const lost = (): void => {
+      write.isDefinite = false;
+      again();
+    };
     this.#ask((node, once) => {
-      const call = {
-        batch,
-        openSession: false,
-        session: this.#session,
-        sequence,
-        acknowledgedThrough: sequence - 1,
-        timeoutMs: 1_000,
-      };
       node.execute(call, {
-        done: () => once(() => finish(end.done)),
-        failed: ({ code, message }) =>
+        done: () => once(() => finish(() => write.done())),
+        failed: ({ code, message, outcome }) =>
           once(() => {
-            if (!isBalsaCode(code)) finish(end.failed);
-            else if (RETRY.has(code)) again();
-            else throw new Error(`unexpected failure ${code}: ${message}`);
+            if (!isBalsaCode(code)) return finish(() => write.refused(true));
+            if (!RETRY.has(code)) throw new Error(`unexpected failure ${code}: ${message}`);
+            if (outcome !== "not-applied") {
+              coverage.add("unknown outcomes");
+              write.isDefinite = false;
+            }
+            if (mayGiveUp && write.isDefinite && dice.chance(0.03))
+              finish(() => write.refused(false));
+            else again();
           }),
       });
-    }, again);
+    }, lost);
   }
 
   #read(): void {
-    const key = this.#parts.dice.below(this.#keys);
-    const ticket = this.#parts.history.beginRead(key);
-    const next = () => this.#later(5, () => this.#next());
+    const { history, dice, trace } = this.#parts;
+    const key = dice.below(this.#keys);
+    const ticket = history.beginRead(key);
+    const next = (): void => this.#later(5, () => this.#next());
     this.#ask((node, once) => {
       const call = {
         statement: encodeStatement({ sql: "SELECT value FROM counter WHERE id = ?", args: [key] }),
@@ -208,8 +259,9 @@ export class SimClient {
       node.query(call, {
         chunk: (bytes) =>
           once(() => {
-            const value = decodeRowChunk(bytes, "number").rows[0]?.[0] ?? 0;
-            this.#parts.history.endRead(ticket, Number(value));
+            const value = Number(decodeRowChunk(bytes, "number").rows[0]?.[0] ?? 0);
+            trace.event("read", this.#id, key, value);
+            history.endRead(ticket, value);
             next();
           }),
         failed: ({ code, message }) =>

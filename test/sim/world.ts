@@ -1,191 +1,264 @@
 /**
  * A whole cluster in one process, on virtual time: real core, node, log and executor; simulated clock, network, disk
- * and processes. It starts, crashes, pauses and restarts nodes, and shows every checker what happens.
+ * and processes. It starts, ends, pauses and restarts nodes, and shows every checker what happens. What goes wrong, and
+ * when, others decide.
  */
 
-import { openLogNow } from "../../src/log/open-log.ts";
+import { isOutOfSpace, LogUntrustedError } from "../../src/log/errors.ts";
+import { MARKER_NAME } from "../../src/log/marker.ts";
+import type { SegmentedLog } from "../../src/log/segmented-log.ts";
 import { checkOptions, type Plant } from "../../src/node/config.ts";
 import { Node } from "../../src/node/node.ts";
 import type { Log } from "../../src/node/ports.ts";
-import type { NodeStatus } from "../../src/node/service.ts";
-import type { NodeId } from "../../src/raft/entry.ts";
-import { CommittedLog, type LogView } from "./checkers/committed-log.ts";
-import { ElectionSafety } from "./checkers/election-safety.ts";
-import { checkLogMatching } from "./checkers/log-matching.ts";
-import { Monotony } from "./checkers/monotony.ts";
-import { SimulatedDisk } from "./disk.ts";
+import type { Effects } from "../../src/raft/effect.ts";
+import type { Configuration, NodeId } from "../../src/raft/entry.ts";
+import type { Raft } from "../../src/raft/raft.ts";
+import { next } from "./checkers/configuration-chain.ts";
+import { Referee } from "./checkers/referee.ts";
+import { Coverage } from "./coverage.ts";
+import { DiskFaults, type Rot } from "./disk-faults.ts";
 import { SimEnvironment, SimLogger } from "./environment.ts";
+import { FaultAtlas } from "./fault-atlas.ts";
 import { SimFetcher } from "./fetcher.ts";
+import { type Host, type Life, LiveView } from "./host.ts";
 import { SimMachine, type Store } from "./machine.ts";
-import { SimNetwork, type SimTransport } from "./network.ts";
+import { SimNetwork } from "./network.ts";
 import { Prng } from "./prng.ts";
 import { Scheduler } from "./scheduler.ts";
+import { openSimLog, worstCase } from "./sim-log.ts";
+import { Trace } from "./trace.ts";
 
-export interface Life {
-  readonly node: Node;
-  readonly log: Log;
-  readonly environment: SimEnvironment;
-  readonly transport: SimTransport;
-  readonly machine: SimMachine;
-}
+const MARKER = `log/${MARKER_NAME}`;
 
-/** What a node keeps when its process dies. */
-interface Host {
-  readonly id: NodeId;
-  readonly disk: SimulatedDisk;
-  readonly store: Store;
-  life: Life | null;
-  /** Only of the running life: a paused process is alive. */
-  paused: boolean;
+export interface WorldOptions {
+  readonly seed: number;
+  /** The first of these found the cluster; the others may join it later. */
+  readonly hosts: number;
+  readonly founders: number;
+  readonly plant: Plant | null;
+  makeStore(id: NodeId, dice: Prng): Store;
 }
 
 export class World {
   readonly scheduler = new Scheduler();
+  readonly coverage = new Coverage();
+  readonly trace = new Trace();
+  readonly atlas = new FaultAtlas();
   readonly network: SimNetwork;
-  readonly elections = new ElectionSafety();
-  readonly committed = new CommittedLog();
-  readonly monotony = new Monotony();
+  readonly referee: Referee;
+  readonly hosts: readonly Host[];
   readonly lines: string[] = [];
-  readonly hosts: Host[];
-  crashes = 0;
-  /** Times that some log was cut, and that some node took a snapshot. */
-  compactions = 0;
-  snapshots = 0;
-  /** Installations that a crash interrupted and a restart finished. */
-  finished = 0;
+  /** Hosts that nobody starts any more. */
+  readonly givenUp = new Set<Host>();
   error: unknown = null;
-  readonly #seed: number;
-  readonly #plant: Plant | null;
+  readonly #options: WorldOptions;
+  readonly #founders: readonly NodeId[];
   readonly #tailEntries: number;
+  /** Changes that some leader proposed behind what is committed: they may or may not come to be. */
+  #proposedChanges: { readonly index: number; readonly payload: Uint8Array }[] = [];
   #lives = 0;
 
-  constructor(
-    seed: number,
-    size: number,
-    makeStore: (id: NodeId, dice: Prng) => Store,
-    plant: Plant | null,
-  ) {
-    this.#seed = seed;
-    this.#plant = plant;
+  constructor(options: WorldOptions) {
+    const { seed } = options;
+    this.#options = options;
     this.#tailEntries = new Prng(seed, "tail").pick([5, 5, 20, 20, 100, 100_000]);
-    this.network = new SimNetwork(this.scheduler, new Prng(seed, "network"));
-    this.network.onSend = (_from, _to, message) =>
-      this.#guard(() => {
-        this.elections.sent(message);
-        this.monotony.sent(message);
-      });
-    this.hosts = Array.from({ length: size }, (_, at) => {
-      const id = at + 1;
-      const disk = new SimulatedDisk({
-        random: dice(seed, `disk${id}`),
-        schedule: (delayMs, run) => {
-          // A completion is told to the process that asked, and waits while that is stopped.
-          const environment = this.hosts[at]?.life?.environment;
-          this.scheduler.after(delayMs, () => (environment ? environment.run(run) : run()));
-        },
-      });
-      const store = makeStore(id, new Prng(seed, `store${id}`));
-      return { id, disk, store, life: null, paused: false };
+    this.network = new SimNetwork(this.scheduler, new Prng(seed, "network"), this.coverage);
+    this.hosts = Array.from({ length: options.hosts }, (_, at) => this.#makeHost(at + 1));
+    this.#founders = this.hosts.slice(0, options.founders).map(({ id }) => id);
+    this.referee = new Referee({
+      founders: this.#founders,
+      isDamaged: (id) => this.atlas.isDamaged(id),
+      worstCase: (id) => {
+        const host = this.host(id);
+        if (this.atlas.isDamaged(id) || host.isInjured) return null;
+        this.coverage.add("worst-case disks opened");
+        return worstCase(id, host.faults.disk);
+      },
+      checkpointOf: (id) => this.host(id).store.checkpointIndex,
     });
+    this.#watchNetwork();
+  }
+
+  #makeHost(id: NodeId): Host {
+    const { seed, makeStore } = this.#options;
+    const faults = new DiskFaults(this.scheduler, new Prng(seed, `disk${id}`), (run) => {
+      // A completion is told to the process that asked, and waits while that is stopped.
+      const environment = this.hosts[id - 1]?.life?.environment;
+      if (environment) environment.run(run);
+      else run();
+    });
+    faults.onCompleted = (operation) => this.trace.event(operation, this.scheduler.nowMs, id);
+    return {
+      id,
+      faults,
+      store: makeStore(id, new Prng(seed, `store${id}`)),
+      life: null,
+      paused: false,
+      clockRate: 1,
+      wallOffsetMs: Math.floor(new Prng(seed, `clock${id}`).next() * 4_000) - 2_000,
+      isInjured: false,
+    };
+  }
+
+  #watchNetwork(): void {
+    const { network, trace } = this;
+    network.onSend = (from, _to, message) => {
+      const view = this.host(from).life?.view;
+      if (view !== undefined) this.guard(() => this.referee.sent(view, message));
+    };
+    network.onDelivered = (from, to, message) => {
+      const index = "index" in message ? message.index : 0;
+      trace.event(message.kind, this.scheduler.nowMs, from, to, message.term, index);
+    };
+  }
+
+  host(id: NodeId): Host {
+    const host = this.hosts[id - 1];
+    if (host === undefined) throw new RangeError(`no host ${id}`);
+    return host;
+  }
+
+  get founders(): readonly Host[] {
+    return this.#founders.map((id) => this.host(id));
   }
 
   get running(): Life[] {
     return this.hosts.flatMap(({ life, paused }) => (life === null || paused ? [] : [life]));
   }
 
+  /** What is in force, and what changes under way may bring. */
+  configurations(): readonly Configuration[] {
+    const { ledger, configurations } = this.referee;
+    const { configuration } = configurations.last;
+    const open = this.#proposedChanges.filter(({ index }) => index > ledger.length);
+    this.#proposedChanges = open;
+    const possible = open.flatMap(({ index, payload }) => {
+      const after = next(configuration, index, payload);
+      return after === null ? [] : [after];
+    });
+    return [configuration, ...possible];
+  }
+
+  // --- processes ----------------------------------------------------------------------------------------------
+
   start(host: Host): void {
-    if (host.life !== null) return;
+    if (host.life !== null || this.givenUp.has(host)) return;
+    // Opening reads and writes: on a disk that hangs the process hangs with it.
+    if (host.faults.hangs) return this.#startLater(host, 200);
     this.#lives += 1;
+    const { seed } = this.#options;
     const label = `life${this.#lives}`;
-    const environment = new SimEnvironment(this.scheduler, new Prng(this.#seed, label));
-    environment.wallOffsetMs = Math.floor(environment.random() * 4_000) - 2_000;
-    const logger = new SimLogger(
-      this.lines,
-      () => `${this.scheduler.nowMs.toFixed(1)} n${host.id}`,
-    );
-    const log = openLogNow({
-      dir: "log",
-      nodeId: host.id,
-      disk: host.disk,
-      random: () => environment.random(),
-      segmentBytes: 64 * 1024,
-      cacheBytes: 16 * 1024,
-    });
-    const peers = new Map(this.hosts.map(({ id }) => [id, `node${id}:1`]));
-    const config = checkOptions({
-      id: host.id,
-      dir: "simulated",
-      peers,
-      advertise: `node${host.id}:1`,
-      // Small, so that whoever was away for a while needs a snapshot.
-      logTailEntries: this.#tailEntries,
-      ...(this.#plant === null ? {} : { plant: this.#plant }),
-    });
-    const transport = this.network.transport(host.id);
-    const machine = new SimMachine(
-      host.store,
-      environment,
-      new Prng(this.#seed, `machine${label}`),
-    );
+    const environment = new SimEnvironment(this.scheduler, new Prng(seed, label));
+    environment.wallOffsetMs = host.wallOffsetMs;
+    environment.drift(host.clockRate);
+    const refusals = host.faults.refusals.EIO;
+    let log: SegmentedLog;
+    try {
+      log = openSimLog(host.id, host.faults.disk, () => environment.random());
+    } catch (error) {
+      if (host.faults.refusals.EIO > refusals) host.isInjured = true;
+      return this.#refused(host, error);
+    }
+    this.#run(host, log, environment, label);
+  }
+
+  #run(host: Host, log: SegmentedLog, environment: SimEnvironment, label: string): void {
+    const { seed } = this.#options;
+    host.faults.restarted();
+    host.isInjured = false;
+    const transport = this.network.transport(host.id, log.identity.incarnation);
+    const machine = new SimMachine(host.store, environment, new Prng(seed, `machine${label}`));
     const dropped = log.firstIndex() - 1;
-    const base = { index: dropped, term: log.term(dropped) };
-    if (host.store.recover(base)) this.finished += 1;
-    this.#watchCompaction(host.id, log);
+    if (host.store.recover({ index: dropped, term: log.term(dropped) })) {
+      this.coverage.add("installations finished at a start");
+    }
+    const view = new LiveView(host.id, log, machine);
     const fetcher = new SimFetcher({
       environment,
-      dice: new Prng(this.#seed, `fetcher${label}`),
+      dice: new Prng(seed, `fetcher${label}`),
       store: host.store,
       sourceOf: (from) => this.#source(from, host.id),
     });
+    const logger = new SimLogger(this.lines, () => this.#stamp(host));
+    const config = this.#configOf(host, (raft) => this.#watchCore(view, raft));
     const node = new Node(config, { log, machine, transport, fetcher, environment, logger });
-    node.onHalt = (error) => this.fail(error);
-    const life: Life = { node, log, environment, transport, machine };
-    host.life = life;
+    node.onHalt = (error) => this.#halted(host, error);
+    host.life = { node, log, environment, transport, machine, view };
     host.paused = false;
-    this.committed.restarted(host.id);
-    this.#guard(() => this.monotony.restarted(host.id, log.hardState.currentTerm));
-    node.watch((status) => this.#guard(() => this.#saw(life, status)));
-    machine.onApplied = () => this.#guard(() => this.#saw(life, node.status()));
+    this.guard(() => this.referee.started(view, log.hardState));
+    this.#watchLog(host, view, log);
+    machine.onApplied = ({ index }) => {
+      this.trace.event("applied", this.scheduler.nowMs, host.id, index);
+      this.guard(() => this.referee.applied(view, index, host.store.digest()));
+    };
     node.start();
   }
 
-  #source(from: NodeId, to: NodeId): Store | null {
-    const host = this.hosts[from - 1];
-    const { cut } = this.network;
-    const isCut = cut.has(`${from}>${to}`) || cut.has(`${to}>${from}`);
-    if (host === undefined || host.life === null || host.paused || isCut) return null;
-    const { node, log } = host.life;
-    this.#guard(() => this.committed.committed(from, node.status().appliedIndex, log));
-    return host.store;
+  #configOf({ id }: Host, onCore: (raft: Raft) => void) {
+    return checkOptions({
+      id,
+      dir: "simulated",
+      peers: new Map(this.#founders.map((founder) => [founder, `node${founder}:1`])),
+      advertise: `node${id}:1`,
+      // Small, so that whoever was away for a while needs a snapshot.
+      logTailEntries: this.#tailEntries,
+      onCore,
+      ...(this.#options.plant === null ? {} : { plant: this.#options.plant }),
+    });
   }
 
-  /** What is about to be dropped must be what everybody knows it to be: later nobody can look. */
-  #watchCompaction(id: NodeId, log: Log): void {
-    const compactTo = log.compactTo.bind(log);
-    log.compactTo = (index, done) => {
-      this.compactions += 1;
-      this.#guard(() => this.committed.committed(id, index, log));
-      compactTo(index, done);
-    };
-    const restart = log.restart.bind(log);
-    log.restart = (base, done) => {
-      this.snapshots += 1;
-      this.#guard(() => this.committed.installed(id, base));
-      restart(base, done);
-    };
+  #startLater(host: Host, delayMs: number): void {
+    this.scheduler.after(delayMs, () => this.start(host));
   }
 
-  crash(host: Host): void {
+  #stamp({ id }: Host): string {
+    return `${this.scheduler.nowMs.toFixed(1)} n${id}`;
+  }
+
+  note(host: Host, what: string): void {
+    this.lines.push(`${this.#stamp(host)} --- ${what}`);
+  }
+
+  /** The process ends: killed, its machine runs on; or with its machine, and what was not synced may be lost. */
+  end(host: Host, how: "killed" | "power cut"): void {
     const { life } = host;
     if (life === null) return;
-    this.crashes += 1;
-    this.lines.push(`${this.scheduler.nowMs.toFixed(1)} n${host.id} --- crashes`);
+    this.note(host, how);
     host.life = null;
     life.environment.alive = false;
     this.network.down(life.transport, "crashed");
-    host.disk.crash();
     life.machine.die();
+    if (how === "killed") host.faults.disk.kill();
+    else this.#losePower(host);
+  }
+
+  #losePower(host: Host): void {
+    host.faults.powerCut();
     host.store.crashed();
+  }
+
+  // --- damage ---------------------------------------------------------------------------------------------------
+
+  /** A new disk is put in; the process has ended. */
+  wipe(host: Host): void {
+    this.note(host, "new disk");
+    host.faults.disk.wipe();
+    host.store.wipe();
+    this.injured(host);
+  }
+
+  /** Some durable sector of its log changes behind its back; false if there is none yet. */
+  rot(host: Host, kind: Rot): boolean {
+    if (!host.faults.rot(kind)) return false;
+    this.note(host, `rot: ${kind}`);
+    this.injured(host);
+    return true;
+  }
+
+  /** What was known of its disk holds no more. */
+  injured(host: Host): void {
+    this.atlas.damage(host.id);
+    this.referee.damaged(host.id);
   }
 
   pause(host: Host): void {
@@ -205,37 +278,108 @@ export class World {
     for (const deliver of held) this.scheduler.after(0, () => environment.run(deliver));
   }
 
+  // --- what a node does with a disk that failed it -------------------------------------------------------------
+
+  /** A halt is the right answer to a write that was refused or to bytes that were changed; to nothing else. */
+  #halted(host: Host, error: Error): void {
+    const isRefused = host.faults.refusals.EIO > 0;
+    const isHurt = isRefused || host.isInjured || this.atlas.isDamaged(host.id);
+    const isExpected = error instanceof LogUntrustedError && isHurt;
+    if (!isExpected) return this.fail(error);
+    if (isRefused) host.isInjured = true;
+    this.coverage.add("halts expected");
+    // The node still tells its callers and writes its marker; then the process ends.
+    this.scheduler.after(5, () => {
+      this.end(host, "killed");
+      this.#startLater(host, 300);
+    });
+  }
+
+  #refused(host: Host, error: unknown): void {
+    this.note(host, `does not start: ${error instanceof Error ? error.message : error}`);
+    const wasRefused = isOutOfSpace(error) && host.faults.isFull;
+    const isHurt = host.isInjured || this.atlas.isDamaged(host.id);
+    const isExpected = wasRefused || (error instanceof LogUntrustedError && isHurt);
+    if (!isExpected) return this.fail(error);
+    this.coverage.add("starts refused");
+    // Somebody comes, restarts the machine, and takes away a marker that was not written to its end.
+    if (!wasRefused) {
+      this.#losePower(host);
+      const { disk } = host.faults;
+      const isTorn = String(error).includes("cannot be read");
+      if (isTorn && disk.paths().includes(MARKER)) disk.removeNow(MARKER);
+    }
+    this.#startLater(host, 500);
+  }
+
+  // --- what is shown to checkers --------------------------------------------------------------------------------
+
+  #watchCore(view: LiveView, raft: Raft): void {
+    view.raft = raft;
+    const take = raft.takeEffects.bind(raft);
+    raft.takeEffects = () => {
+      const effects = take();
+      if (effects !== null) this.#stepped(view, effects);
+      return effects;
+    };
+  }
+
+  #stepped(view: LiveView, effects: Effects): void {
+    const { changed, persist } = effects;
+    if (changed !== null) {
+      const { role, currentTerm, commitIndex } = changed;
+      this.trace.event(role, this.scheduler.nowMs, view.id, currentTerm, commitIndex);
+    }
+    for (const entry of persist?.entries ?? []) {
+      if (entry.kind === "configuration") this.#proposedChanges.push(entry);
+    }
+    this.guard(() => view.during(effects, () => this.referee.stepped(view, effects)));
+  }
+
+  #watchLog({ id }: Host, view: LiveView, log: Log): void {
+    const { referee } = this;
+    const append = log.append.bind(log);
+    log.append = (hardState, entries, done) => {
+      append(hardState, entries, () => {
+        referee.disks.stored(id, hardState, entries);
+        done();
+      });
+    };
+    const compactTo = log.compactTo.bind(log);
+    log.compactTo = (index, done) => {
+      this.coverage.add("compactions");
+      const base = { index, term: log.term(index) };
+      this.guard(() => referee.compacting(view, index));
+      compactTo(index, () => {
+        referee.disks.compacted(id, base);
+        done();
+      });
+    };
+    const restart = log.restart.bind(log);
+    log.restart = (base, done) => {
+      this.coverage.add("snapshots installed");
+      this.guard(() => referee.installing(view, base));
+      restart(base, () => {
+        referee.disks.restarted(id, base);
+        done();
+      });
+    };
+  }
+
+  #source(from: NodeId, to: NodeId): Store | null {
+    const { life, paused, store } = this.host(from);
+    return life === null || paused || !this.network.connects(from, to) ? null : store;
+  }
+
   fail(error: unknown): void {
     this.error ??= error;
   }
 
-  #guard(run: () => void): void {
+  guard(look: () => void): void {
     try {
-      run();
+      look();
     } catch (error) {
       this.fail(error);
     }
   }
-
-  #saw(life: Life, status: NodeStatus): void {
-    this.monotony.saw(status);
-    const durable = Math.min(status.commitIndex, life.log.lastIndex());
-    this.committed.committed(status.id, durable, life.log);
-    if (status.role === "leader") {
-      this.elections.leads(status.id, status.term);
-      this.committed.elected(status.id, life.log);
-    }
-  }
-
-  /** Log matching, over all that run. */
-  checkLogs(): void {
-    const logs = new Map<NodeId, LogView>();
-    for (const { id, life } of this.hosts) if (life !== null) logs.set(id, life.log);
-    checkLogMatching(logs);
-  }
-}
-
-function dice(seed: number, label: string): () => number {
-  const prng = new Prng(seed, label);
-  return () => prng.next();
 }

@@ -1,42 +1,50 @@
-/** Log matching (Figure 3): where two logs agree on an index's term, they agree on everything before it. */
+/**
+ * Log matching (Figure 3): two entries of one index and term are the same, and so is everything before them. By
+ * induction it is enough that they agree in content and in the term of the entry before; so each is looked at once, when
+ * it is appended, wherever and whenever.
+ */
 
 import { crc32 } from "node:zlib";
-import type { NodeId } from "../../../src/raft/entry.ts";
-import type { LogView } from "./committed-log.ts";
+import type { Effects } from "../../../src/raft/effect.ts";
+import type { Entry, NodeId, Term } from "../../../src/raft/entry.ts";
+import type { Checker, NodeView } from "./view.ts";
 import { demand } from "./violation.ts";
 
-export function checkLogMatching(logs: ReadonlyMap<NodeId, LogView>): void {
-  const nodes = [...logs.entries()];
-  for (let a = 0; a < nodes.length; a += 1) {
-    for (let b = a + 1; b < nodes.length; b += 1) {
-      const [left, right] = [nodes[a], nodes[b]];
-      if (left !== undefined && right !== undefined) comparePair(left, right);
-    }
-  }
+interface Known {
+  readonly hash: number;
+  readonly previousTerm: Term;
 }
 
-function comparePair(left: [NodeId, LogView], right: [NodeId, LogView]): void {
-  const last = Math.min(left[1].lastIndex(), right[1].lastIndex());
-  // What one of them has dropped was compared when it was committed (committed-log.ts).
-  const first = Math.max(left[1].firstIndex(), right[1].firstIndex());
-  let agreed = 0;
-  for (let at = last; at >= first; at -= 1) {
-    if (left[1].term(at) === right[1].term(at)) {
-      agreed = at;
-      break;
+/** Terms and indexes of a run are far below this. */
+const INDEXES_MAX = 2 ** 26;
+
+export class LogMatching implements Checker {
+  readonly #known = new Map<number, Known>();
+
+  stepped(node: NodeView, { persist }: Effects): void {
+    if (persist === null || persist.entries.length === 0) return;
+    let previousTerm = node.log.term((persist.entries[0] as Entry).index - 1);
+    for (const entry of persist.entries) {
+      this.#appended(node.id, entry, previousTerm);
+      previousTerm = entry.term;
     }
   }
-  for (let at = first; at <= agreed; ) {
-    const ours = left[1].entries(at, agreed + 1, 1 << 20);
-    const theirs = right[1].entries(at, agreed + 1, 1 << 20);
-    const count = Math.min(ours.length, theirs.length);
-    for (let k = 0; k < count; k += 1) {
-      const [x, y] = [ours[k], theirs[k]];
-      const same = x?.term === y?.term && x && y && crc32(x.payload) === crc32(y.payload);
-      demand(Boolean(same), "log matching", () => {
-        return `nodes ${left[0]} and ${right[0]} agree at ${agreed} but differ at ${at + k}`;
-      });
+
+  #appended(node: NodeId, { index, term, payload, kind }: Entry, previousTerm: Term): void {
+    demand(term >= previousTerm, "terms in a log never fall", () => {
+      return `node ${node} appends term ${term} at ${index} behind term ${previousTerm}`;
+    });
+    const key = term * INDEXES_MAX + index;
+    const hash = crc32(payload, kind.length);
+    const known = this.#known.get(key);
+    if (known === undefined) {
+      this.#known.set(key, { hash, previousTerm });
+      return;
     }
-    at += Math.max(1, count);
+    const same = known.hash === hash && known.previousTerm === previousTerm;
+    demand(same, "log matching", () => {
+      const before = `${known.previousTerm} and ${previousTerm}`;
+      return `node ${node} has another entry ${index} of term ${term}; before it terms ${before}`;
+    });
   }
 }

@@ -1,49 +1,74 @@
 /**
- * A running node's term and commit index never fall, and a commit never passes the log. A restart may forget a term that
- * was only in memory, but none in which the node gave a vote or acknowledged an entry.
+ * A node's term, its vote in a term, its commit index and what its machine has applied only go forward while it runs. A
+ * restart may forget a term that was only in memory, but none in which the node gave a vote or acknowledged an entry.
  */
 
-import type { NodeStatus } from "../../../src/node/service.ts";
-import type { NodeId, Term } from "../../../src/raft/entry.ts";
+import type { Effects } from "../../../src/raft/effect.ts";
+import { type LogIndex, NOBODY, type NodeId, type Term } from "../../../src/raft/entry.ts";
 import type { Message } from "../../../src/raft/message.ts";
+import type { Checker, NodeView } from "./view.ts";
 import { demand } from "./violation.ts";
 
-export class Monotony {
-  readonly #terms = new Map<NodeId, number>();
-  readonly #commits = new Map<NodeId, number>();
+interface Seen {
+  term: Term;
+  vote: NodeId;
+  commit: LogIndex;
+  applied: LogIndex;
+}
+
+export class Monotony implements Checker {
+  readonly #seen = new Map<NodeId, Seen>();
   readonly #attested = new Map<NodeId, Term>();
 
-  sent(message: Message): void {
-    const { kind, from, term } = message;
-    const attests =
-      kind === "AppendEntriesResult" || (kind === "RequestVoteResult" && !message.preVote);
-    if (attests) this.#attested.set(from, Math.max(term, this.#attested.get(from) ?? 0));
+  sent({ id }: NodeView, { kind, term, ...rest }: Message): void {
+    const isVote = kind === "RequestVoteResult" && "preVote" in rest && !rest.preVote;
+    if (kind !== "AppendEntriesResult" && !isVote) return;
+    this.#attested.set(id, Math.max(term, this.#attested.get(id) ?? 0));
   }
 
-  /** The stored commit index is only a hint: it may fall at a restart, though never below what was applied. */
-  restarted(node: NodeId, storedTerm: Term): void {
-    const attested = this.#attested.get(node) ?? 0;
+  started({ id }: NodeView, storedTerm: Term): void {
+    const attested = this.#attested.get(id) ?? 0;
     demand(storedTerm >= attested, "attested terms are durable", () => {
-      return `node ${node} answered in term ${attested} and came back with ${storedTerm}`;
+      return `node ${id} answered in term ${attested} and came back with ${storedTerm}`;
     });
-    this.#commits.delete(node);
-    this.#terms.delete(node);
+    this.#seen.delete(id);
   }
 
-  saw(status: NodeStatus): void {
-    const { id, term, commitIndex, lastIndex } = status;
-    const knownTerm = this.#terms.get(id) ?? 0;
-    // Before the core is started a node knows no term.
-    if (status.role === "forming" || status.role === "blank") return;
-    demand(term >= knownTerm, "terms never fall", () => `node ${id}: ${knownTerm} then ${term}`);
-    const known = this.#commits.get(id) ?? 0;
+  damaged(id: NodeId): void {
+    this.#attested.delete(id);
+  }
+
+  stepped({ id }: NodeView, { changed }: Effects): void {
+    if (changed === null) return;
+    const seen = this.#of(id);
+    const { currentTerm, votedFor, commitIndex } = changed;
     demand(
-      commitIndex >= known,
-      "commit never falls",
-      () => `node ${id}: ${known}, ${commitIndex}`,
+      currentTerm >= seen.term,
+      "terms never fall",
+      () => `${id}: ${seen.term}, ${currentTerm}`,
     );
-    demand(commitIndex <= lastIndex, "commit within log", () => `node ${id}: ${commitIndex}`);
-    this.#terms.set(id, term);
-    this.#commits.set(id, commitIndex);
+    const isFree = currentTerm > seen.term || seen.vote === NOBODY || seen.vote === votedFor;
+    demand(isFree, "a vote is not taken back", () => `${id}: ${seen.vote}, then ${votedFor}`);
+    demand(commitIndex >= seen.commit, "commit never falls", () => {
+      return `node ${id}: ${seen.commit}, then ${commitIndex}`;
+    });
+    seen.term = currentTerm;
+    seen.vote = votedFor;
+    seen.commit = commitIndex;
+  }
+
+  applied({ id }: NodeView, index: LogIndex): void {
+    const seen = this.#of(id);
+    demand(index >= seen.applied, "applied never falls", () => `${id}: ${seen.applied}, ${index}`);
+    seen.applied = index;
+  }
+
+  #of(id: NodeId): Seen {
+    let found = this.#seen.get(id);
+    if (found === undefined) {
+      found = { term: 0, vote: NOBODY, commit: 0, applied: 0 };
+      this.#seen.set(id, found);
+    }
+    return found;
   }
 }

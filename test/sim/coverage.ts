@@ -1,0 +1,78 @@
+/** What happened in a run, counted: so that a fault which is never injected, or a path that is never taken, shows. */
+
+export const COVERED = [
+  "elections",
+  "kills",
+  "power cuts",
+  "pauses",
+  "clock drifts",
+  "wall clock jumps",
+  "wipes",
+  "disk slow",
+  "disk stalls",
+  "disk hangs",
+  "disk full",
+  "failed writes",
+  "failed syncs",
+  "bits rotten",
+  "sectors lost",
+  "sectors misdirected",
+  "sectors garbled",
+  "partitions: one alone",
+  "partitions: halves",
+  "partitions: one way",
+  "partitions: ring",
+  "partitions: bridge",
+  "partitions: swizzle",
+  "links clogged",
+  "links slow",
+  "storms",
+  "replays",
+  "connections reset",
+  "messages lost",
+  "messages doubled",
+  "messages replayed",
+  "halts expected",
+  "starts refused",
+  "compactions",
+  "snapshots installed",
+  "installations finished at a start",
+  "retries",
+  "unknown outcomes",
+  "lost answers",
+  "refused for good",
+  "liveness with a broken minority",
+  "worst-case disks opened",
+] as const;
+
+/** Faults that the node does not bear yet, and that no run has. */
+export const NOT_YET: ReadonlySet<Covered> = new Set<Covered>([
+  "wipes",
+  "disk hangs",
+  "bits rotten",
+  "sectors lost",
+  "sectors misdirected",
+  "sectors garbled",
+]);
+
+export type Covered = (typeof COVERED)[number];
+
+export class Coverage {
+  readonly counts = new Map<Covered, number>();
+
+  add(name: Covered, count = 1): void {
+    this.counts.set(name, this.of(name) + count);
+  }
+
+  of(name: Covered): number {
+    return this.counts.get(name) ?? 0;
+  }
+
+  merge(counts: { readonly [name: string]: number }): void {
+    for (const name of COVERED) this.add(name, counts[name] ?? 0);
+  }
+
+  toJSON(): { readonly [name: string]: number } {
+    return Object.fromEntries(this.counts);
+  }
+}

@@ -1,0 +1,74 @@
+/** Disks: slow, hanging, full, failing, rotting. What a disk loses for good is bounded by the fault atlas. */
+
+import type { Rot } from "../disk-faults.ts";
+import { anyHost, type Strike } from "./strike.ts";
+
+/** Whether a node bears a disk that never answers again. */
+const HANGS = false as boolean;
+
+export function slowDisk(strike: Strike): void {
+  const { world, dice } = strike;
+  const { faults } = anyHost(strike);
+  world.coverage.add("disk slow");
+  faults.slowMs = dice.next() * dice.next() * 60;
+  faults.tail = dice.next() * 0.05;
+  strike.mend(1_000 + dice.next() * 4_000, () => {
+    faults.slowMs = 0;
+    faults.tail = 0;
+  });
+}
+
+/** For a while, or until somebody comes: the liveness phase may have to do without this node. */
+export function hangDisk(strike: Strike): void {
+  const { world, dice } = strike;
+  const { faults } = anyHost(strike);
+  const comesBack = dice.chance(0.7) || !HANGS;
+  world.coverage.add(comesBack ? "disk stalls" : "disk hangs");
+  faults.hang();
+  if (comesBack) strike.mend(dice.next() * 3_000, () => faults.answer());
+}
+
+export function fillDisk(strike: Strike): void {
+  const { world, dice } = strike;
+  const { faults } = anyHost(strike);
+  world.coverage.add("disk full");
+  faults.isFull = true;
+  strike.mend(200 + dice.next() * 4_000, () => {
+    faults.isFull = false;
+  });
+}
+
+export function failDisk(strike: Strike): void {
+  const { world, dice } = strike;
+  const host = anyHost(strike);
+  if (host.life === null) return;
+  const what = dice.chance(0.5) ? "write" : "sync";
+  world.coverage.add(what === "write" ? "failed writes" : "failed syncs");
+  host.faults.fail(what, 1 + dice.below(3));
+}
+
+export function rot(strike: Strike): void {
+  const { world, dice } = strike;
+  const host = anyHost(strike);
+  if (!world.atlas.allows(host.id, world.configurations())) return;
+  const kind = dice.pick<Rot>(["bit", "bit", "lost", "misdirected"]);
+  if (!world.rot(host, kind)) return;
+  if (kind === "bit") world.coverage.add("bits rotten");
+  else world.coverage.add(kind === "lost" ? "sectors lost" : "sectors misdirected");
+}
+
+/** A power cut in the middle of a write: what was being written is neither old nor new. */
+export function garble(strike: Strike): void {
+  const { world, dice } = strike;
+  const host = anyHost(strike);
+  if (host.life === null || !world.atlas.allows(host.id, world.configurations())) return;
+  host.faults.garble = 0.5;
+  const before = host.faults.garbled;
+  world.end(host, "power cut");
+  host.faults.garble = 0;
+  if (host.faults.garbled > before) {
+    world.coverage.add("sectors garbled");
+    world.injured(host);
+  }
+  strike.mend(50 + dice.next() * 1_000, () => world.start(host));
+}
