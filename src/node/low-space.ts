@@ -49,7 +49,11 @@ export class LowSpace {
       space === undefined || minFreeBytes === 0
         ? null
         : new SpaceWatch({ ...parts, space, looked });
-    parts.log.onSpace = () => this.sweep();
+    parts.log.onSpace = (isFull) => {
+      if (isFull)
+        parts.logger.warn({ dir: parts.dir }, "the log finds no space for its next segment");
+      this.sweep();
+    };
   }
 
   get isLow(): boolean {
@@ -110,8 +114,8 @@ export class LowSpace {
 
   #changed(isLow: boolean): void {
     this.#wasLow = isLow;
-    const { logger, dir, minFreeBytes, log } = this.#parts;
-    const facts = { dir, freeBytes: this.#watch?.bytes ?? -1, minFreeBytes, logIsFull: log.isFull };
+    const { logger, dir, minFreeBytes } = this.#parts;
+    const facts = { dir, freeBytes: this.#watch?.bytes ?? null, minFreeBytes };
     if (!isLow) return logger.info(facts, "there is space on the disk again");
     logger.warn(
       facts,

@@ -26,6 +26,10 @@ export interface HarshClusterOptions {
   readonly directoriesMadeBy?: "operator" | "node";
   /** More flags for every `balsa serve`. */
   readonly args?: readonly string[];
+  /** Called with each data directory before its node starts. */
+  readonly onDirectory?: (id: number, dir: string) => void;
+  /** Called when all processes are gone, before the files are removed. */
+  readonly onStopped?: () => void;
 }
 
 const LOG_LINES_SHOWN = 60;
@@ -36,6 +40,7 @@ export class HarshCluster {
   readonly #cluster: TestCluster;
   readonly #home: string;
   readonly #clients: Database[] = [];
+  #onStopped: () => void = () => {};
 
   private constructor(home: string, network: Network, power: PowerCut | null, inner: TestCluster) {
     this.#home = home;
@@ -53,6 +58,7 @@ export class HarshCluster {
     if (options.directoriesMadeBy !== "node") {
       for (let id = 1; id <= nodes; id += 1) mkdirSync(join(dir, `node${id}`));
     }
+    for (let id = 1; id <= nodes; id += 1) options.onDirectory?.(id, join(dir, `node${id}`));
     const network = await Network.open(nodes);
     const power = powerCut === undefined ? null : new PowerCut(dir, powerCut);
     const planted = plant === undefined ? [] : ["--plant", plant];
@@ -64,6 +70,7 @@ export class HarshCluster {
       route: (from, to, endpoint) => network.route(from, to, endpoint),
     });
     const cluster = new HarshCluster(home, network, power, inner);
+    cluster.#onStopped = options.onStopped ?? (() => {});
     for (const node of inner.nodes) network.route(CLIENTS, node.id, node.endpoint);
     try {
       await inner.ready();
@@ -132,6 +139,16 @@ export class HarshCluster {
     return this.#node(id).pid !== null;
   }
 
+  /** null when it does not run. */
+  pidOf(id: number): number | null {
+    return this.#node(id).pid;
+  }
+
+  /** Asks again and again; after `limitMs` throws with the nodes' last words. */
+  until<T>(failure: string, limitMs: number, ask: () => Promise<T | null>): Promise<T> {
+    return this.#cluster.until(failure, limitMs, ask);
+  }
+
   /** Every node runs and follows one leader. */
   async recovered(limitMs = 60_000): Promise<void> {
     await this.#cluster.ready(limitMs);
@@ -190,6 +207,7 @@ export class HarshCluster {
     await Promise.all(this.#clients.map((db) => db.close()));
     await this.#cluster.stop();
     await this.network.close();
+    this.#onStopped();
     this.power?.dispose();
     rmSync(this.#home, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   }

@@ -22,7 +22,8 @@
  * Environment: POWER_CUT_ROOT, POWER_CUT_SHADOW (absolute, without symbolic links), POWER_CUT_IGNORE and POWER_CUT_FAIL
  * (which syncs to pretend, or to fail with EIO: `[kind:]pattern[@n]`, several parted by `;`; kind is fsync, fdatasync,
  * dsync or dir; the pattern is fnmatch's on the path below the root; n counts the matches in a process from 1),
- * POWER_CUT_REAL_SYNC=0 (do not sync in truth), POWER_CUT_TRACE (a file: one line a sync).
+ * POWER_CUT_FAIL_WHILE (a file: POWER_CUT_FAIL holds, and counts, only while it exists), POWER_CUT_REAL_SYNC=0 (do not sync
+ * in truth), POWER_CUT_TRACE (a file: one line a sync).
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -120,6 +121,7 @@ static int entry_with_file;
 static int real_sync = 1;
 static struct rule ignore_rules[RULES_MAX], fail_rules[RULES_MAX];
 static int ignore_count, fail_count;
+static const char *fail_while;
 
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct file *table[TABLE_SIZE];
@@ -181,6 +183,7 @@ static void start(void) {
   real_sync = truly == NULL || strcmp(truly, "0") != 0;
   ignore_count = parse_rules(getenv("POWER_CUT_IGNORE"), ignore_rules);
   fail_count = parse_rules(getenv("POWER_CUT_FAIL"), fail_rules);
+  fail_while = getenv("POWER_CUT_FAIL_WHILE");
   owner = getpid();
   active = 1;
 }
@@ -531,7 +534,8 @@ static enum fate fate_of(int fd, enum kind kind, char *below) {
   below[0] = 0;
   if (ignore_count + fail_count == 0 && trace_fd < 0) return HONEST;
   path_below_root(fd, below, PATH_MAX);
-  if (matches(fail_rules, fail_count, kind, below)) return FAILED;
+  int may_fail = fail_count > 0 && (fail_while == NULL || access(fail_while, F_OK) == 0);
+  if (may_fail && matches(fail_rules, fail_count, kind, below)) return FAILED;
   return matches(ignore_rules, ignore_count, kind, below) ? PRETENDED : HONEST;
 }
 
@@ -579,18 +583,21 @@ EXPORT int fdatasync(int fd) {
 
 /* --- writes ----------------------------------------------------------------------------------------------------- */
 
-static void wrote(struct file *file, int fd, off_t from, ssize_t count, int synchronous) {
-  if (count <= 0) return;
+/* What the call returns: the bytes are there, but if their sync was to fail nobody may know whether they will stay. */
+static ssize_t wrote(struct file *file, int fd, off_t from, ssize_t count, int synchronous) {
+  if (count <= 0) return count;
   int before = errno;
+  enum fate fate = HONEST;
   mark(file, from, count);
   if (synchronous || (fd_flags[fd] & O_DSYNC) != 0) {
     char below[PATH_MAX];
-    enum fate fate = fate_of(fd, DSYNC, below);
+    fate = fate_of(fd, DSYNC, below);
     uint64_t blocks = fate == HONEST ? make_range_durable(file, fd, from, count) : 0;
     if (fate == HONEST && entry_with_file) record_own_entry(fd);
     trace(DSYNC, fate, below, blocks);
   }
-  errno = before;
+  errno = fate == FAILED ? EIO : before;
+  return fate == FAILED ? -1 : count;
 }
 
 static off_t position(int fd) { return lseek(fd, 0, SEEK_CUR); }
@@ -617,8 +624,7 @@ EXPORT ssize_t write(int fd, const void *bytes, size_t length) {
   if (file == NULL) return real_write(fd, bytes, length);
   mark_ahead(file, fd, position(fd), length);
   ssize_t count = real_write(fd, bytes, length);
-  wrote(file, fd, position(fd) - count, count, 0);
-  return count;
+  return wrote(file, fd, position(fd) - count, count, 0);
 }
 
 EXPORT ssize_t writev(int fd, const struct iovec *parts, int parts_count) {
@@ -626,8 +632,7 @@ EXPORT ssize_t writev(int fd, const struct iovec *parts, int parts_count) {
   if (file == NULL) return real_writev(fd, parts, parts_count);
   mark_ahead(file, fd, position(fd), length_of(parts, parts_count));
   ssize_t count = real_writev(fd, parts, parts_count);
-  wrote(file, fd, position(fd) - count, count, 0);
-  return count;
+  return wrote(file, fd, position(fd) - count, count, 0);
 }
 
 /* On Linux a positional write to a descriptor with O_APPEND goes to the end all the same. */
@@ -640,8 +645,7 @@ EXPORT ssize_t pwrite(int fd, const void *bytes, size_t length, off_t from) {
   if (file == NULL) return real_pwrite(fd, bytes, length, from);
   mark_ahead(file, fd, from, length);
   ssize_t count = real_pwrite(fd, bytes, length, from);
-  wrote(file, fd, landed_at(fd, from, count), count, 0);
-  return count;
+  return wrote(file, fd, landed_at(fd, from, count), count, 0);
 }
 
 EXPORT ssize_t pwrite64(int fd, const void *bytes, size_t length, off_t from) {
@@ -653,8 +657,7 @@ EXPORT ssize_t pwritev(int fd, const struct iovec *parts, int parts_count, off_t
   if (file == NULL) return real_pwritev(fd, parts, parts_count, from);
   mark_ahead(file, fd, from, length_of(parts, parts_count));
   ssize_t count = real_pwritev(fd, parts, parts_count, from);
-  wrote(file, fd, landed_at(fd, from, count), count, 0);
-  return count;
+  return wrote(file, fd, landed_at(fd, from, count), count, 0);
 }
 
 EXPORT ssize_t pwritev64(int fd, const struct iovec *parts, int parts_count, off_t from) {
@@ -667,8 +670,7 @@ EXPORT ssize_t pwritev2(int fd, const struct iovec *parts, int parts_count, off_
   if (from != -1) mark_ahead(file, fd, from, length_of(parts, parts_count));
   ssize_t count = real_pwritev2(fd, parts, parts_count, from, how);
   off_t landed = from == -1 ? position(fd) - count : landed_at(fd, from, count);
-  wrote(file, fd, landed, count, (how & (RWF_DSYNC | RWF_SYNC)) != 0);
-  return count;
+  return wrote(file, fd, landed, count, (how & (RWF_DSYNC | RWF_SYNC)) != 0);
 }
 
 EXPORT ssize_t pwritev64v2(int fd, const struct iovec *parts, int parts_count, off_t from, int how) {
@@ -678,7 +680,7 @@ EXPORT ssize_t pwritev64v2(int fd, const struct iovec *parts, int parts_count, o
 EXPORT ssize_t sendfile(int out, int in, off_t *offset, size_t length) {
   struct file *file = tracked(out);
   ssize_t count = real_sendfile(out, in, offset, length);
-  if (file != NULL) wrote(file, out, position(out) - count, count, 0);
+  if (file != NULL) count = wrote(file, out, position(out) - count, count, 0);
   return count;
 }
 
@@ -690,7 +692,7 @@ EXPORT ssize_t copy_file_range(int in, off_t *in_at, int out, off_t *out_at, siz
                                unsigned flags) {
   struct file *file = tracked(out);
   ssize_t count = real_copy_file_range(in, in_at, out, out_at, length, flags);
-  if (file != NULL) wrote(file, out, (out_at ? *out_at : position(out)) - count, count, 0);
+  if (file != NULL) count = wrote(file, out, (out_at ? *out_at : position(out)) - count, count, 0);
   return count;
 }
 

@@ -258,6 +258,21 @@ describe.skipIf(reason !== null)(
       expect(out).toBe("EIO\n");
     });
 
+    it("fails writes that sync, when it is told to begin, once", () => {
+      begin({ fail: ["dsync:a@1"], failOnDemand: true });
+      const write = `
+      const { O_RDWR, O_CREAT, O_DSYNC } = fs.constants;
+      const file = fs.openSync(process.env.ROOT + "/a", O_RDWR | O_CREAT | O_DSYNC);
+      for (const text of ["1", "2"]) {
+        try { fs.writeSync(file, text, 0); console.log(text); } catch (error) { console.log(error.code); }
+      }`;
+      expect(run(write)).toBe("1\n2\n");
+      cut.startFailing();
+      expect(run(write)).toBe("EIO\n2\n");
+      cut.stopFailing();
+      expect(run(write)).toBe("1\n2\n");
+    });
+
     it("keeps some of what was not synced if asked, the same for the same seed", () => {
       const survivors = (seed: number, piece: "page" | "sector") => {
         fs.rmSync(join(root, "a"), { force: true });

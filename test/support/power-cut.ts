@@ -23,8 +23,10 @@ export interface PowerCutOptions {
    * n picks the n-th match in each process, from 1.
    */
   readonly ignore?: readonly string[];
-  /** Syncs that fail with EIO; as `ignore`. */
+  /** Syncs that fail with EIO; as `ignore`. They may have happened all the same. */
   readonly fail?: readonly string[];
+  /** `fail` holds, and counts, only after `startFailing` and until `stopFailing`. */
+  readonly failOnDemand?: boolean;
   /** A synced file brings its own name with it, as on ext4. Default false: the directory must be synced too. */
   readonly entryWithFile?: boolean;
   /** False spares the disk: syncs are recorded but not made. Default true. */
@@ -110,8 +112,9 @@ export class PowerCut {
 
   /** For every process that works below the root; its children inherit it. */
   environment(): Record<string, string> {
-    const { ignore = [], fail = [], entryWithFile, realSync } = this.#options;
+    const { ignore = [], fail = [], failOnDemand, entryWithFile, realSync } = this.#options;
     return {
+      ...(failOnDemand === true ? { POWER_CUT_FAIL_WHILE: this.#failing } : {}),
       LD_PRELOAD: library(),
       POWER_CUT_ROOT: this.#root,
       POWER_CUT_SHADOW: this.#shadow,
@@ -121,6 +124,18 @@ export class PowerCut {
       POWER_CUT_ENTRY_WITH_FILE: entryWithFile === true ? "1" : "0",
       POWER_CUT_REAL_SYNC: realSync === false ? "0" : "1",
     };
+  }
+
+  get #failing(): string {
+    return join(this.#home, "failing");
+  }
+
+  startFailing(): void {
+    fs.writeFileSync(this.#failing, "");
+  }
+
+  stopFailing(): void {
+    fs.rmSync(this.#failing, { force: true });
   }
 
   /** Every sync since the beginning or the last rewind. */
