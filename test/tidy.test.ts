@@ -3,10 +3,13 @@
  * has gone blind is noticed.
  */
 
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import manifest from "../package.json" with { type: "json" };
+import { edit, type Mutant } from "./mutants/mutant.ts";
+import { MUTANTS } from "./mutants/mutants.ts";
+import { guardFindings, readGuardRows, trapIds } from "./support/guard-table.ts";
 import {
   type Finding,
   fileLength,
@@ -186,5 +189,52 @@ describe("house rules", () => {
     expect([...used].sort()).toEqual([...declared].sort());
     const readme = readFileSync(join(ROOT, "README.md"), "utf8");
     expect(declared.filter((name) => !readme.includes(`[${name}]`))).toEqual([]);
+  });
+});
+
+describe("the table of guards", () => {
+  const readTest = (name: string): string | null => {
+    const path = join(ROOT, "test", `${name}.test.ts`);
+    return existsSync(path) ? readFileSync(path, "utf8") : null;
+  };
+
+  test("in docs/SPEC.md names for every trap of Raft its tests, and its mutants or why there are none", () => {
+    const rows = readGuardRows(readFileSync(join(ROOT, "docs", "SPEC.md"), "utf8"));
+    expect(guardFindings(rows, MUTANTS, readTest)).toEqual([]);
+    expect(trapIds()).toHaveLength(59);
+  });
+
+  test("a table that lacks something is refused", () => {
+    const mutants: Mutant[] = [
+      {
+        name: "no-lock",
+        guards: ["A1", "Z9"],
+        removes: "",
+        edits: [edit("a", "b", "")],
+        killedBy: [],
+      },
+    ];
+    const others = trapIds().filter((id) => !["A1", "A2", "A3", "A4"].includes(id));
+    const rows = [
+      "| A1 | x | y | z | `raft/a` | `no-key` |",
+      "| A2 | x | y | z | `raft/b` | none: why not |",
+      "| A3 | x | y | z | `raft/a` |  |",
+      ...others.map(
+        (id) => `| ${id} | x | y | z | | none: ${"it cannot occur here. ".repeat(3)} |`,
+      ),
+      "| A5 | x | y | z | | none: it is here a second time, which is once too often |",
+    ].join("\n");
+    const text = (name: string) => (name === "raft/a" ? 'test("A3: of another trap")' : null);
+    expect(guardFindings(readGuardRows(rows), mutants, text)).toEqual([
+      "A4 has no row; add one with its mutant, or why it cannot occur",
+      "A5 has two rows",
+      "Z9 has mutants and no row; add it, or correct their guards",
+      "A1: no mutant no-key takes its guard out",
+      "A1: the mutant no-lock is missing",
+      "A2: say why it cannot occur",
+      "A3 has no mutant and no reason: none: ...",
+      'A1: none of its tests is named after it, as in test("A1: ...")',
+      "A2: no file test/raft/b.test.ts",
+    ]);
   });
 });

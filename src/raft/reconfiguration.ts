@@ -37,7 +37,7 @@ export function proposeChange(
   if (options.eager !== true && core.commitIndex < leadership.noop.index) {
     return { kind: "refused", reason: "changePending" };
   }
-  // One at a time (docs/TRAPS.md C2). A new leader counts everything it found as possibly pending: what it does not know
+  // One at a time (docs/SPEC.md C2). A new leader counts everything it found as possibly pending: what it does not know
   // to be committed may hold a change (C1).
   if (core.inForceIndex < leadership.pendingChange) {
     return { kind: "refused", reason: "changePending" };

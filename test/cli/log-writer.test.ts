@@ -24,7 +24,7 @@ test("everything arrives, in order", async () => {
   expect(readFileSync(path, "utf8")).toBe(lines.join(""));
 });
 
-test("a pipe that nobody reads blocks nothing; what is beyond the bound is counted", async () => {
+test("B7: a pipe that nobody reads blocks nothing; what is beyond the bound is counted", async () => {
   const path = join(dir, "pipe");
   execFileSync("mkfifo", [path]);
   // Open for reading too, so that opening does not wait; non-blocking, so that no thread hangs in the test.

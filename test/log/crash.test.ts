@@ -94,7 +94,7 @@ function check(bench: Bench, model: Model, moment: Moment): void {
 }
 
 describe("after a power cut", () => {
-  test("at every operation, with every sector lost or kept, nothing told is lost and nothing invented", () => {
+  test("F1: at every operation, with every sector lost or kept, nothing told is lost and nothing invented", () => {
     const steps = script(4, 200);
     const model = new Model();
     for (const step of steps) model.add(step);

@@ -66,7 +66,7 @@ const ways: [string, string][] = [
 
 describe("on a full disk", () => {
   for (const [failing, code] of ways) {
-    test(`(${code} of ${failing}) what does not fit waits, and is written when there is room`, () => {
+    test(`F6: (${code} of ${failing}) what does not fit waits, and is written when there is room`, () => {
       const bench = new FullBench(failing, code);
       const watch = watched(bench);
       const { log, told, space } = watch;

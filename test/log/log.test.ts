@@ -247,7 +247,7 @@ describe("a failed disk", () => {
     });
   }
 
-  test("a stalled write tells nothing and fails nothing", () => {
+  test("D2: a stalled write tells nothing and fails nothing", () => {
     const bench = new Bench();
     const log = bench.open();
     bench.run();

@@ -110,7 +110,7 @@ describe("after a failed write or sync", () => {
   });
 });
 
-test("a sync that fails while the log is opened poisons it", () => {
+test("F2: a sync that fails while the log is opened poisons it", () => {
   const bench = new Bench();
   bench.append(bench.open(SMALL), hard(1), [entry(1, 1)]);
   bench.disk.kill();

@@ -322,7 +322,7 @@ describe("a follower", () => {
     expect(describeConfiguration(again.status.configuration)).toBe("voters=(2 3 4 5)");
   });
 
-  test("C5: learns from a refusal that the configuration which blocks it is past", () => {
+  test("C4, C5: learns from a refusal that the configuration which blocks it is past", () => {
     // It holds the removal of 2, but does not know that it is committed. 2 does, and has a longer log.
     const removal = entry(1, "r2");
     const left = new Subject({ term: 5, voters: [1, 2] });
