@@ -5,19 +5,29 @@
  */
 
 import type { Database, Statement } from "better-sqlite3";
-import type { DigestMismatch, ExecuteJob, ExecuteOutcome, MachineState } from "../node/ports.ts";
+import type {
+  DigestMismatch,
+  ExecuteJob,
+  ExecuteOutcome,
+  MachineState,
+  TransactionVerb,
+} from "../node/ports.ts";
 import type { Entry, EntryId } from "../raft/entry.ts";
-import type { Failure } from "../sql/errors.ts";
+import { BalsaError, type Failure } from "../sql/errors.ts";
 import { invariant } from "../sql/invariant.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
 import { type Command, decodeCommand, encodeCommand } from "../wire/log-codec.ts";
+import { NOT_APPLIED } from "../wire/result-codec.ts";
 import { encodeOpenSessionResponse } from "../wire/sql-codec.ts";
-import { decodeBatch } from "../wire/statement-codec.ts";
+import { type BoundBatch, decodeBatch } from "../wire/statement-codec.ts";
+import type { FailedStatement, LoggedTransaction } from "../wire/transaction-codec.ts";
 import { DeterministicFunctions } from "./deterministic-functions.ts";
 import { MachineFault, toStatementFailure } from "./machine-fault.ts";
 import { MachineMeta } from "./machine-meta.ts";
 import { RequestExecutor, type RequestOutcome } from "./request-executor.ts";
+import { checkRequest } from "./request-limits.ts";
 import { DEFAULT_SESSION_LIMITS, type SessionLimits, Sessions } from "./sessions.ts";
+import { TransactionExecutor } from "./transaction-executor.ts";
 import { openWriterConnection } from "./writer-connection.ts";
 
 export interface MachineCoreOptions {
@@ -60,6 +70,33 @@ const UNBOUNDED: Limits = {
   pendingBytes: Infinity,
 };
 
+/** A request's outcome, and what failed in it without stopping it. */
+type RunOutcome =
+  | (Pick<Extract<RequestOutcome, { kind: "done" }>, "kind" | "result" | "digest" | "wrote"> & {
+      readonly failed?: readonly FailedStatement[];
+    })
+  | { readonly kind: "failure"; readonly failure: Failure }
+  | Extract<RequestOutcome, { kind: "broken" }>;
+
+const ALREADY_ENDED: ExecuteOutcome = {
+  kind: "failure",
+  failure: {
+    code: "SEQUENCE_EXPIRED",
+    message: "a late duplicate: the transaction of this number has ended",
+    outcome: "unknown",
+    statementIndex: 0,
+    facts: {},
+  },
+};
+
+const SPOILED: Failure = {
+  code: "TRANSACTION_ABORTED",
+  message: "a transaction that changed the schema was rolled back",
+  outcome: "not-applied",
+  statementIndex: 0,
+  facts: {},
+};
+
 type CheckpointRow = [busy: bigint, log: bigint, checkpointed: bigint];
 
 /** Throws MachineFault when the file or the machine fails: it must then not be used any more. */
@@ -72,6 +109,9 @@ export class MachineCore {
   #sessions: Sessions;
   #functions: DeterministicFunctions;
   #requests: RequestExecutor;
+  #transactions: TransactionExecutor;
+  /** Of the open interactive transaction. */
+  #transaction: Work | null = null;
   #walState: Statement<unknown[], CheckpointRow>;
   #applied: EntryId = { index: 0, term: 0 };
   #timeMs = 0;
@@ -90,6 +130,7 @@ export class MachineCore {
     this.#sessions = new Sessions(this.#database, this.#sessionLimits);
     this.#functions = new DeterministicFunctions();
     this.#requests = this.#connectRequests();
+    this.#transactions = new TransactionExecutor(this.#database, this.#requests);
     this.#walState = this.#prepareWalState();
     this.#load();
   }
@@ -109,31 +150,50 @@ export class MachineCore {
     this.#begin();
     this.#leading = true;
     const work = workOf(job, Math.max(job.timeMs, this.#timeMs));
+    if (job.verb !== undefined && job.verb !== "begin" && job.verb !== "settle") {
+      return this.#continueTransaction(job.verb, job.batch);
+    }
+    invariant(this.#transaction === null, "a transaction has the writer for itself");
     if (job.openSession) return this.#proposeSession(work);
     if (job.session !== 0) {
-      try {
-        const known = this.#sessions.admit(job, work.timeMs);
-        if (known !== null) return { kind: "answer", result: known.result, index: known.index };
-      } catch (error) {
-        return { kind: "failure", failure: toStatementFailure(error, 0) };
-      }
+      const known = this.#known(work);
+      if (known?.kind === "answer" && job.verb === "begin") return ALREADY_ENDED;
+      if (known !== null) return known;
     }
+    if (job.verb === "begin") return this.#beginTransaction(work);
+    if (job.verb === "settle") return this.#settleTransaction(work);
     const outcome = this.#runRequest(work, this.#limits);
     if (outcome.kind === "broken") {
       this.#broken = outcome.failure.message;
       return { kind: "broken", failure: outcome.failure };
     }
     if (outcome.kind === "failure") return outcome;
-    const { result, digest, wrote } = outcome;
+    const { result, digest, wrote, failed } = outcome;
     if (!wrote) return { kind: "answer", result, index: 0 };
-    this.#timeMs = work.timeMs;
-    if (job.session !== 0) this.#sessions.remember(job, work.timeMs, result, 0);
-    return { kind: "proposal", payload: encodeCommand(commandOf(work, digest)), result };
+    const command = commandOf(work, digest);
+    return this.#propose(failed === undefined ? command : { ...command, failed }, result);
+  }
+
+  #propose(command: Command, result: Uint8Array): ExecuteOutcome {
+    this.#timeMs = command.timeMs;
+    if (command.session !== 0) this.#sessions.remember(command, command.timeMs, result, 0);
+    return { kind: "proposal", payload: encodeCommand(command), result };
+  }
+
+  /** What a numbered write is answered with that must not run; null if it must. */
+  #known(work: Work): ExecuteOutcome | null {
+    try {
+      const known = this.#sessions.admit(work, work.timeMs);
+      return known && { kind: "answer", result: known.result, index: known.index };
+    } catch (error) {
+      return { kind: "failure", failure: toStatementFailure(error, 0) };
+    }
   }
 
   /** Leader mode: all that was executed is log[..last]. */
   commit(last: EntryId): void {
     invariant(last.index >= this.#applied.index, "commit goes forward");
+    invariant(this.#transaction === null, "SQLite commits between transactions");
     this.#begin();
     this.#sessions.placed(last.index);
     this.#commit(last);
@@ -211,19 +271,87 @@ export class MachineCore {
 
   // --- requests -----------------------------------------------------------------------------------------------
 
-  #runRequest(work: Work, limits: Limits): RequestOutcome {
+  #runRequest(work: Work, limits: Limits): RunOutcome {
     this.#functions.beginRequest(work.timeMs, work.seedHigh, work.seedLow);
-    let batch: ReturnType<typeof decodeBatch>;
+    const bounds = { limits, resultBytesMax: this.#resultBytesMax(work.session, limits) };
+    const { length } = work.batch;
+    let batch: BoundBatch;
     try {
       batch = decodeBatch(work.batch);
+      if (batch.goOn) checkRequest(batch, length, limits);
     } catch (error) {
       return { kind: "failure", failure: toStatementFailure(error, 0) };
     }
-    const { resultBytes } = limits;
+    if (!batch.goOn) return this.#requests.run(batch, length, bounds);
+    const ending = this.#transactions.runBatch(batch, length, bounds, work.failed ?? null);
+    // What ran out of space on a follower has ended it already.
+    return ending.kind === "broken" ? { ...ending, exhausted: false } : ending;
+  }
+
+  #resultBytesMax(session: number, { resultBytes }: Limits): number {
     const { rememberedBytes } = this.#sessionLimits;
-    const resultBytesMax =
-      work.session === 0 ? resultBytes : Math.min(resultBytes, rememberedBytes);
-    return this.#requests.run(batch, work.batch.length, { limits, resultBytesMax });
+    return session === 0 ? resultBytes : Math.min(resultBytes, rememberedBytes);
+  }
+
+  // --- interactive transactions, in leader mode -----------------------------------------------------------------
+
+  #beginTransaction(work: Work): ExecuteOutcome {
+    this.#functions.beginRequest(work.timeMs, work.seedHigh, work.seedLow);
+    this.#transactions.begin();
+    this.#transaction = work;
+    return { kind: "answer", result: EMPTY, index: 0 };
+  }
+
+  #continueTransaction(
+    verb: Exclude<TransactionVerb, "begin" | "settle">,
+    batch: Uint8Array,
+  ): ExecuteOutcome {
+    const work = this.#transaction;
+    invariant(work !== null, `${verb}: a transaction is open`);
+    if (verb === "run") {
+      const limits = this.#limits;
+      const bounds = { limits, resultBytesMax: limits.resultBytes };
+      const outcome = this.#transactions.run(batch, bounds);
+      if (outcome.kind === "done") return { kind: "answer", result: outcome.result, index: 0 };
+      return this.#failed(outcome.kind, outcome.failure);
+    }
+    if (verb === "commit") return this.#commitTransaction(work);
+    if (verb === "rollback") {
+      this.#transaction = null;
+      const isClean = this.#transactions.rollback() === "clean";
+      return isClean
+        ? { kind: "answer", result: EMPTY, index: 0 }
+        : this.#failed("broken", SPOILED);
+    }
+    const failure = this.#transactions.nest(verb);
+    if (failure === null) return { kind: "answer", result: EMPTY, index: 0 };
+    return this.#failed(this.#transactions.isOpen ? "failure" : "broken", failure);
+  }
+
+  #commitTransaction(work: Work): ExecuteOutcome {
+    const { steps } = this.#transactions;
+    this.#transaction = null;
+    const ending = this.#transactions.finish();
+    if (ending.kind !== "done") return this.#failed(ending.kind, ending.failure);
+    if (!ending.wrote) return { kind: "answer", result: EMPTY, index: 0 };
+    const transaction = { steps, notApplied: false };
+    return this.#propose({ ...commandOf(work, ending.digest), transaction }, EMPTY);
+  }
+
+  /** It was not committed, or it would be known: that is now a write of its own, and a late commit finds it. */
+  #settleTransaction(work: Work): ExecuteOutcome {
+    if (work.session === 0) {
+      const message = "only a transaction with a session can be asked for";
+      const failure = toStatementFailure(new BalsaError("INVALID_ARGUMENT", message), 0);
+      return { kind: "failure", failure };
+    }
+    const transaction = { steps: [], notApplied: true };
+    return this.#propose({ ...commandOf(work, 0), transaction }, NOT_APPLIED);
+  }
+
+  #failed(kind: "failure" | "broken", failure: Failure): ExecuteOutcome {
+    if (kind === "broken") this.#broken = failure.message;
+    return { kind, failure };
   }
 
   #proposeSession(work: Work): ExecuteOutcome {
@@ -256,6 +384,10 @@ export class MachineCore {
       const detail = this.#admissionProblem(command);
       if (detail !== null) return differs(0, detail);
     }
+    if (command.transaction !== undefined) {
+      const detail = this.#replay(command, command.transaction, entry.index);
+      return detail === null ? null : differs(0, detail);
+    }
     const outcome = this.#runRequest(command, UNBOUNDED);
     if (outcome.kind === "broken" && outcome.exhausted) {
       const { code, message } = outcome.failure;
@@ -266,6 +398,31 @@ export class MachineCore {
     if (outcome.digest !== digest) return differs(outcome.digest, "other effects");
     this.#timeMs = timeMs;
     if (session !== 0) this.#sessions.remember(command, timeMs, outcome.result, entry.index);
+    return null;
+  }
+
+  /** Null, or how this node's effects differ. */
+  #replay(
+    command: Command,
+    { steps, notApplied }: LoggedTransaction,
+    index: number,
+  ): string | null {
+    const { timeMs, session, digest } = command;
+    if (!notApplied) {
+      this.#functions.beginRequest(timeMs, command.seedHigh, command.seedLow);
+      this.#transactions.begin();
+      for (const [at, step] of steps.entries()) {
+        const bounds = { limits: UNBOUNDED, resultBytesMax: Infinity };
+        const detail = this.#transactions.replay(step, bounds);
+        if (detail !== null) return `step ${at}: ${detail}`;
+      }
+      const ending = this.#transactions.finish();
+      if (ending.kind !== "done") return describe(ending.failure);
+      if (ending.digest !== digest) return `other effects: ${ending.digest}`;
+    }
+    this.#timeMs = timeMs;
+    const result = notApplied ? NOT_APPLIED : EMPTY;
+    if (session !== 0) this.#sessions.remember(command, timeMs, result, index);
     return null;
   }
 
@@ -303,6 +460,7 @@ export class MachineCore {
       this.#sessions = new Sessions(this.#database, this.#sessionLimits);
       this.#functions = new DeterministicFunctions();
       this.#requests = this.#connectRequests();
+      this.#transactions = new TransactionExecutor(this.#database, this.#requests);
       this.#walState = this.#prepareWalState();
     }
     this.#load();

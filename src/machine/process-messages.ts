@@ -4,7 +4,13 @@
  * Integers beyond 32 bits travel as doubles: all are safe integers.
  */
 
-import type { DigestMismatch, ExecuteJob, ExecuteOutcome, MachineState } from "../node/ports.ts";
+import type {
+  DigestMismatch,
+  ExecuteJob,
+  ExecuteOutcome,
+  MachineState,
+  TransactionVerb,
+} from "../node/ports.ts";
 import type { Entry, EntryId, EntryKind } from "../raft/entry.ts";
 import type { Failure } from "../sql/errors.ts";
 import { invariant, unreachable } from "../sql/invariant.ts";
@@ -136,12 +142,26 @@ export function decodeState(bytes: Uint8Array): MachineState {
 // --- execute --------------------------------------------------------------------------------------------------
 
 const JOB_HEAD_BYTES = 41;
+/** By the head's first byte: what an ordinary request has, an opened session, and the rest. */
+const VERBS: readonly (TransactionVerb | undefined)[] = [
+  undefined,
+  undefined,
+  "begin",
+  "run",
+  "savepoint",
+  "release",
+  "rollbackTo",
+  "commit",
+  "rollback",
+  "settle",
+];
 
 const jobHead = new Uint8Array(JOB_HEAD_BYTES);
 
 /** The fixed head of a job; the batch follows it in the frame. Valid until the next call: a frame copies it. */
 export function encodeJobHead(job: ExecuteJob): Uint8Array {
-  jobHead[0] = job.openSession ? 1 : 0;
+  if (job.verb === undefined) jobHead[0] = job.openSession ? 1 : 0;
+  else jobHead[0] = VERBS.indexOf(job.verb);
   putF64(jobHead, 1, job.session);
   putF64(jobHead, 9, job.sequence);
   putF64(jobHead, 17, job.acknowledgedThrough);
@@ -155,6 +175,7 @@ export function decodeJob(id: number, payload: Uint8Array): ExecuteJob {
   invariant(payload.length >= JOB_HEAD_BYTES, `an execute frame of ${payload.length} bytes`);
   return {
     id,
+    verb: VERBS[payload[0] ?? 0],
     openSession: payload[0] === 1,
     session: getF64(payload, 1),
     sequence: getF64(payload, 9),

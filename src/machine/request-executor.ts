@@ -34,8 +34,12 @@ export type RequestOutcome =
        * ignored, and whether anything moved cannot be seen from here.
        */
       readonly wrote: boolean;
+      /** It had rows that may differ between nodes. */
+      readonly inspected: boolean;
+      /** A savepoint stood around it: virtual tables have written what they had gathered. */
+      readonly guarded: boolean;
     }
-  | { readonly kind: "failure"; readonly failure: Failure }
+  | { readonly kind: "failure"; readonly failure: Failure; readonly guarded: boolean }
   /** The transaction is gone, or this connection is no longer what a fresh one would be. */
   | {
       readonly kind: "broken";
@@ -43,6 +47,16 @@ export type RequestOutcome =
       /** Space or memory ran out: another node may fare otherwise. */
       readonly exhausted: boolean;
     };
+
+/** What goes on from one step of a transaction to the next. */
+export interface TransactionProgress {
+  /** Number of the next step's first statement; its dice know it. */
+  statement: number;
+  /** As Progress.rowid. */
+  rowid: bigint;
+  /** Undone, a change of the schema leaves a connection that is not like a fresh one. */
+  changedSchema: boolean;
+}
 
 /** A statement of a request, before its turn. */
 interface Step {
@@ -55,6 +69,8 @@ interface Step {
 interface Progress {
   /** The statement under way, from 0. */
   index: number;
+  /** Of the transaction that the request is a step of. */
+  readonly transaction: TransactionProgress | null;
   wrote: boolean;
   inspected: boolean;
   /** CREATE, DROP, ALTER, ANALYZE or REINDEX has begun to run. */
@@ -140,34 +156,74 @@ export class RequestExecutor {
     batch: BoundBatch,
     batchBytes: number,
     bounds: { readonly limits: Limits; readonly resultBytesMax: number },
+    transaction: TransactionProgress | null = null,
   ): RequestOutcome {
     let steps: Step[];
     try {
       checkRequest(batch, batchBytes, bounds.limits);
       steps = this.#judge(batch, bounds.limits);
     } catch (error) {
-      return { kind: "failure", failure: toStatementFailure(error, 0) };
+      return { kind: "failure", failure: toStatementFailure(error, 0), guarded: false };
     }
-    if (steps.some(walksSchema)) this.#settle();
+    if (steps.some(walksSchema)) {
+      this.#settle();
+      if (transaction !== null) {
+        transaction.changedSchema = true;
+        this.beginConnectionState(transaction.rowid);
+      }
+    }
     const { facts } = this.#schema;
     const progress: Progress = {
       index: 0,
+      transaction,
       wrote: false,
       inspected: false,
       changedSchema: false,
       spoiled: false,
-      rowid: 0n,
-      native: facts.usesConnectionState || steps.some(usesConnectionState),
+      rowid: transaction?.rowid ?? 0n,
+      native: transaction !== null || facts.usesConnectionState || steps.some(usesConnectionState),
       resultBytes: bounds.limits.resultBytes,
     };
-    if (progress.native) {
-      this.#total = null;
-      this.#setRowid.run(0n);
-      this.#resetChanges.run();
-    }
+    if (transaction !== null) this.#total = null;
+    else if (progress.native) this.beginConnectionState(0n);
     const guarded = steps.length > 1 || facts.needsSavepoint || steps.some(mayFailHalfway);
     if (guarded) this.#savepoint.run();
-    return this.#runSteps(steps, progress, guarded, bounds.resultBytesMax);
+    const outcome = this.#runSteps(steps, progress, guarded, bounds.resultBytesMax);
+    if (transaction !== null) this.#endStep(transaction, steps.length, progress, outcome);
+    return outcome;
+  }
+
+  /** last_insert_rowid() is told, changes() is 0. */
+  beginConnectionState(rowid: bigint): void {
+    this.#total = null;
+    this.#setRowid.run(rowid);
+    this.#resetChanges.run();
+  }
+
+  /** In the place of a request that left nothing but its savepoint. */
+  touchSavepoint(): void {
+    this.#total = null;
+    this.#savepoint.run();
+    this.#release.run();
+  }
+
+  /** At the end of a transaction. @throws SqlError if a deferred foreign key is violated. */
+  checkDeferredKeys(): void {
+    if (this.#schema.facts.deferrable) this.#probe.check();
+  }
+
+  #endStep(
+    transaction: TransactionProgress,
+    statements: number,
+    progress: Progress,
+    outcome: RequestOutcome,
+  ): void {
+    transaction.statement += statements;
+    this.#total = null;
+    if (outcome.kind === "done") {
+      transaction.rowid = progress.rowid;
+      transaction.changedSchema ||= progress.changedSchema;
+    } else if (outcome.kind === "failure") this.beginConnectionState(transaction.rowid);
   }
 
   /** All texts are judged before the first one runs: a refusal leaves nothing to undo. */
@@ -223,7 +279,8 @@ export class RequestExecutor {
     const changes = after - before;
     const result = this.#writer.finish();
     const digest = this.#digest(result, changes, steps.length);
-    return { kind: "done", result, digest, wrote: progress.wrote };
+    const { wrote, inspected } = progress;
+    return { kind: "done", result, digest, wrote, inspected, guarded };
   }
 
   /** What only the whole request shows. */
@@ -237,11 +294,12 @@ export class RequestExecutor {
       );
     }
     if (this.#writer.length > resultBytesMax) throw resultTooLarge(resultBytesMax);
-    if (this.#schema.facts.deferrable) this.#probe.check();
+    if (progress.transaction === null) this.checkDeferredKeys();
   }
 
   #runStep(step: Step, progress: Progress): void {
-    if (progress.index > 0) this.#functions.beginStatement(progress.index);
+    const number = (progress.transaction?.statement ?? 0) + progress.index;
+    if (number > 0) this.#functions.beginStatement(number);
     const prepared = this.#cache.prepare(step.text, step.judged);
     const args = bindArguments(prepared, step.args);
     const changesSchema = SCHEMA_VERBS.has(prepared.shape.verb) && !prepared.shape.explain;
@@ -344,7 +402,7 @@ export class RequestExecutor {
     if (!inTransaction || progress.changedSchema || (progress.spoiled && !guarded)) {
       return { kind: "broken", failure, exhausted: false };
     }
-    return { kind: "failure", failure };
+    return { kind: "failure", failure, guarded };
   }
 
   #digest(result: Buffer, changes: bigint, statements: number): number {

@@ -87,8 +87,21 @@ export interface Log extends LogReader {
 
 // --- the machine: one writer process -----------------------------------------------------------------------------
 
+/** What a job does to the one interactive transaction. `settle`: none is open; fixes whether an earlier one was committed. */
+export type TransactionVerb =
+  | "begin"
+  | "run"
+  | "savepoint"
+  | "release"
+  | "rollbackTo"
+  | "commit"
+  | "rollback"
+  | "settle";
+
 export interface ExecuteJob {
   readonly id: number;
+  /** None: an ordinary request. `run` has a batch, the others need none. */
+  readonly verb?: TransactionVerb | undefined;
   /** Encoded balsa.v1.Batch; empty to open a session. */
   readonly batch: Uint8Array;
   readonly openSession: boolean;

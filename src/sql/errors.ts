@@ -26,6 +26,12 @@ export const BALSA_CODES = {
   SESSION_EXPIRED: "the session is unknown; open another. Nothing was executed",
   SEQUENCE_EXPIRED: "a late duplicate of a write whose answer was already acknowledged",
   SNAPSHOT_TOO_OLD: "a streamed read held its snapshot for too long",
+  TRANSACTION_TIMEOUT:
+    "the transaction was open for longer than it may be, or idle for too long; it was rolled back",
+  TRANSACTION_ABORTED:
+    "the transaction was rolled back before its commit: the leader or the connection was lost. It may be run again",
+  NESTED_CALL:
+    "a call of db inside db.transaction would wait for that transaction; use the tx that the function is given",
   CLOSED: "the client or the node is closed",
   PROTOCOL: "something that is not Balsa, or another version of it, answered",
   WRONG_CLUSTER: "the node belongs to another cluster",

@@ -18,3 +18,11 @@ export interface Statement {
 export type Consistency = "linearizable" | "session" | "stale";
 
 export const CONSISTENCIES: readonly Consistency[] = ["linearizable", "session", "stale"];
+
+/**
+ * What a statement that fails does to the batch it is in. `stop` (default): the batch fails, and nothing of it took
+ * effect. `continue`: the statement left nothing, the ones behind it run, and all that succeeded takes effect together.
+ */
+export type OnError = "stop" | "continue";
+
+export const ON_ERROR: readonly OnError[] = ["stop", "continue"];

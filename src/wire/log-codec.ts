@@ -6,9 +6,17 @@
 import { BalsaError } from "../sql/errors.ts";
 import { MessageReader } from "./message-reader.ts";
 import { MessageWriter } from "./message-writer.ts";
+import {
+  type FailedStatement,
+  type LoggedTransaction,
+  readFailedStatement,
+  readTransaction,
+  writeFailedStatement,
+  writeTransaction,
+} from "./transaction-codec.ts";
 
-/** Of Command.version. */
-export const COMMAND_VERSION = 1;
+/** Of Command.version: the highest known here. What holds neither a transaction nor a batch that goes on is of version 1. */
+export const COMMAND_VERSION = 2;
 
 export interface Command {
   /** Log time: milliseconds since 1970. */
@@ -25,6 +33,10 @@ export interface Command {
   readonly openSession: boolean;
   /** crc32 of what it did on the leader (D5). */
   readonly digest: number;
+  /** Instead of a batch. */
+  readonly transaction?: LoggedTransaction | undefined;
+  /** Of a batch that goes on behind a failed statement. */
+  readonly failed?: readonly FailedStatement[] | undefined;
 }
 
 const NO_BATCH = Buffer.alloc(0);
@@ -32,16 +44,27 @@ const writer = new MessageWriter();
 
 export function encodeCommand(command: Command): Buffer {
   writer.start();
-  writer.uint(1, COMMAND_VERSION);
+  const { transaction, failed } = command;
+  writer.uint(1, transaction === undefined && failed === undefined ? 1 : COMMAND_VERSION);
   writer.uint(2, command.timeMs);
   writer.fixed32(3, command.seedHigh);
   writer.fixed32(4, command.seedLow);
   writer.uint(5, command.session);
   writer.uint(6, command.sequence);
   writer.uint(7, command.acknowledgedThrough);
-  if (!command.openSession) writer.bytes(8, command.batch);
+  if (!command.openSession && transaction === undefined) writer.bytes(8, command.batch);
   writer.bool(9, command.openSession);
   writer.fixed32(10, command.digest);
+  if (transaction !== undefined) {
+    const begin = writer.beginMessage(11);
+    writeTransaction(writer, transaction);
+    writer.endMessage(begin);
+  }
+  for (const statement of failed ?? []) {
+    const begin = writer.beginMessage(12);
+    writeFailedStatement(writer, statement);
+    writer.endMessage(begin);
+  }
   return writer.finish();
 }
 
@@ -58,6 +81,8 @@ export function decodeCommand(bytes: Uint8Array): Command {
   let batch: Uint8Array = NO_BATCH;
   let openSession = false;
   let digest = 0;
+  let transaction: LoggedTransaction | undefined;
+  const failed: FailedStatement[] = [];
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
     if (tag === 8) version = reader.uint32();
     else if (tag === 16) timeMs = reader.uint();
@@ -69,10 +94,13 @@ export function decodeCommand(bytes: Uint8Array): Command {
     else if (tag === 66) batch = reader.bytes();
     else if (tag === 72) openSession = reader.bool();
     else if (tag === 85) digest = reader.fixed32();
+    else if (tag === 90) transaction = inside(reader, readTransaction);
+    else if (tag === 98) failed.push(inside(reader, readFailedStatement));
     else reader.skip(tag);
   }
-  if (version !== COMMAND_VERSION) {
-    throw new BalsaError("PROTOCOL", `a log entry of version ${version}; this program knows 1`);
+  if (version < 1 || version > COMMAND_VERSION) {
+    const message = `a log entry of version ${version}; this program knows 1 to ${COMMAND_VERSION}`;
+    throw new BalsaError("PROTOCOL", message);
   }
   return {
     timeMs,
@@ -84,5 +112,14 @@ export function decodeCommand(bytes: Uint8Array): Command {
     batch,
     openSession,
     digest,
+    transaction,
+    failed: version === 1 ? undefined : failed,
   };
+}
+
+function inside<T>(reader: MessageReader, read: (reader: MessageReader) => T): T {
+  const outer = reader.enter();
+  const message = read(reader);
+  reader.leave(outer);
+  return message;
 }

@@ -3,8 +3,10 @@
  * clients; what lies between passes the bytes on.
  */
 
+import type { Failure } from "../sql/errors.ts";
 import type { StatementResult } from "../sql/result.ts";
 import type { IntegerMode, Row, Value } from "../sql/value.ts";
+import { readFailure, writeFailure } from "./failure-codec.ts";
 import { MessageReader } from "./message-reader.ts";
 import { MessageWriter } from "./message-writer.ts";
 import { readValue, type SqliteValue, toInteger, writeSqliteValue } from "./value-codec.ts";
@@ -44,10 +46,22 @@ export class BatchResultWriter {
     this.#writer.endMessage(this.#result);
   }
 
+  /** Of a statement that failed, in a batch that goes on. */
+  failed(failure: Failure): void {
+    const result = this.#writer.beginMessage(1);
+    const begin = this.#writer.beginMessage(5);
+    writeFailure(this.#writer, failure);
+    this.#writer.endMessage(begin);
+    this.#writer.endMessage(result);
+  }
+
   finish(): Buffer {
     return this.#writer.finish();
   }
 }
+
+/** The result of a transaction whose fate was asked for: it was not applied, and never will be. */
+export const NOT_APPLIED: Uint8Array = Uint8Array.of(16, 1);
 
 /** Collects the rows of one chunk after another. */
 export class RowChunkWriter {
@@ -77,9 +91,14 @@ function writeRow(writer: MessageWriter, values: readonly SqliteValue[]): void {
   writer.endMessage(begin);
 }
 
-export function decodeBatchResult(bytes: Uint8Array, integers: IntegerMode): StatementResult[] {
+/** A statement's result, and why it has none if it failed in a batch that goes on. */
+export interface DecodedResult extends StatementResult {
+  readonly failure?: Failure;
+}
+
+export function decodeBatchResult(bytes: Uint8Array, integers: IntegerMode): DecodedResult[] {
   const reader = new MessageReader(bytes);
-  const results: StatementResult[] = [];
+  const results: DecodedResult[] = [];
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
     if (tag === 10) {
       const outer = reader.enter();
@@ -90,19 +109,30 @@ export function decodeBatchResult(bytes: Uint8Array, integers: IntegerMode): Sta
   return results;
 }
 
-function readStatementResult(reader: MessageReader, integers: IntegerMode): StatementResult {
+function readStatementResult(reader: MessageReader, integers: IntegerMode): DecodedResult {
   const columns: string[] = [];
   const rows: Value[][] = [];
   let changes: number | bigint = 0;
+  let failure: Failure | null = null;
   let lastInsertRowid: number | bigint = integers === "bigint" ? 0n : 0;
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
     if (tag === 10) columns.push(reader.string());
     else if (tag === 18) rows.push(readRow(reader, integers));
     else if (tag === 24) changes = reader.int64();
     else if (tag === 32) lastInsertRowid = toInteger(reader.int64(), integers);
-    else reader.skip(tag);
+    else if (tag === 42) {
+      const outer = reader.enter();
+      failure = readFailure(reader);
+      reader.leave(outer);
+    } else reader.skip(tag);
   }
-  return { columns, rows: toRows(columns, rows), changes: Number(changes), lastInsertRowid };
+  const result = {
+    columns,
+    rows: toRows(columns, rows),
+    changes: Number(changes),
+    lastInsertRowid,
+  };
+  return failure === null ? result : { ...result, failure };
 }
 
 export function decodeRowChunk(bytes: Uint8Array, integers: IntegerMode): RowChunk {

@@ -9,6 +9,17 @@ import type { Consistency } from "../sql/statement.ts";
 import { readFailure, writeFailure } from "./failure-codec.ts";
 import { MessageReader, malformed } from "./message-reader.ts";
 import { MessageWriter } from "./message-writer.ts";
+import {
+  type BeginRequest,
+  type BeginResponse,
+  readBeginRequest,
+  readBeginResponse,
+  readStepRequest,
+  type StepRequest,
+  writeBeginRequest,
+  writeBeginResponse,
+  writeStepRequest,
+} from "./transaction-codec.ts";
 
 export interface ExecuteRequest {
   /** Encoded balsa.v1.Batch. */
@@ -20,6 +31,8 @@ export interface ExecuteRequest {
   /** 0: the node's default. */
   readonly timeoutMs: number;
   readonly noForward: boolean;
+  /** Instead of a batch: what became of the transaction that was to commit under this sequence? */
+  readonly settle?: boolean;
 }
 
 export interface ExecuteResponse {
@@ -64,7 +77,9 @@ export type RequestBody =
   | ({ readonly kind: "query" } & QueryRequest)
   | ({ readonly kind: "openSession" } & OpenSessionRequest)
   | { readonly kind: "fetch"; readonly chunks: number }
-  | { readonly kind: "cancel" };
+  | { readonly kind: "cancel" }
+  | ({ readonly kind: "begin" } & BeginRequest)
+  | ({ readonly kind: "step" } & StepRequest);
 
 /** One request of a stream; `id` is the client's. */
 export interface ClientRequest {
@@ -76,7 +91,8 @@ export type ResponseBody =
   | ({ readonly kind: "execute" } & ExecuteResponse)
   | ({ readonly kind: "query" } & QueryResponse)
   | ({ readonly kind: "openSession" } & OpenSessionResponse)
-  | { readonly kind: "failure"; readonly failure: Failure };
+  | { readonly kind: "failure"; readonly failure: Failure }
+  | ({ readonly kind: "begin" } & BeginResponse);
 
 /** One answer of a stream; `id` is the request's. */
 export interface ServerResponse {
@@ -100,7 +116,7 @@ const writer = new MessageWriter();
 
 /** Bytes that a request takes in a frame, within a few: for filling frames up to a size. */
 export function requestSize(body: RequestBody): number {
-  if (body.kind === "execute") return body.batch.length + ENVELOPE_BYTES;
+  if (body.kind === "execute" || body.kind === "step") return body.batch.length + ENVELOPE_BYTES;
   if (body.kind === "query") return body.statement.length + ENVELOPE_BYTES;
   return ENVELOPE_BYTES;
 }
@@ -122,6 +138,7 @@ function writeExecuteRequest(target: MessageWriter, request: ExecuteRequest): vo
   target.uint(4, request.acknowledgedThrough);
   target.uint(5, request.timeoutMs);
   target.bool(6, request.noForward);
+  target.bool(7, request.settle === true);
 }
 
 function readExecuteRequest(reader: MessageReader): { readonly kind: "execute" } & ExecuteRequest {
@@ -131,6 +148,7 @@ function readExecuteRequest(reader: MessageReader): { readonly kind: "execute" }
   let acknowledgedThrough = 0;
   let timeoutMs = 0;
   let noForward = false;
+  let settle = false;
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
     if (tag === 10) batch = reader.bytes();
     else if (tag === 16) session = reader.uint();
@@ -138,9 +156,12 @@ function readExecuteRequest(reader: MessageReader): { readonly kind: "execute" }
     else if (tag === 32) acknowledgedThrough = reader.uint();
     else if (tag === 40) timeoutMs = reader.uint32();
     else if (tag === 48) noForward = reader.bool();
+    else if (tag === 56) settle = reader.bool();
     else reader.skip(tag);
   }
-  return { kind: "execute", batch, session, sequence, acknowledgedThrough, timeoutMs, noForward };
+  const numbers = { session, sequence, acknowledgedThrough };
+  const request = { kind: "execute" as const, batch, ...numbers, timeoutMs, noForward };
+  return settle ? { ...request, settle } : request;
 }
 
 function writeExecuteResponse(target: MessageWriter, response: ExecuteResponse): void {
@@ -366,6 +387,10 @@ function writeRequestBody(target: MessageWriter, body: RequestBody): void {
       return nest(target, 5, (inner, chunks) => inner.uint(1, chunks), body.chunks);
     case "cancel":
       return target.bytes(6, NOTHING);
+    case "begin":
+      return nest(target, 7, writeBeginRequest, body);
+    case "step":
+      return nest(target, 8, writeStepRequest, body);
     default:
       return unreachable(body);
   }
@@ -401,7 +426,9 @@ function readRequest(reader: MessageReader): ClientRequest {
     else if (tag === 50) {
       reader.skip(tag);
       body = { kind: "cancel" };
-    } else reader.skip(tag);
+    } else if (tag === 58) body = { kind: "begin", ...readInside(reader, readBeginRequest) };
+    else if (tag === 66) body = { kind: "step", ...readInside(reader, readStepRequest) };
+    else reader.skip(tag);
   }
   if (body === null) throw malformed("a request of an unknown kind");
   return { id, body };
@@ -426,6 +453,8 @@ function writeResponseBody(target: MessageWriter, body: ResponseBody): void {
       return nest(target, 4, writeOpenSessionResponse, body);
     case "failure":
       return nest(target, 5, writeFailure, body.failure);
+    case "begin":
+      return nest(target, 6, writeBeginResponse, body);
     default:
       return unreachable(body);
   }
@@ -440,6 +469,7 @@ function readResponse(reader: MessageReader): ServerResponse {
     else if (tag === 26) body = readInside(reader, readQueryResponse);
     else if (tag === 34) body = readInside(reader, readOpenSessionResponse);
     else if (tag === 42) body = { kind: "failure", failure: readInside(reader, readFailure) };
+    else if (tag === 50) body = { kind: "begin", ...readInside(reader, readBeginResponse) };
     else reader.skip(tag);
   }
   if (body === null) throw malformed("a response of an unknown kind");

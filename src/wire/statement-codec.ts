@@ -5,7 +5,7 @@
 
 import { BalsaError } from "../sql/errors.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
-import type { Statement } from "../sql/statement.ts";
+import type { OnError, Statement } from "../sql/statement.ts";
 import type { Args, BindValue } from "../sql/value.ts";
 import { MessageReader } from "./message-reader.ts";
 import { MessageWriter } from "./message-writer.ts";
@@ -26,6 +26,8 @@ export interface BoundBatch {
   readonly statements: readonly BoundStatement[];
   /** The one statement is a script of several, without parameters. */
   readonly script: boolean;
+  /** A statement that fails leaves nothing, and does not stop the ones behind it. */
+  readonly goOn: boolean;
 }
 
 const writer = new MessageWriter();
@@ -43,6 +45,7 @@ export function encodeStatement(statement: Statement, limits: Limits = DEFAULT_L
 export function encodeBatch(
   statements: readonly Statement[],
   limits: Limits = DEFAULT_LIMITS,
+  onError: OnError = "stop",
 ): Buffer {
   if (statements.length > limits.statements) throw tooMany(statements.length, limits.statements);
   writer.start();
@@ -52,6 +55,7 @@ export function encodeBatch(
     writer.endMessage(begin);
     checkRequest(limits);
   }
+  writer.bool(3, onError === "continue");
   return writer.finish();
 }
 
@@ -74,15 +78,17 @@ export function decodeBatch(bytes: Uint8Array): BoundBatch {
   const reader = new MessageReader(bytes);
   const statements: BoundStatement[] = [];
   let script = false;
+  let goOn = false;
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
     if (tag === 10) {
       const outer = reader.enter();
       statements.push(readStatement(reader));
       reader.leave(outer);
     } else if (tag === 16) script = reader.bool();
+    else if (tag === 24) goOn = reader.bool();
     else reader.skip(tag);
   }
-  return { statements, script };
+  return { statements, script, goOn };
 }
 
 function writeStatement(statement: Statement, limits: Limits): void {

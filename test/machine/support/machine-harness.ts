@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterEach, expect } from "vitest";
 import { MachineCore, type MachineCoreOptions } from "../../../src/machine/machine-core.ts";
 import { ReadExecutor } from "../../../src/machine/read-executor.ts";
-import type { ExecuteJob, ExecuteOutcome } from "../../../src/node/ports.ts";
+import type { ExecuteJob, ExecuteOutcome, TransactionVerb } from "../../../src/node/ports.ts";
 import type { Entry } from "../../../src/raft/entry.ts";
 import type { Failure } from "../../../src/sql/errors.ts";
 import type { StatementResult } from "../../../src/sql/result.ts";
@@ -84,6 +84,21 @@ export class TestLeader {
 
   execute(batch: Uint8Array, request: Request = {}): ExecuteOutcome {
     return this.#take(this.core.execute({ ...this.#job(request), batch, openSession: false }));
+  }
+
+  /** Does something to the interactive transaction. */
+  transact(
+    verb: TransactionVerb,
+    batch: Uint8Array = EMPTY,
+    request: Request = {},
+  ): ExecuteOutcome {
+    const job = { ...this.#job(request), verb, batch, openSession: false };
+    return this.#take(this.core.execute(job));
+  }
+
+  /** Runs one statement in the transaction. */
+  step(sql: string, args: Statement["args"] = []): ExecuteOutcome {
+    return this.transact("run", encodeBatch([{ sql, args }]));
   }
 
   openSession(timeMs = this.timeMs): number {
