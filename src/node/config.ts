@@ -29,6 +29,9 @@ export interface NodeOptions {
   readonly readDeadlineMs?: number;
   /** Execution time of one write on the leader. Default 30,000. */
   readonly writeDeadlineMs?: number;
+  /** Most that an interactive transaction may be without a request, and be open. Defaults 30,000 and 120,000. */
+  readonly transactionIdleMs?: number;
+  readonly transactionTotalMs?: number;
   /** Log entries kept behind the last checkpoint, for nodes that were away. Default 100,000; 1 to 10,000,000. */
   readonly logTailEntries?: number;
   /** Bytes of these, payloads only, if that is less. Default 64 MiB, 4 KiB to 1 TiB. */
@@ -61,6 +64,8 @@ export interface NodeConfig {
   readonly readersMax: number;
   readonly readDeadlineMs: number;
   readonly writeDeadlineMs: number;
+  readonly transactionIdleMs: number;
+  readonly transactionTotalMs: number;
   readonly log: CompactionLimits;
   readonly scrubIntervalMs: number;
   readonly minFreeBytes: number;
@@ -68,6 +73,7 @@ export interface NodeConfig {
   readonly onCore: (raft: Raft) => void;
 }
 
+const DAY_MS = 86_400_000;
 const MIB = 1024 * 1024;
 
 function whole(name: string, value: number, min: number, max: number): number {
@@ -102,6 +108,13 @@ export function checkOptions(options: NodeOptions): NodeConfig {
     readersMax: whole("readersMax", options.readersMax ?? Math.max(4, readersMin), readersMin, 64),
     readDeadlineMs: whole("readDeadlineMs", options.readDeadlineMs ?? 10_000, 1, 86_400_000),
     writeDeadlineMs: whole("writeDeadlineMs", options.writeDeadlineMs ?? 30_000, 1, 86_400_000),
+    transactionIdleMs: whole("transactionIdleMs", options.transactionIdleMs ?? 30_000, 1, DAY_MS),
+    transactionTotalMs: whole(
+      "transactionTotalMs",
+      options.transactionTotalMs ?? 120_000,
+      1,
+      DAY_MS,
+    ),
     log: {
       tailEntries: whole("logTailEntries", options.logTailEntries ?? 100_000, 1, 10_000_000),
       tailBytes: whole("logTailBytes", options.logTailBytes ?? 64 * MIB, 4096, 2 ** 40),

@@ -33,15 +33,19 @@ import { type Answer, give, Proposals } from "./proposals.ts";
 import { ReadGate } from "./read-gate.ts";
 import { notLeader, notReady, notServing } from "./refusals.ts";
 import type {
+  BeginCall,
+  BeginSink,
   ExecuteCall,
   ExecuteSink,
   NodeService,
   NodeStatus,
   QueryCall,
   QueryCallSink,
+  RunningTransaction,
 } from "./service.ts";
-import { failure, saysNothingOfData, WriteRequest } from "./write-request.ts";
+import { failure, saysNothingOfData, type WriteRequest } from "./write-request.ts";
 import { WriterDriver } from "./writer-driver.ts";
+import { Writes } from "./writes.ts";
 
 const SWEEP_MS = 100;
 
@@ -55,6 +59,7 @@ export class Node implements NodeService {
   readonly #admission: Admission;
   readonly #freshness = new Freshness();
   readonly #driver: WriterDriver;
+  readonly #writes: Writes;
   readonly #gate: ReadGate;
   readonly #formation: Formation;
   readonly #failover: Failover;
@@ -80,7 +85,6 @@ export class Node implements NodeService {
   #timers: Timer[] = [];
   /** Role, leader and term as last told: a commit alone is no news to watchers. */
   #told = "";
-  #nextId = 0;
 
   constructor(config: NodeConfig, parts: NodeParts) {
     this.#config = config;
@@ -92,6 +96,13 @@ export class Node implements NodeService {
       { writeDeadlineMs: config.writeDeadlineMs, dedup: config.plant !== "no-dedup" },
       { ...parts, events: this.#driverEvents() },
     );
+    this.#writes = new Writes({
+      environment,
+      config,
+      driver: this.#driver,
+      admission: this.#admission,
+      refusal: () => this.#refuseWrite(),
+    });
     this.#keeper = new LogKeeper({
       ...parts,
       limits: config.log,
@@ -339,6 +350,7 @@ export class Node implements NodeService {
     if (outcome.kind === "broken" && outcome.failure.code === "SQLITE_FULL") {
       return request.fail(noSpace(`the disk is full: ${outcome.failure.message}`));
     }
+    if (outcome.kind === "answer" && request.isProvisional) return give(request, answer);
     const early = this.#config.plant === "error-before-commit";
     if (outcome.kind !== "answer" && (early || saysNothingOfData(outcome.failure.code))) {
       return give(request, answer);
@@ -358,19 +370,11 @@ export class Node implements NodeService {
   // --- callers ------------------------------------------------------------------------------------------------
 
   execute(call: ExecuteCall, sink: ExecuteSink): { cancel(): void } {
-    this.#nextId += 1;
-    const { environment } = this.#parts;
-    const { writeDeadlineMs } = this.#config;
-    const timeoutMs = call.timeoutMs > 0 ? call.timeoutMs : writeDeadlineMs;
-    const deadlineAtMs = environment.monotonicMs() + timeoutMs;
-    const request = new WriteRequest(this.#nextId, call, deadlineAtMs, sink, (settled) =>
-      this.#admission.leaveWrite(settled.bytes),
-    );
-    const full = this.#admission.enterWrite(request.bytes);
-    const refusal = this.#refuseWrite() ?? full;
-    if (refusal === null) this.#driver.submit(request);
-    else environment.soon(() => request.fail(refusal));
-    return { cancel: () => this.#driver.cancel(request) };
+    return this.#writes.execute(call, sink);
+  }
+
+  begin(call: BeginCall, sink: BeginSink): RunningTransaction {
+    return this.#writes.begin(call, sink);
   }
 
   #refuseWrite(): Failure | null {

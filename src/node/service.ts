@@ -3,7 +3,7 @@
 import type { NodeId } from "../raft/entry.ts";
 import type { Failure } from "../sql/errors.ts";
 import type { Consistency } from "../sql/statement.ts";
-import type { RunningQuery } from "./ports.ts";
+import type { RunningQuery, TransactionVerb } from "./ports.ts";
 
 export interface ExecuteCall {
   /** Encoded balsa.v1.Batch; empty when openSession. */
@@ -15,12 +15,52 @@ export interface ExecuteCall {
   readonly acknowledgedThrough: number;
   /** From now; 0: the node's default. */
   readonly timeoutMs: number;
+  /** `settle`, from a caller: what became of the transaction of this sequence? The others are a transaction's own. */
+  readonly verb?: TransactionVerb | undefined;
 }
 
 export interface ExecuteSink {
   /** `result`: encoded balsa.v1.BatchResult; for openSession an encoded OpenSessionResponse. */
   done(result: Uint8Array, index: number): void;
   failed(failure: Failure): void;
+}
+
+export interface BeginCall {
+  /** These three number its commit; session 0: it is not repeated. */
+  readonly session: number;
+  readonly sequence: number;
+  readonly acknowledgedThrough: number;
+  /** Until it is open, from now; 0: the node's default. */
+  readonly timeoutMs: number;
+  /** 0: the node's most. */
+  readonly idleMs: number;
+  readonly totalMs: number;
+  /** Sees one moment and writes nothing. The next three are of such a one. */
+  readonly readOnly: boolean;
+  readonly consistency: Consistency;
+  readonly atLeast: number;
+  readonly maxStalenessMs: number;
+}
+
+export interface BeginSink {
+  /** It is the transaction's turn: what it does is done at once. */
+  opened(served: Served): void;
+  /** It was refused or has ended by itself. Not after `cancel`, nor when it ends by its commit. */
+  failed(failure: Failure): void;
+}
+
+export interface StepCall {
+  readonly verb: "run" | "savepoint" | "release" | "rollbackTo" | "commit";
+  /** Encoded balsa.v1.Batch, of `run`. */
+  readonly batch: Uint8Array;
+  readonly timeoutMs: number;
+}
+
+export interface RunningTransaction {
+  /** In order. One that is given up, or passes its deadline, ends the transaction; one that fails does not. */
+  step(call: StepCall, sink: ExecuteSink): { cancel(): void };
+  /** Rolls it back. */
+  cancel(): void;
 }
 
 export interface QueryCall {
@@ -77,6 +117,8 @@ export interface NodeStatus {
 export interface NodeService {
   /** Answers once. `cancel` withdraws a request that has not started; one under way is finished, its answer dropped. */
   execute(call: ExecuteCall, sink: ExecuteSink): { cancel(): void };
+  /** An interactive transaction: it has the writer for itself from its turn until it ends. */
+  begin(call: BeginCall, sink: BeginSink): RunningTransaction;
   query(call: QueryCall, sink: QueryCallSink): RunningQuery;
   status(): NodeStatus;
   /** Tells every change of leader or of serving; returns a function that stops telling. */

@@ -2,6 +2,7 @@
 
 import { BalsaError, type Failure, isBalsaCode, type Outcome, toFailure } from "../sql/errors.ts";
 import type { ExecuteCall, ExecuteSink } from "./service.ts";
+import type { HoldingTransaction } from "./writer-hold.ts";
 
 export type WriteStage = "waiting" | "executing" | "proposed" | "settled";
 
@@ -12,6 +13,8 @@ export class WriteRequest {
   /** Monotonic. After it the caller does not wait any more. */
   deadlineAtMs: number;
   stage: WriteStage = "waiting";
+  /** Whose step it is. */
+  readonly transaction: HoldingTransaction | null;
   readonly #sink: ExecuteSink;
   readonly #onSettled: (request: WriteRequest) => void;
 
@@ -21,6 +24,7 @@ export class WriteRequest {
     deadlineAtMs: number,
     sink: ExecuteSink,
     onSettled: (request: WriteRequest) => void,
+    transaction: HoldingTransaction | null = null,
   ) {
     this.id = id;
     this.call = call;
@@ -28,6 +32,12 @@ export class WriteRequest {
     this.deadlineAtMs = deadlineAtMs;
     this.#sink = sink;
     this.#onSettled = onSettled;
+    this.transaction = transaction;
+  }
+
+  /** An answer that counts only if its transaction commits: it need not wait until that is known. */
+  get isProvisional(): boolean {
+    return this.transaction !== null && this.call.verb !== "commit";
   }
 
   done(result: Uint8Array, index: number): void {

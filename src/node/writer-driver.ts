@@ -23,6 +23,7 @@ import type {
   Writer,
 } from "./ports.ts";
 import { failure, type WriteRequest } from "./write-request.ts";
+import { aborted, type HoldingTransaction, WriterHold } from "./writer-hold.ts";
 import { WriterRest } from "./writer-rest.ts";
 
 /** A cycle is ended by force after this long or this many requests; otherwise when nothing is in flight (D2). */
@@ -42,6 +43,7 @@ const WATCH_MS = 50;
 const RUN_MS_MIN = 250;
 /** Writers that die without having done anything in between: after these, the node halts. */
 const DEATHS_MAX = 5;
+const NOTHING = new Uint8Array(0);
 
 type Mode = "closed" | "suspended" | "starting" | "following" | "leading";
 
@@ -74,6 +76,7 @@ export class WriterDriver {
   #lastProposed: EntryId = { index: 0, term: 0 };
   readonly #waiting = new Deque<WriteRequest>();
   readonly #executing = new Deque<WriteRequest>();
+  readonly #hold = new WriterHold();
   #headSinceMs = 0;
   #watch: Timer | null = null;
   #cycleOpen = false;
@@ -153,6 +156,7 @@ export class WriterDriver {
   follow(answer: Failure): void {
     if (this.#leadership === null) return;
     this.#leadership = null;
+    this.#hold.lose("the node does not lead any more");
     const orphans = [...this.#executing.drain(), ...this.#waiting.drain()];
     if (this.#mode === "leading") {
       if (this.#clean() && orphans.every((request) => request.stage === "waiting")) {
@@ -174,8 +178,21 @@ export class WriterDriver {
     for (const request of this.#waiting.drain()) request.fail(why);
   }
 
+  /** A step of the transaction that has the writer waits. */
+  stepped(): void {
+    if (this.#hold.isHeld) this.#pump();
+  }
+
+  /** Rolls back the transaction that has the writer; it answers nothing any more. */
+  abandon(transaction: HoldingTransaction, rollback: WriteRequest): void {
+    if (!this.#hold.release(transaction)) return rollback.done(NOTHING, 0);
+    this.#execute(rollback);
+    this.#pump();
+  }
+
   /** Before leadership is handed over: what waits goes on waiting; `done` runs when the open cycle has ended. */
   drain(done: () => void): void {
+    this.#hold.abort("the node hands the leadership over");
     this.#draining = true;
     this.#drained = done;
     this.#pump();
@@ -265,8 +282,10 @@ export class WriterDriver {
   }
 
   #requeue(): void {
+    this.#hold.lose("its writer process ended");
     for (const request of this.#executing.drain().reverse()) {
-      if (request.stage === "settled") continue;
+      request.transaction?.lost(aborted("its writer process ended"));
+      if (request.stage === "settled" || request.transaction !== null) continue;
       request.stage = "waiting";
       this.#waiting.unshift([request]);
     }
@@ -362,12 +381,12 @@ export class WriterDriver {
     for (;;) {
       const pausing = this.#mustPause();
       while (!pausing && this.#executing.length < EXECUTING_MAX) {
-        const request = this.#waiting.shift();
+        const request = this.#hold.next(this.#waiting, this.#clean());
         if (request === undefined) break;
         if (request.stage === "waiting") this.#execute(request);
       }
       if (this.#draining && this.#clean()) this.#tellDrained();
-      if (!this.#cycleOpen || this.#executing.length > 0) return;
+      if (!this.#cycleOpen || this.#executing.length > 0 || this.#hold.isHeld) return;
       if (this.#applicable < this.#lastProposed.index) return;
       this.#writer?.commit(this.#lastProposed);
       this.#committing = this.#lastProposed.index;
@@ -378,7 +397,7 @@ export class WriterDriver {
   /** Must the cycle come to its COMMIT before anything else is executed? */
   #mustPause(): boolean {
     if (this.#draining) return true;
-    if (!this.#cycleOpen) return false;
+    if (!this.#cycleOpen || this.#hold.isHeld) return false;
     if (this.#cycleRequests >= CYCLE_REQUESTS_MAX) return true;
     if (this.#demanded > this.#committing) return true;
     return this.#environment.monotonicMs() - this.#cycleSinceMs >= CYCLE_MS_MAX;
@@ -410,6 +429,7 @@ export class WriterDriver {
     const { call } = request;
     this.#writer?.execute({
       id: request.id,
+      verb: call.verb,
       batch: call.batch,
       openSession: call.openSession,
       session: this.#options.dedup ? call.session : 0,

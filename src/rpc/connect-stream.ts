@@ -14,7 +14,6 @@ import {
   type ClientRequest,
   decodeClientFrame,
   decodeOpenSessionResponse,
-  type ExecuteRequest,
   encodeServerFrame,
   type QueryRequest,
   type ResponseBody,
@@ -22,7 +21,9 @@ import {
   type ServerResponse,
 } from "../wire/sql-codec.ts";
 import { toGrpc } from "../wire/status.ts";
-import type { RunningWrite, WriteGate, WriteRequest } from "./write-gate.ts";
+import type { StepRequest } from "../wire/transaction-codec.ts";
+import { StreamTransactions } from "./stream-transactions.ts";
+import { type RunningWrite, toWrite, type WriteGate, type WriteRequest } from "./write-gate.ts";
 
 export interface StreamBounds {
   /** Writes under way on one stream; more are not read. Default 4,096. */
@@ -35,6 +36,8 @@ export interface StreamBounds {
   readonly answerBytes: number;
   /** Reads open on one stream, the ones waiting for a Fetch included; one more is OVERLOADED. Default 20,000. */
   readonly openQueries: number;
+  /** Interactive transactions on one stream, open or waiting for their turn; one more is OVERLOADED. Default 1,000. */
+  readonly transactions: number;
 }
 
 export const DEFAULT_STREAM_BOUNDS: StreamBounds = {
@@ -43,6 +46,7 @@ export const DEFAULT_STREAM_BOUNDS: StreamBounds = {
   chunks: 512,
   answerBytes: 2 * 1024 * 1024,
   openQueries: 20_000,
+  transactions: 1_000,
 };
 
 /** A frame of answers is closed when it has grown this large; a single larger answer travels alone. */
@@ -62,10 +66,10 @@ class StreamWrite implements ExecuteSink {
   readonly #openSession: boolean;
   readonly #settle: Settle;
 
-  constructor(id: number, request: WriteRequest, settle: Settle) {
+  constructor(id: number, bytes: number, openSession: boolean, settle: Settle) {
     this.id = id;
-    this.bytes = request.batch.length;
-    this.#openSession = request.openSession;
+    this.bytes = bytes;
+    this.#openSession = openSession;
     this.#settle = settle;
   }
 
@@ -100,6 +104,7 @@ export class ConnectStream {
   readonly #parts: ConnectStreamParts;
   readonly #writes = new Map<number, StreamWrite>();
   readonly #queries = new Map<number, Query>();
+  readonly #transactions: StreamTransactions;
   #writeBytes = 0;
   #granted = 0;
   #answers: ServerResponse[] = [];
@@ -116,6 +121,11 @@ export class ConnectStream {
   constructor(call: ServerDuplexStream<Buffer, Buffer>, parts: ConnectStreamParts) {
     this.#call = call;
     this.#parts = parts;
+    this.#transactions = new StreamTransactions({
+      node: parts.node,
+      most: parts.bounds.transactions,
+      answer: (id, body) => this.#answer(id, body),
+    });
   }
 
   start(): void {
@@ -141,6 +151,8 @@ export class ConnectStream {
   #halfClose(): void {
     if (this.#over) return;
     this.#halfClosed = true;
+    // Nothing more will be asked of them.
+    this.#transactions.cancelAll();
     for (const query of this.#queries.values()) {
       query.credit = Number.POSITIVE_INFINITY;
       this.#grant(query);
@@ -168,11 +180,16 @@ export class ConnectStream {
   #dispatch({ id, body }: ClientRequest): void {
     switch (body.kind) {
       case "execute":
-        return this.#write(id, writeOf(body));
+        return this.#execute(id, toWrite(body));
       case "openSession": {
         const numbers = { session: 0, sequence: 0, acknowledgedThrough: 0 };
-        return this.#write(id, { ...body, ...numbers, openSession: true, batch: NOTHING });
+        return this.#execute(id, { ...body, ...numbers, openSession: true, batch: NOTHING });
       }
+      case "begin":
+        if (this.#admit(id)) this.#transactions.begin(id, body);
+        return;
+      case "step":
+        return this.#step(id, body);
       case "query":
         return this.#query(id, body);
       case "fetch": {
@@ -191,7 +208,7 @@ export class ConnectStream {
 
   /** False if it was answered here. @throws BalsaError PROTOCOL if the id is in use: its answers could not be told apart. */
   #admit(id: number): boolean {
-    if (this.#writes.has(id) || this.#queries.has(id)) {
+    if (this.#writes.has(id) || this.#queries.has(id) || this.#transactions.has(id)) {
       throw new BalsaError("PROTOCOL", `request id ${id} is in use on this stream`);
     }
     if (!this.#draining) return true;
@@ -199,12 +216,24 @@ export class ConnectStream {
     return false;
   }
 
-  #write(id: number, request: WriteRequest): void {
+  #execute(id: number, request: WriteRequest): void {
     if (!this.#admit(id)) return;
-    const write = new StreamWrite(id, request, this.#settle);
-    this.#writes.set(id, write);
-    this.#writeBytes += write.bytes;
+    const { batch, openSession } = request;
+    const write = new StreamWrite(id, batch.length, openSession, this.#settle);
+    this.#track(write);
     write.running = this.#parts.gate.execute(request, write);
+  }
+
+  #step(id: number, request: StepRequest): void {
+    if (!this.#admit(id)) return;
+    const write = new StreamWrite(id, request.batch.length, false, this.#settle);
+    this.#track(write);
+    write.running = this.#transactions.step(request, write);
+  }
+
+  #track(write: StreamWrite): void {
+    this.#writes.set(write.id, write);
+    this.#writeBytes += write.bytes;
   }
 
   #settle = (write: StreamWrite, body: ResponseBody): void => {
@@ -278,6 +307,7 @@ export class ConnectStream {
       this.#forgetQuery(id, query);
       query.running?.cancel();
     }
+    this.#transactions.cancel(id);
     this.#endIfIdle();
   }
 
@@ -371,6 +401,7 @@ export class ConnectStream {
   #endIfIdle(): void {
     if (this.#over || !(this.#halfClosed || this.#draining)) return;
     if (this.#writes.size > 0 || this.#queries.size > 0 || this.#answers.length > 0) return;
+    if (this.#transactions.size > 0) return;
     this.#over = true;
     this.#call.end();
     this.#parts.ended();
@@ -396,24 +427,12 @@ export class ConnectStream {
     this.#queries.clear();
     this.#answers = [];
     for (const one of running) one.running?.cancel();
+    this.#transactions.cancelAll();
     this.#parts.ended();
   }
 }
 
 const NOTHING = new Uint8Array(0);
-
-/** Field by field: a spread would take V8's slow way, for each request. */
-function writeOf(body: ExecuteRequest): WriteRequest {
-  return {
-    batch: body.batch,
-    openSession: false,
-    session: body.session,
-    sequence: body.sequence,
-    acknowledgedThrough: body.acknowledgedThrough,
-    timeoutMs: body.timeoutMs,
-    noForward: body.noForward,
-  };
-}
 
 function refusal(code: "UNAVAILABLE" | "OVERLOADED", message: string): Failure {
   return { code, message, outcome: "not-applied", statementIndex: 0, facts: {} };

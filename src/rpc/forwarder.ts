@@ -320,7 +320,8 @@ function toBody(call: ExecuteCall): RequestBody {
   if (call.openSession) return { kind: "openSession", timeoutMs, noForward: true };
   const { batch, session, sequence, acknowledgedThrough } = call;
   const numbers = { session, sequence, acknowledgedThrough };
-  return { kind: "execute", batch, ...numbers, timeoutMs, noForward: true };
+  const settle = call.verb === "settle";
+  return { kind: "execute", batch, ...numbers, timeoutMs, noForward: true, settle };
 }
 
 function notApplied(code: "OVERLOADED" | "CLOSED", message: string): Failure {

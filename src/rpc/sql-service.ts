@@ -24,7 +24,7 @@ import {
   type UnaryCall,
   type UnaryCallback,
 } from "./grpc-methods.ts";
-import type { WriteGate, WriteRequest } from "./write-gate.ts";
+import { toWrite, type WriteGate, type WriteRequest } from "./write-gate.ts";
 
 /** Chunks of a unary query that the node may have ready before the client has taken them. */
 const CHUNKS_AHEAD = 4;
@@ -73,7 +73,7 @@ export class SqlService {
     guarded(
       (reason) => refuse(callback, reason),
       () => {
-        const request = { ...decodeExecuteRequest(call.request), openSession: false };
+        const request = toWrite(decodeExecuteRequest(call.request));
         this.#write(call, request, callback, (result, index) => {
           return encodeExecuteResponse({ result, index });
         });

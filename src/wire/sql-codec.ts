@@ -159,8 +159,15 @@ function readExecuteRequest(reader: MessageReader): { readonly kind: "execute" }
     else if (tag === 56) settle = reader.bool();
     else reader.skip(tag);
   }
-  const numbers = { session, sequence, acknowledgedThrough };
-  const request = { kind: "execute" as const, batch, ...numbers, timeoutMs, noForward };
+  const request = {
+    kind: "execute" as const,
+    batch,
+    session,
+    sequence,
+    acknowledgedThrough,
+    timeoutMs,
+    noForward,
+  };
   return settle ? { ...request, settle } : request;
 }
 

@@ -16,12 +16,16 @@ import { loadSync } from "@grpc/proto-loader";
 import { expect, vi } from "vitest";
 import type { RunningQuery } from "../../src/node/ports.ts";
 import type {
+  BeginCall,
+  BeginSink,
   ExecuteCall,
   ExecuteSink,
   NodeService,
   NodeStatus,
   QueryCall,
   QueryCallSink,
+  RunningTransaction,
+  StepCall,
 } from "../../src/node/service.ts";
 import { type Address, formatAddress } from "../../src/rpc/addresses.ts";
 import { type RunningServer, type ServerOptions, startServer } from "../../src/rpc/server.ts";
@@ -67,10 +71,21 @@ export interface SeenQuery extends QueryCall {
   cancelled: boolean;
 }
 
+/** One transaction that reached the node. */
+export interface SeenTransaction extends BeginCall {
+  readonly steps: StepCall[];
+  readonly sink: BeginSink;
+  cancelled: boolean;
+}
+
 export class FakeNode implements NodeService {
   current: NodeStatus = STATUS;
   readonly executes: SeenExecute[] = [];
   readonly queries: SeenQuery[] = [];
+  readonly transactions: SeenTransaction[] = [];
+  onBegin: (seen: SeenTransaction) => void = ({ sink }) => {
+    sink.opened({ node: 1, index: 10, lagMs: 0 });
+  };
   /** What to answer; by default each write gets the next index. */
   onExecute: (call: SeenExecute, sink: ExecuteSink) => void = (call, sink) => {
     const result = call.openSession ? OPENED : EMPTY_RESULT;
@@ -86,6 +101,22 @@ export class FakeNode implements NodeService {
     this.executes.push(seen);
     setImmediate(() => this.onExecute(seen, sink));
     return {
+      cancel: () => {
+        seen.cancelled = true;
+      },
+    };
+  }
+
+  begin(call: BeginCall, sink: BeginSink): RunningTransaction {
+    const seen: SeenTransaction = { ...call, steps: [], cancelled: false, sink };
+    this.transactions.push(seen);
+    setImmediate(() => this.onBegin(seen));
+    return {
+      step: (step, stepSink) => {
+        seen.steps.push(step);
+        setImmediate(() => stepSink.done(EMPTY_RESULT, seen.steps.length));
+        return { cancel: () => {} };
+      },
       cancel: () => {
         seen.cancelled = true;
       },
