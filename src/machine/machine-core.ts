@@ -5,13 +5,7 @@
  */
 
 import type { Database, Statement } from "better-sqlite3";
-import type {
-  DigestMismatch,
-  ExecuteJob,
-  ExecuteOutcome,
-  MachineState,
-  TransactionVerb,
-} from "../node/ports.ts";
+import type { DigestMismatch, ExecuteJob, ExecuteOutcome, MachineState } from "../node/ports.ts";
 import type { Entry, EntryId } from "../raft/entry.ts";
 import { BalsaError, type Failure } from "../sql/errors.ts";
 import { invariant } from "../sql/invariant.ts";
@@ -22,6 +16,7 @@ import { encodeOpenSessionResponse } from "../wire/sql-codec.ts";
 import { type BoundBatch, decodeBatch } from "../wire/statement-codec.ts";
 import type { FailedStatement, LoggedTransaction } from "../wire/transaction-codec.ts";
 import { DeterministicFunctions } from "./deterministic-functions.ts";
+import { InteractiveTransactions, type Work } from "./interactive-transactions.ts";
 import { MachineFault, toStatementFailure } from "./machine-fault.ts";
 import { MachineMeta } from "./machine-meta.ts";
 import { RequestExecutor, type RequestOutcome } from "./request-executor.ts";
@@ -50,9 +45,6 @@ export interface Checkpoint {
   readonly walPages: number;
   readonly copiedPages: number;
 }
-
-/** What `execute` needs of a job and `apply` of an entry. */
-type Work = Omit<Command, "digest">;
 
 /** A frame of the WAL: a page and its header. */
 const WAL_FRAME_BYTES = 4096 + 24;
@@ -89,14 +81,6 @@ const ALREADY_ENDED: ExecuteOutcome = {
   },
 };
 
-const SPOILED: Failure = {
-  code: "TRANSACTION_ABORTED",
-  message: "a transaction that changed the schema was rolled back",
-  outcome: "not-applied",
-  statementIndex: 0,
-  facts: {},
-};
-
 type CheckpointRow = [busy: bigint, log: bigint, checkpointed: bigint];
 
 /** Throws MachineFault when the file or the machine fails: it must then not be used any more. */
@@ -109,9 +93,7 @@ export class MachineCore {
   #sessions: Sessions;
   #functions: DeterministicFunctions;
   #requests: RequestExecutor;
-  #transactions: TransactionExecutor;
-  /** Of the open interactive transaction. */
-  #transaction: Work | null = null;
+  #interactive: InteractiveTransactions;
   #walState: Statement<unknown[], CheckpointRow>;
   #applied: EntryId = { index: 0, term: 0 };
   #timeMs = 0;
@@ -130,7 +112,7 @@ export class MachineCore {
     this.#sessions = new Sessions(this.#database, this.#sessionLimits);
     this.#functions = new DeterministicFunctions();
     this.#requests = this.#connectRequests();
-    this.#transactions = new TransactionExecutor(this.#database, this.#requests);
+    this.#interactive = this.#connectTransactions();
     this.#walState = this.#prepareWalState();
     this.#load();
   }
@@ -150,18 +132,19 @@ export class MachineCore {
     this.#begin();
     this.#leading = true;
     const work = workOf(job, Math.max(job.timeMs, this.#timeMs));
-    if (job.verb !== undefined && job.verb !== "begin" && job.verb !== "settle") {
-      return this.#continueTransaction(job.verb, job.batch);
+    const { verb } = job;
+    if (verb !== undefined && verb !== "begin" && verb !== "settle") {
+      return this.#continueTransaction(job);
     }
-    invariant(this.#transaction === null, "a transaction has the writer for itself");
+    invariant(!this.#interactive.isOpen, "a transaction has the writer for itself");
     if (job.openSession) return this.#proposeSession(work);
     if (job.session !== 0) {
       const known = this.#known(work);
-      if (known?.kind === "answer" && job.verb === "begin") return ALREADY_ENDED;
+      if (known?.kind === "answer" && verb === "begin") return ALREADY_ENDED;
       if (known !== null) return known;
     }
-    if (job.verb === "begin") return this.#beginTransaction(work);
-    if (job.verb === "settle") return this.#settleTransaction(work);
+    if (verb === "begin") return this.#interactive.begin(work);
+    if (verb === "settle") return this.#settleTransaction(work);
     const outcome = this.#runRequest(work, this.#limits);
     if (outcome.kind === "broken") {
       this.#broken = outcome.failure.message;
@@ -193,7 +176,7 @@ export class MachineCore {
   /** Leader mode: all that was executed is log[..last]. */
   commit(last: EntryId): void {
     invariant(last.index >= this.#applied.index, "commit goes forward");
-    invariant(this.#transaction === null, "SQLite commits between transactions");
+    invariant(!this.#interactive.isOpen, "SQLite commits between transactions");
     this.#begin();
     this.#sessions.placed(last.index);
     this.#commit(last);
@@ -283,7 +266,7 @@ export class MachineCore {
       return { kind: "failure", failure: toStatementFailure(error, 0) };
     }
     if (!batch.goOn) return this.#requests.run(batch, length, bounds);
-    const ending = this.#transactions.runBatch(batch, length, bounds, work.failed ?? null);
+    const ending = this.#interactive.runBatch(batch, length, bounds, work.failed ?? null);
     // What ran out of space on a follower has ended it already.
     return ending.kind === "broken" ? { ...ending, exhausted: false } : ending;
   }
@@ -291,51 +274,6 @@ export class MachineCore {
   #resultBytesMax(session: number, { resultBytes }: Limits): number {
     const { rememberedBytes } = this.#sessionLimits;
     return session === 0 ? resultBytes : Math.min(resultBytes, rememberedBytes);
-  }
-
-  // --- interactive transactions, in leader mode -----------------------------------------------------------------
-
-  #beginTransaction(work: Work): ExecuteOutcome {
-    this.#functions.beginRequest(work.timeMs, work.seedHigh, work.seedLow);
-    this.#transactions.begin();
-    this.#transaction = work;
-    return { kind: "answer", result: EMPTY, index: 0 };
-  }
-
-  #continueTransaction(
-    verb: Exclude<TransactionVerb, "begin" | "settle">,
-    batch: Uint8Array,
-  ): ExecuteOutcome {
-    const work = this.#transaction;
-    invariant(work !== null, `${verb}: a transaction is open`);
-    if (verb === "run") {
-      const limits = this.#limits;
-      const bounds = { limits, resultBytesMax: limits.resultBytes };
-      const outcome = this.#transactions.run(batch, bounds);
-      if (outcome.kind === "done") return { kind: "answer", result: outcome.result, index: 0 };
-      return this.#failed(outcome.kind, outcome.failure);
-    }
-    if (verb === "commit") return this.#commitTransaction(work);
-    if (verb === "rollback") {
-      this.#transaction = null;
-      const isClean = this.#transactions.rollback() === "clean";
-      return isClean
-        ? { kind: "answer", result: EMPTY, index: 0 }
-        : this.#failed("broken", SPOILED);
-    }
-    const failure = this.#transactions.nest(verb);
-    if (failure === null) return { kind: "answer", result: EMPTY, index: 0 };
-    return this.#failed(this.#transactions.isOpen ? "failure" : "broken", failure);
-  }
-
-  #commitTransaction(work: Work): ExecuteOutcome {
-    const { steps } = this.#transactions;
-    this.#transaction = null;
-    const ending = this.#transactions.finish();
-    if (ending.kind !== "done") return this.#failed(ending.kind, ending.failure);
-    if (!ending.wrote) return { kind: "answer", result: EMPTY, index: 0 };
-    const transaction = { steps, notApplied: false };
-    return this.#propose({ ...commandOf(work, ending.digest), transaction }, EMPTY);
   }
 
   /** It was not committed, or it would be known: that is now a write of its own, and a late commit finds it. */
@@ -349,9 +287,12 @@ export class MachineCore {
     return this.#propose({ ...commandOf(work, 0), transaction }, NOT_APPLIED);
   }
 
-  #failed(kind: "failure" | "broken", failure: Failure): ExecuteOutcome {
-    if (kind === "broken") this.#broken = failure.message;
-    return { kind, failure };
+  #continueTransaction(job: ExecuteJob): ExecuteOutcome {
+    const outcome = this.#interactive.continue(job);
+    if (outcome.kind === "broken") this.#broken = outcome.failure.message;
+    if (outcome.kind !== "committed") return outcome;
+    const { work, digest, transaction } = outcome;
+    return this.#propose({ ...commandOf(work, digest), transaction }, EMPTY);
   }
 
   #proposeSession(work: Work): ExecuteOutcome {
@@ -402,24 +343,11 @@ export class MachineCore {
   }
 
   /** Null, or how this node's effects differ. */
-  #replay(
-    command: Command,
-    { steps, notApplied }: LoggedTransaction,
-    index: number,
-  ): string | null {
-    const { timeMs, session, digest } = command;
-    if (!notApplied) {
-      this.#functions.beginRequest(timeMs, command.seedHigh, command.seedLow);
-      this.#transactions.begin();
-      for (const [at, step] of steps.entries()) {
-        const bounds = { limits: UNBOUNDED, resultBytesMax: Infinity };
-        const detail = this.#transactions.replay(step, bounds);
-        if (detail !== null) return `step ${at}: ${detail}`;
-      }
-      const ending = this.#transactions.finish();
-      if (ending.kind !== "done") return describe(ending.failure);
-      if (ending.digest !== digest) return `other effects: ${ending.digest}`;
-    }
+  #replay(command: Command, transaction: LoggedTransaction, index: number): string | null {
+    const { timeMs, session } = command;
+    const { notApplied } = transaction;
+    const detail = notApplied ? null : this.#interactive.replay(command, transaction, UNBOUNDED);
+    if (detail !== null) return detail;
     this.#timeMs = timeMs;
     const result = notApplied ? NOT_APPLIED : EMPTY;
     if (session !== 0) this.#sessions.remember(command, timeMs, result, index);
@@ -460,7 +388,7 @@ export class MachineCore {
       this.#sessions = new Sessions(this.#database, this.#sessionLimits);
       this.#functions = new DeterministicFunctions();
       this.#requests = this.#connectRequests();
-      this.#transactions = new TransactionExecutor(this.#database, this.#requests);
+      this.#interactive = this.#connectTransactions();
       this.#walState = this.#prepareWalState();
     }
     this.#load();
@@ -472,6 +400,11 @@ export class MachineCore {
       functions: this.#functions,
       flush: () => this.#sessions.flush(),
     });
+  }
+
+  #connectTransactions(): InteractiveTransactions {
+    const executor = new TransactionExecutor(this.#database, this.#requests);
+    return new InteractiveTransactions(executor, this.#functions, this.#limits);
   }
 
   #prepareWalState(): Statement<unknown[], CheckpointRow> {

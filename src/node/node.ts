@@ -96,11 +96,8 @@ export class Node implements NodeService {
       { writeDeadlineMs: config.writeDeadlineMs, dedup: config.plant !== "no-dedup" },
       { ...parts, events: this.#driverEvents() },
     );
-    this.#writes = new Writes({
+    this.#writes = new Writes(config, this.#driver, this.#admission, {
       environment,
-      config,
-      driver: this.#driver,
-      admission: this.#admission,
       refusal: () => this.#refuseWrite(),
     });
     this.#keeper = new LogKeeper({

@@ -17,23 +17,27 @@ import type { WriterDriver } from "./writer-driver.ts";
 
 export interface WritesParts {
   readonly environment: Environment;
-  readonly driver: WriterDriver;
-  readonly admission: Admission;
-  readonly config: NodeConfig;
   /** Why nothing can be written here now. */
   refusal(): Failure | null;
 }
 
 export class Writes {
+  readonly #config: NodeConfig;
+  readonly #driver: WriterDriver;
+  readonly #admission: Admission;
   readonly #parts: WritesParts;
   #nextId = 0;
 
-  constructor(parts: WritesParts) {
+  constructor(config: NodeConfig, driver: WriterDriver, admission: Admission, parts: WritesParts) {
+    this.#config = config;
+    this.#driver = driver;
+    this.#admission = admission;
     this.#parts = parts;
   }
 
   execute(call: ExecuteCall, sink: ExecuteSink): { cancel(): void } {
-    const { environment, driver, admission } = this.#parts;
+    const driver = this.#driver;
+    const admission = this.#admission;
     const deadlineAtMs = this.#deadlineAtMs(call.timeoutMs);
     const request = new WriteRequest(this.#newId(), call, deadlineAtMs, sink, (settled) =>
       admission.leaveWrite(settled.bytes),
@@ -41,12 +45,15 @@ export class Writes {
     const full = admission.enterWrite(request.bytes);
     const refusal = this.#parts.refusal() ?? full;
     if (refusal === null) driver.submit(request);
-    else environment.soon(() => request.fail(refusal));
+    else this.#parts.environment.soon(() => request.fail(refusal));
     return { cancel: () => driver.cancel(request) };
   }
 
   begin(call: BeginCall, sink: BeginSink): RunningTransaction {
-    const { environment, driver, admission, config } = this.#parts;
+    const driver = this.#driver;
+    const admission = this.#admission;
+    const config = this.#config;
+    const { environment } = this.#parts;
     const transaction = new Transaction(call, this.#deadlineAtMs(call.timeoutMs), sink, {
       environment,
       idleMs: atMost(call.idleMs, config.transactionIdleMs),
@@ -71,8 +78,8 @@ export class Writes {
   }
 
   #deadlineAtMs(timeoutMs: number): number {
-    const { environment, config } = this.#parts;
-    return environment.monotonicMs() + (timeoutMs > 0 ? timeoutMs : config.writeDeadlineMs);
+    const nowMs = this.#parts.environment.monotonicMs();
+    return nowMs + (timeoutMs > 0 ? timeoutMs : this.#config.writeDeadlineMs);
   }
 }
 
