@@ -103,7 +103,7 @@ function answerVote(
 }
 
 export function onRequestVoteResult(core: Core, message: RequestVoteResult): void {
-  if (message.rejected && core.role !== "leader") learnCommit(core, message);
+  learnCommit(core, message);
   const { votes, role } = core;
   // Only answers to the question now being asked (trap A3, A7).
   const isAsking = message.preVote ? role === "preCandidate" : role === "candidate";
@@ -112,8 +112,10 @@ export function onRequestVoteResult(core: Core, message: RequestVoteResult): voi
   countVotes(core);
 }
 
-/** What is committed anywhere is committed here, if it is here. */
-function learnCommit(core: Core, { commitIndex, commitTerm }: RequestVoteResult): void {
+/** What is committed anywhere is committed here, if it is here: whoever says it, and in whatever term. */
+export function learnCommit(core: Core, message: RequestVoteResult): void {
+  const { rejected, commitIndex, commitTerm } = message;
+  if (!rejected || core.role === "leader") return;
   if (commitIndex <= core.commitIndex || !core.log.matches(commitIndex, commitTerm)) return;
   const hasMoved = core.commitTo(commitIndex);
   // Votes of another configuration say nothing.

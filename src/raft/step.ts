@@ -2,7 +2,7 @@
 
 import { invariant, unreachable } from "../sql/invariant.ts";
 import type { Core } from "./core.ts";
-import { hup, onRequestVote, onRequestVoteResult, rejectVote } from "./elections.ts";
+import { hup, learnCommit, onRequestVote, onRequestVoteResult, rejectVote } from "./elections.ts";
 import type { NodeId } from "./entry.ts";
 import { NOBODY } from "./entry.ts";
 import { onAppendEntries, onHeartbeat, onReadIndexResult } from "./follower.ts";
@@ -90,6 +90,11 @@ function onLowerTerm(core: Core, message: Message): void {
     case "RequestVote":
       // Dropping it would leave a pre-candidate in an old term for ever (trap A4).
       if (message.preVote) rejectVote(core, message);
+      return;
+    case "RequestVoteResult":
+      // A removed node that stayed in an older term refuses for ever, and may be the only one who knows that its vote is
+      // not needed any more (trap C5).
+      learnCommit(core, message);
       return;
     default:
       return;

@@ -342,6 +342,19 @@ describe("a follower", () => {
     expect(left.status).toMatchObject({ role: "leader", currentTerm: 6 });
   });
 
+  test("C5: learns that from a refusal in an older term, too", () => {
+    // It stood once in a term that the removed node never heard of.
+    const subject = new Subject({ term: 6, voters: [1, 2], log: [] });
+    const removal = { ...entry(1, "r2"), term: 6 };
+    subject.hear(append({ term: 6, entries: [removal] })).settle();
+    subject.raft.step({ kind: "campaign" });
+    subject.settle();
+    const refusal = { from: 2, term: 5, preVote: true, rejected: true };
+    subject.hear(voted({ ...refusal, commitIndex: 1, commitTerm: 6 })).settle();
+    expect(subject.status).toMatchObject({ commitIndex: 1, currentTerm: 6 });
+    expect(describeConfiguration(subject.status.configuration)).toBe("voters=(1)");
+  });
+
   test("takes no commit index from a refusal if its own log has another entry there", () => {
     const subject = new Subject({ term: 5, log: [1, 2] });
     subject.raft.step({ kind: "campaign" });

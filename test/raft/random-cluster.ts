@@ -4,7 +4,7 @@
  * Raft are checked. Smaller than the simulator: no node, no disk, no machine, so that it points at the core.
  */
 
-import type { Persist } from "../../src/raft/effect.ts";
+import type { Persist, RaftStatus, SnapshotMark, SnapshotRequest } from "../../src/raft/effect.ts";
 import {
   type Configuration,
   type Entry,
@@ -12,11 +12,17 @@ import {
   NOBODY,
   votersOnly,
 } from "../../src/raft/entry.ts";
-import { changeConfiguration, decodeChange } from "../../src/raft/membership.ts";
+import {
+  changeConfiguration,
+  decodeChange,
+  isJoint,
+  LEAVE_JOINT,
+} from "../../src/raft/membership.ts";
 import type { Message } from "../../src/raft/message.ts";
 import { isVoter } from "../../src/raft/quorum.ts";
 import { DEFAULT_RAFT_OPTIONS, Raft } from "../../src/raft/raft.ts";
 import { MemoryLog } from "./interaction-node.ts";
+import { check, checkMatching, isDurable, Ledger } from "./random-laws.ts";
 
 /** mulberry32: small, and good enough for schedules. */
 export function diceOf(seed: number): () => number {
@@ -38,11 +44,14 @@ interface Member {
   raft: Raft | null;
   readonly writes: Persist[];
   readonly reads: Map<number, number>;
+  /** Fetched, and not handed to the core yet: it may be overtaken, or another one may come first. */
+  readonly snapshots: SnapshotMark[];
+  /** In force when its core was last looked at. */
+  lastConfiguration: Configuration;
 }
 
-function check(condition: boolean, promise: string): void {
-  if (!condition) throw new Error(`broken: ${promise}`);
-}
+/** Steps between two comparisons of all logs. */
+const COMPARE_EVERY = 200;
 
 export class RandomCluster {
   readonly #dice: () => number;
@@ -53,15 +62,15 @@ export class RandomCluster {
   readonly #leaders = new Map<number, number>();
   /** `term/id` → whom it voted for. */
   readonly #votes = new Map<string, number>();
-  /** What was committed, by index: term and text. */
-  readonly #ledger = new Map<number, string>();
-  readonly #configurations = new Map<number, string>();
+  readonly #ledger = new Ledger();
+  readonly #mustCatchUp: boolean;
   #committed = 0;
   #isCalm = false;
-  counts = { committed: 0, reads: 0, elections: 0, crashes: 0, snapshots: 0, changes: 0 };
+  counts = { committed: 0, reads: 0, elections: 0, crashes: 0, snapshots: 0, changes: 0, joint: 0 };
 
   constructor(seed: number, voters: number, spares: number) {
     this.#dice = diceOf(seed);
+    this.#mustCatchUp = seed % 4 === 0;
     const configuration = votersOnly(Array.from({ length: voters }, (_, at) => at + 1));
     for (let id = 1; id <= voters + spares; id++) {
       const member: Member = {
@@ -74,6 +83,8 @@ export class RandomCluster {
         raft: null,
         writes: [],
         reads: new Map(),
+        snapshots: [],
+        lastConfiguration: configuration,
       };
       this.#members.push(member);
       this.#start(member);
@@ -84,7 +95,7 @@ export class RandomCluster {
     const { id, hardState, configuration, log, appliedIndex } = member;
     const options = {
       ...DEFAULT_RAFT_OPTIONS,
-      promoteUncaught: true,
+      promoteUncaught: !this.#mustCatchUp,
       id,
       random: this.#dice,
       maxMessageBytes: 8,
@@ -93,6 +104,7 @@ export class RandomCluster {
       maxApplyBytes: 20,
     };
     member.raft = new Raft(options, { hardState, configuration, log, appliedIndex });
+    member.lastConfiguration = member.raft.status().configuration;
   }
 
   #chance(probability: number): boolean {
@@ -106,6 +118,7 @@ export class RandomCluster {
   /** One random event. */
   step(): void {
     this.#clock++;
+    if (this.#clock % COMPARE_EVERY === 0) this.#compareLogs();
     const member = this.#pick(this.#members);
     if (member === undefined) return;
     const { raft } = member;
@@ -120,6 +133,9 @@ export class RandomCluster {
     else if (throwOf < 0.6) this.#deliver();
     else if (throwOf < 0.85) this.#complete(member, raft);
     else if (throwOf < 0.88) this.#disturb(member, raft);
+    else if (throwOf < 0.93) this.#install(member, raft);
+    else if (this.#isCalm) this.#leaveJoint(raft);
+    else if (throwOf < 0.97) this.#change(raft);
     if (member.raft !== null && this.#chance(0.7)) this.#take(member, member.raft);
   }
 
@@ -170,7 +186,7 @@ export class RandomCluster {
     else if (throwOf < 0.5) raft.step({ kind: "forgetLeader" });
     else if (throwOf < 0.6) raft.step({ kind: "unreachable", peer: 1 + (this.#clock % 3) });
     else if (throwOf < 0.7) raft.step({ kind: "transferLeadership", to: 1 + (this.#clock % 4) });
-    else if (throwOf < 0.85) this.#change(raft);
+    else if (throwOf < 0.75) this.#endSnapshot(raft);
     else if (member.appliedIndex > member.log.firstIndex()) member.log.compact(member.appliedIndex);
   }
 
@@ -178,6 +194,7 @@ export class RandomCluster {
     this.counts.crashes++;
     member.raft = null;
     member.reads.clear();
+    member.snapshots.length = 0;
     // Some of what was under way may have reached the disk; its messages did not leave.
     for (const write of member.writes.splice(0)) {
       if (this.#chance(0.5)) return;
@@ -190,9 +207,32 @@ export class RandomCluster {
       kind: this.#pick(["addVoter", "addLearner", "remove"] as const) ?? "addVoter",
       id: 1 + Math.floor(this.#dice() * this.#members.length),
     }));
-    // Leaves the cluster a quorum that can be there.
-    const result = raft.proposeConfiguration({ transition: "auto", steps });
-    if (result.kind === "accepted") this.counts.changes++;
+    const transition = this.#pick(["auto", "auto", "implicit", "explicit"] as const) ?? "auto";
+    const isLeaving = this.#chance(0.2);
+    const result = raft.proposeConfiguration(isLeaving ? LEAVE_JOINT : { transition, steps });
+    if (result.kind !== "accepted") return;
+    check(raft.hasCommittedInTerm(), "no change before an own entry is committed");
+    this.counts.changes++;
+    if (!isLeaving && (transition !== "auto" || steps.length > 1)) this.counts.joint++;
+  }
+
+  /** Nobody else ends a joint configuration that is to be left explicitly. */
+  #leaveJoint(raft: Raft): void {
+    const { role, configuration } = raft.status();
+    if (role !== "leader" || !isJoint(configuration) || configuration.autoLeave) return;
+    raft.proposeConfiguration(LEAVE_JOINT);
+  }
+
+  /** The transport's word, true or not. */
+  #endSnapshot(raft: Raft): void {
+    const peer = 1 + Math.floor(this.#dice() * this.#members.length);
+    raft.step({ kind: "snapshotEnded", peer, outcome: this.#chance(0.5) ? "taken" : "failed" });
+  }
+
+  #compareLogs(): void {
+    for (const [at, member] of this.#members.entries()) {
+      for (const other of this.#members.slice(at + 1)) checkMatching(member, other);
+    }
   }
 
   #post(message: Message): void {
@@ -213,46 +253,46 @@ export class RandomCluster {
     if (effects === null) return;
     if (effects.persist !== null) member.writes.push(effects.persist);
     for (const message of effects.send) this.#post(message);
-    for (const entry of effects.apply) this.#apply(member, entry);
+    const { currentTerm } = raft.status();
+    for (const entry of effects.apply) this.#apply(member, entry, currentTerm);
     if (effects.apply.length > 0) raft.step({ kind: "applied", index: member.appliedIndex });
     for (const { context, index } of effects.readStates) {
       const atLeast = member.reads.get(context) ?? Number.POSITIVE_INFINITY;
       check(index >= atLeast, `read ${context} at ${index}, but ${atLeast} was committed before`);
       this.counts.reads++;
     }
-    if (effects.fetchSnapshot !== null) this.#fetch(raft, effects.fetchSnapshot.from);
+    if (effects.fetchSnapshot !== null) this.#fetch(member, effects.fetchSnapshot);
     this.#checkStatus(member, raft);
   }
 
-  #apply(member: Member, entry: Entry): void {
+  #apply(member: Member, entry: Entry, currentTerm: number): void {
     check(entry.index === member.appliedIndex + 1, `${member.id} applies in order: ${entry.index}`);
     check(entry.index <= member.log.lastIndex(), "what is applied is on the own disk");
     check(member.log.term(entry.index) === entry.term, "what is applied is on the own disk");
-    this.#remember(entry.index, `${entry.term}:${new TextDecoder().decode(entry.payload)}`);
     member.appliedIndex = entry.index;
+    const before = member.configuration;
     const change = entry.kind === "configuration" ? decodeChange(entry.payload) : null;
-    const result = change === null ? null : changeConfiguration(member.configuration, change);
-    if (result?.kind === "changed") member.configuration = result.configuration;
-    const text = JSON.stringify(member.configuration);
-    const known = this.#configurations.get(entry.index) ?? text;
-    check(known === text, `one configuration at ${entry.index}`);
-    this.#configurations.set(entry.index, text);
+    const result = change === null ? null : changeConfiguration(before, change);
+    if (result?.kind === "changed") {
+      member.configuration = { ...result.configuration, index: entry.index };
+    }
+    this.#ledger.applied(entry, currentTerm, before, member.configuration);
   }
 
-  #remember(index: number, text: string): void {
-    const known = this.#ledger.get(index);
-    check(known === undefined || known === text, `state machines agree at ${index}`);
-    this.#ledger.set(index, text);
-  }
-
-  #fetch(raft: Raft, from: number): void {
+  #fetch(member: Member, { from, index: atLeast }: SnapshotRequest): void {
     const source = this.#members[from - 1];
     if (source === undefined || (!this.#isCalm && this.#chance(0.3))) return;
     const { appliedIndex: index, configuration } = source;
-    if (index === 0) return;
-    const term = Number(this.#ledger.get(index)?.split(":")[0]);
-    raft.step({ kind: "snapshotReady", snapshot: { index, term, configuration } });
-    this.counts.snapshots++;
+    if (index < atLeast || member.snapshots.length > 3) return;
+    member.snapshots.push({ index, term: this.#ledger.termOf(index), configuration });
+  }
+
+  #install(member: Member, raft: Raft): void {
+    const snapshot = member.snapshots.shift();
+    if (snapshot === undefined) return;
+    const before = raft.status().commitIndex;
+    raft.step({ kind: "snapshotReady", snapshot });
+    if (raft.status().commitIndex > before) this.counts.snapshots++;
   }
 
   #checkStatus(member: Member, raft: Raft): void {
@@ -260,9 +300,11 @@ export class RandomCluster {
     if (status.role === "leader") {
       const known = this.#leaders.get(status.currentTerm);
       check(known === undefined || known === member.id, `one leader in term ${status.currentTerm}`);
-      if (known === undefined) this.counts.elections++;
+      if (known === undefined) {
+        this.counts.elections++;
+        this.#ledger.checkLeader(member, status.currentTerm);
+      }
       this.#leaders.set(status.currentTerm, member.id);
-      // Leader completeness: everything committed is in the log of every leader of a later term.
       const { hardState } = member;
       check(hardState.currentTerm === status.currentTerm, "a leader's term is on its disk");
       check(hardState.votedFor === member.id, "a leader's vote is on its disk");
@@ -270,17 +312,17 @@ export class RandomCluster {
     if (status.commitIndex > this.#committed) {
       this.#committed = status.commitIndex;
       this.counts.committed = this.#committed;
-      this.#checkDurable(status.commitIndex, status.configuration);
+      if (status.role === "leader") this.#checkDurable(member, status);
     }
+    member.lastConfiguration = status.configuration;
   }
 
-  /** Whoever committed it: it is on the disks of a majority, of whatever configuration holds now. */
-  #checkDurable(index: number, { voters }: Configuration): void {
-    const holders = this.#members.filter(({ log }) => log.lastIndex() >= index);
-    check(holders.length > 0, `${index} is on a disk`);
-    const known = voters.filter((id) => holders.some((member) => member.id === id));
-    // A change may have just brought voters that have nothing yet.
-    check(known.length * 2 > voters.length || this.counts.changes > 0, `${index} is on a majority`);
+  /** Counted in the configuration before, or in the one that came into force with it. */
+  #checkDurable(member: Member, { commitIndex, currentTerm, configuration }: RaftStatus): void {
+    const isHeld = [member.lastConfiguration, configuration].some((each) =>
+      isDurable(this.#members, each, commitIndex, currentTerm),
+    );
+    check(isHeld, `${commitIndex} is on the disks of a quorum`);
   }
 
   /** No more faults: the cluster must agree, and commit something new. */
