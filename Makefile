@@ -1,13 +1,13 @@
 # Balsa's commands. Everything runs through npm scripts (package.json); `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help install build check test sim mutants bench demo cluster clean
+.PHONY: help install build check test sim determinism mutants bench demo cluster clean
 
 # What node_modules was installed from: installing compiles SQLite, which takes minutes.
 INSTALLED := node_modules/.installed-lock
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: ## install the dependencies if the lock file changed
 	@cmp -s package-lock.json $(INSTALLED) || { \
@@ -30,6 +30,9 @@ sim: install ## simulator: SEEDS=200 runs many seeds, SEED=123 replays one, SHRI
 
 mutants: install ## take each guard out and see that a test fails: ONLY=A3,D9 for some
 	@npm run --silent mutants -- $(if $(ONLY),--only $(ONLY))
+
+determinism: install ## generated proof that nodes agree: RUNS=500 SEED=1
+	npm run --silent determinism -- --runs $(or $(RUNS),500) --seed $(or $(SEED),1)
 
 bench: build ## measure a cluster on this machine: METRIC=write for one figure, ARGS="--window 3"
 	@npm run --silent bench -- $(if $(METRIC),--metric $(METRIC)) $(ARGS)

@@ -123,6 +123,7 @@ const NODE_FUNCTIONS: { readonly [name: string]: string } = {
   sqlite_compileoption_get: "nodes may be built differently; pass the value as a parameter",
   sqlite_compileoption_used: "nodes may be built differently; pass the value as a parameter",
   sqlite_offset: "where a row lies differs between nodes",
+  fts5_source_id: "nodes may run different versions; pass the value as a parameter",
   optimize: "it writes though it is called by a SELECT; use INSERT INTO f(f) VALUES ('optimize')",
 };
 
@@ -159,6 +160,13 @@ export function judge(shape: StatementShape, mode: GateMode): StatementClass {
   if (shape.explain) return "inspection";
   if (pragma !== null) return pragma;
   if (mode === "write") refuseNodeNames(shape);
+  if (mode === "write" && tellsRootpage(shape)) {
+    if (onlySelects(shape)) return "inspection";
+    throw refused(
+      "rootpage of sqlite_schema differs between nodes; " +
+        "name the columns that you need: type, name, tbl_name, sql",
+    );
+  }
   if (shape.verb === "reindex") return "replicated";
   return "sqlite";
 }
@@ -202,6 +210,21 @@ function refuseNodeNames({ names, functions, strings, verb }: StatementShape): v
     }
     if (STATISTICS.test(text) && verb !== "select") throw refused(statisticsAdvice(text));
   }
+}
+
+const SCHEMA_TABLES = ["sqlite_schema", "sqlite_master"];
+
+/** Where a table begins in the file depends on where transactions ended: sessions are written there. */
+function tellsRootpage({ names, strings, allColumns }: StatementShape): boolean {
+  if (!SCHEMA_TABLES.some((name) => names.has(name) || strings.has(name))) return false;
+  return allColumns || names.has("rootpage") || names.has("natural");
+}
+
+const WRITING_WORDS = ["insert", "replace", "update", "delete", "create"];
+
+function onlySelects({ verb, names }: StatementShape): boolean {
+  if (verb === "select" || verb === "values") return true;
+  return verb === "with" && !WRITING_WORDS.some((word) => names.has(word));
 }
 
 function statisticsAdvice(name: string): string {

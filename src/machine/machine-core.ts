@@ -30,6 +30,8 @@ export interface MachineCoreOptions {
   readonly path: string;
   readonly limits?: Limits;
   readonly sessionLimits?: SessionLimits;
+  /** Statements kept prepared. Default 500. What the file holds does not depend on it. */
+  readonly preparedStatements?: number;
 }
 
 export interface Applied {
@@ -49,6 +51,7 @@ export interface Checkpoint {
 /** A frame of the WAL: a page and its header. */
 const WAL_FRAME_BYTES = 4096 + 24;
 const EMPTY = Buffer.alloc(0);
+const PREPARED_STATEMENTS = 500;
 
 /** Limits are of the node that admits a request. What is in the log was admitted: no other node may refuse it. */
 const UNBOUNDED: Limits = {
@@ -399,6 +402,7 @@ export class MachineCore {
     return new RequestExecutor(this.#database, {
       functions: this.#functions,
       flush: () => this.#sessions.flush(),
+      preparedStatements: this.#options.preparedStatements ?? PREPARED_STATEMENTS,
     });
   }
 

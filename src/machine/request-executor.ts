@@ -11,6 +11,7 @@ import { BatchResultWriter } from "../wire/result-codec.ts";
 import type { BoundArgs, BoundBatch } from "../wire/statement-codec.ts";
 import { DeferredKeyProbe } from "./deferred-key-probe.ts";
 import type { DeterministicFunctions } from "./deterministic-functions.ts";
+import { LargestRowid } from "./largest-rowid.ts";
 import { toExhaustion, toStatementFailure } from "./machine-fault.ts";
 import {
   bindArguments,
@@ -73,10 +74,9 @@ interface Progress {
   readonly transaction: TransactionProgress | null;
   wrote: boolean;
   inspected: boolean;
+  readonly severalRows: boolean;
   /** CREATE, DROP, ALTER, ANALYZE or REINDEX has begun to run. */
   changedSchema: boolean;
-  /** A statement that has run is refused: without a savepoint only a new connection is rid of it. */
-  spoiled: boolean;
   /** As SQLite's last_insert_rowid() would be, had the connection begun with this request. */
   rowid: bigint;
   /** The connection's own last_insert_rowid() and changes() began with this request. */
@@ -96,9 +96,12 @@ const RELOAD_SCHEMA = `
 `;
 const STATE_FUNCTIONS = ["last_insert_rowid", "changes"];
 
-const ROWID_MAX = 2n ** 63n - 1n;
-/** A rowid that SQLite's dice chose is hardly ever below. */
-const ROWID_SUSPECT = 2n ** 32n;
+export interface ExecutorParts {
+  readonly functions: DeterministicFunctions;
+  /** Writes into the transaction whatever is only in memory. */
+  readonly flush: () => void;
+  readonly preparedStatements: number;
+}
 
 export class RequestExecutor {
   readonly #database: Database;
@@ -118,18 +121,17 @@ export class RequestExecutor {
   readonly #resetChanges: Statement;
   /** SQLite's total_changes(), as far as only requests have run since it was asked; null otherwise. */
   #total: bigint | null = null;
-  /** Whether a table has the largest rowid, by its name; null if it has no rowids. */
-  readonly #largest = new Map<string, Statement | null>();
+  readonly #largest: LargestRowid;
 
-  /** `flush` writes into the transaction whatever is only in memory. */
-  constructor(database: Database, parts: { functions: DeterministicFunctions; flush: () => void }) {
+  constructor(database: Database, parts: ExecutorParts) {
     this.#database = database;
     this.#functions = parts.functions;
     this.#flush = parts.flush;
     database.exec("CREATE TEMP TABLE balsa_scratch(value)");
-    this.#cache = new StatementCache(database, "write");
+    this.#cache = new StatementCache(database, "write", parts.preparedStatements);
     this.#schema = new SchemaReader(database);
     this.#probe = new DeferredKeyProbe(database);
+    this.#largest = new LargestRowid(database);
     this.#savepoint = database.prepare("SAVEPOINT balsa_request");
     this.#release = database.prepare("RELEASE balsa_request");
     this.#rollbackTo = database.prepare("ROLLBACK TO balsa_request");
@@ -178,16 +180,18 @@ export class RequestExecutor {
       transaction,
       wrote: false,
       inspected: false,
+      severalRows: steps.some(({ judged }) => judged.shape.severalRows),
       changedSchema: false,
-      spoiled: false,
       rowid: transaction?.rowid ?? 0n,
       native: transaction !== null || facts.usesConnectionState || steps.some(usesConnectionState),
       resultBytes: bounds.limits.resultBytes,
     };
-    if (transaction !== null) this.#total = null;
-    else if (progress.native) this.beginConnectionState(0n);
-    const guarded = steps.length > 1 || facts.needsSavepoint || steps.some(mayFailHalfway);
+    const guarded =
+      steps.length > 1 || facts.needsSavepoint || steps.some((step) => mayFailHalfway(step, facts));
+    if (guarded || transaction !== null) this.#total = null;
+    // Here virtual tables write what they gathered, which counts as inserts and changes.
     if (guarded) this.#savepoint.run();
+    if (transaction === null && progress.native) this.beginConnectionState(0n);
     const outcome = this.#runSteps(steps, progress, guarded, bounds.resultBytesMax);
     if (transaction !== null) this.#endStep(transaction, steps.length, progress, outcome);
     return outcome;
@@ -271,9 +275,10 @@ export class RequestExecutor {
       }
       if (progress.wrote) this.#checkWrite(progress, resultBytesMax);
     } catch (error) {
-      return this.#undo(error, progress, guarded);
+      return this.#undo(error, progress, guarded, before);
     }
     if (guarded) this.#release.run();
+    if (progress.changedSchema) this.#database.exec(RELOAD_SCHEMA);
     const after = this.#totalChanges.get() ?? 0n;
     this.#total = after;
     const changes = after - before;
@@ -309,9 +314,18 @@ export class RequestExecutor {
     const { facts } = this.#schema;
     const rowid = progress.native ? "native" : rowidRule(prepared, facts);
     if (rowid === "ask") this.#setRowid.run(progress.rowid);
-    if (prepared.columns === null) this.#runSilent(prepared, args, progress, rowid);
-    else this.#runRows(prepared, prepared.columns, args, progress, rowid);
-    if (progress.rowid >= ROWID_SUSPECT) this.#refuseChosenRowid(step, progress);
+    // Only a schema with triggers or foreign keys pays for the question.
+    const before = facts.sideTables.length === 0 ? null : this.#totalChanges.get();
+    const changes =
+      prepared.columns === null
+        ? this.#runSilent(prepared, args, progress, rowid)
+        : this.#runRows(prepared, prepared.columns, args, progress, rowid);
+    if (prepared.class === "replicated" && !changesSchema) {
+      const after = before === null ? null : this.#totalChanges.get();
+      const totalChanges = after == null || before == null ? changes : Number(after - before);
+      const { shape } = prepared;
+      this.#largest.check({ shape, changes, totalChanges, rowid: progress.rowid }, facts);
+    }
     if (changesSchema) {
       this.#cache.clear();
       this.#largest.clear();
@@ -324,13 +338,14 @@ export class RequestExecutor {
     args: readonly unknown[],
     progress: Progress,
     rowid: RowidRule,
-  ): void {
+  ): number {
     const info = prepared.statement.run(...args);
     // Of a statement that inserts nothing SQLite would show what an earlier request inserted.
     const inserted = rowid === "inserts" ? info.changes > 0 : rowid !== "keeps";
     if (inserted) progress.rowid = BigInt(info.lastInsertRowid);
     this.#writer.beginResult([]);
     this.#writer.endResult(info.changes, progress.rowid);
+    return info.changes;
   }
 
   #runRows(
@@ -339,7 +354,7 @@ export class RequestExecutor {
     args: readonly unknown[],
     progress: Progress,
     rowid: RowidRule,
-  ): void {
+  ): number {
     const { resultBytes } = progress;
     const before = this.#totalChanges.get();
     this.#writer.beginResult(columns);
@@ -355,42 +370,10 @@ export class RequestExecutor {
       if (inserted) progress.rowid = lastRowid;
     }
     this.#writer.endResult(changes, progress.rowid);
+    return Number(changes);
   }
 
-  /**
-   * Beside the largest rowid SQLite chooses new ones by dice of its own, which no function reaches. A rowid that the
-   * request itself names was not chosen.
-   */
-  #refuseChosenRowid({ judged: { shape }, args }: Step, progress: Progress): void {
-    const { rowid } = progress;
-    const target = shape.insertTarget;
-    if (target === null || rowid === ROWID_MAX) return;
-    const values: readonly unknown[] = Object.values(args.values);
-    if (values.includes(rowid) || shape.text.includes(String(rowid))) return;
-    let largest = this.#largest.get(target);
-    if (largest === undefined) {
-      largest = this.#prepareLargest(target);
-      this.#largest.set(target, largest);
-    }
-    if (largest?.get(ROWID_MAX) === undefined) return;
-    progress.spoiled = true;
-    throw new BalsaError(
-      "REFUSED",
-      `${target} has a row with the largest rowid, ${ROWID_MAX}: beside it SQLite chooses rowids ` +
-        "by dice, others on each node; delete that row, or give ids as parameters",
-    );
-  }
-
-  #prepareLargest(target: string): Statement | null {
-    const name = `"${target.replaceAll('"', '""')}"`;
-    try {
-      return this.#database.prepare(`SELECT 1 FROM main.${name} WHERE rowid = ?`);
-    } catch {
-      return null;
-    }
-  }
-
-  #undo(error: unknown, progress: Progress, guarded: boolean): RequestOutcome {
+  #undo(error: unknown, progress: Progress, guarded: boolean, before: bigint): RequestOutcome {
     const { inTransaction } = this.#database;
     const exhaustion = toExhaustion(error, progress.index);
     if (exhaustion !== null) return { kind: "broken", failure: exhaustion, exhausted: true };
@@ -399,7 +382,11 @@ export class RequestExecutor {
       this.#rollbackTo.run();
       this.#release.run();
     }
-    if (!inTransaction || progress.changedSchema || (progress.spoiled && !guarded)) {
+    // Without a savepoint only another connection is rid of what is left.
+    const moved = this.#totalChanges.get() !== before;
+    const lost = moved || mayLeaveRows(failure, progress, this.#schema.facts);
+    const left = lost && progress.wrote && !guarded;
+    if (!inTransaction || progress.changedSchema || left) {
       return { kind: "broken", failure, exhausted: false };
     }
     return { kind: "failure", failure, guarded };
@@ -437,9 +424,23 @@ function usesConnectionState({ judged: { shape } }: Step): boolean {
   return STATE_FUNCTIONS.some((name) => shape.functions.has(name));
 }
 
-/** SQLite undoes a failed statement by itself, but not after OR FAIL, and we must if its rows are too many. */
-function mayFailHalfway({ judged: { shape } }: Step): boolean {
-  return shape.names.has("fail") || shape.names.has("returning");
+/**
+ * SQLite undoes a failed statement by itself, but not after OR FAIL, nor where it believes that nothing can fail: at a wrong
+ * type in a STRICT table, at a text for an INTEGER PRIMARY KEY when conflicts are ignored, when triggers recurse too deep
+ * (all tried, SQLite 3.53.2). And we must if its rows are too many.
+ */
+function mayFailHalfway({ judged: { shape } }: Step, facts: SchemaFacts): boolean {
+  const { names } = shape;
+  if (facts.triggers || names.has("fail") || names.has("returning")) return true;
+  return shape.severalRows && (facts.strict || names.has("ignore") || names.has("nothing"));
+}
+
+/** The failures that SQLite may not undo, met where nothing was foreseen: a row too large, foreign keys that cascade. */
+function mayLeaveRows({ code, message }: Failure, progress: Progress, facts: SchemaFacts): boolean {
+  if (code === "SQLITE_TOOBIG") return progress.severalRows;
+  if (facts.sideTables.length === 0) return false;
+  if (code === "SQLITE_MISMATCH" || code === "SQLITE_CONSTRAINT_DATATYPE") return true;
+  return message.includes("trigger recursion");
 }
 
 function lostTransaction(): BalsaError {

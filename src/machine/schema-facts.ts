@@ -4,12 +4,13 @@
  */
 
 import type { Database, Statement } from "better-sqlite3";
+import { nameOf, tokenize } from "./tokenizer.ts";
 
 export interface SchemaFacts {
   /**
-   * Statements may leave a part of their work when they fail (ON CONFLICT FAIL, RAISE(FAIL)), may leave violations for
-   * COMMIT (deferred keys), or gather work until a savepoint or COMMIT (virtual tables: their shadow tables are the same
-   * on all nodes only if every request stands in a savepoint).
+   * Statements may leave a part of their work when they fail (ON CONFLICT FAIL, RAISE(FAIL), a mismatch where conflicts
+   * are ignored), may leave violations for COMMIT (deferred keys), or gather work until a savepoint or COMMIT (virtual
+   * tables: their shadow tables are the same on all nodes only if every request stands in a savepoint).
    */
   readonly needsSavepoint: boolean;
   /** Some foreign key may be violated until COMMIT. */
@@ -18,20 +19,39 @@ export interface SchemaFacts {
   readonly usesConnectionState: boolean;
   /** Lower-case names of ordinary tables with a rowid. */
   readonly rowidTables: ReadonlySet<string>;
+  /** Lower-case names of columns that are, in some table, another name of the rowid. */
+  readonly rowidAliases: ReadonlySet<string>;
+  /** Lower-case names of tables that a trigger or a foreign key may write to. */
+  readonly sideTables: readonly string[];
+  /** Some table is STRICT: a statement that meets a wrong type leaves the rows before it (tried, SQLite 3.53.2). */
+  readonly strict: boolean;
+  readonly triggers: boolean;
 }
 
+type SchemaRow = [type: string, name: string, sql: string];
+
 export class SchemaReader {
-  readonly #texts: Statement<unknown[], string>;
-  readonly #tables: Statement<unknown[], string>;
+  readonly #objects: Statement<unknown[], SchemaRow>;
+  readonly #tables: Statement<unknown[], [name: string, type: string]>;
+  readonly #aliases: Statement<unknown[], string>;
   #facts: SchemaFacts | null = null;
 
   constructor(database: Database) {
-    this.#texts = database
-      .prepare<unknown[], string>("SELECT sql FROM main.sqlite_schema WHERE sql IS NOT NULL")
-      .pluck(true);
+    this.#objects = database
+      .prepare<unknown[], SchemaRow>(
+        "SELECT type, name, sql FROM main.sqlite_schema WHERE sql IS NOT NULL",
+      )
+      .raw(true);
     this.#tables = database
+      .prepare<unknown[], [string, string]>(
+        `SELECT name, type FROM pragma_table_list
+         WHERE schema = 'main' AND (type = 'virtual' OR (type = 'table' AND wr = 0))`,
+      )
+      .raw(true);
+    this.#aliases = database
       .prepare<unknown[], string>(
-        "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND wr = 0",
+        `SELECT DISTINCT c.name FROM pragma_table_list AS l, pragma_table_xinfo(l.name) AS c
+         WHERE l.schema = 'main' AND l.type = 'table' AND c.pk = 1 AND upper(c.type) = 'INTEGER'`,
       )
       .pluck(true);
   }
@@ -47,15 +67,36 @@ export class SchemaReader {
   }
 
   #read(): SchemaFacts {
-    let needsSavepoint = false;
-    let deferrable = false;
-    let usesConnectionState = false;
-    for (const text of this.#texts.all()) {
-      needsSavepoint ||= /\bfail\b|\bdeferr|^\s*create\s+virtual\b/i.test(text);
-      deferrable ||= /\bdeferr/i.test(text);
-      usesConnectionState ||= /\blast_insert_rowid\b|\bchanges\b/i.test(text);
-    }
-    const rowidTables = new Set(this.#tables.all().map((name) => name.toLowerCase()));
-    return { needsSavepoint, deferrable, usesConnectionState, rowidTables };
+    const tables = this.#tables.all().map(([name, type]) => ({ name: lower(name), type }));
+    const objects = this.#objects.all();
+    const texts = objects.map(([, , sql]) => sql);
+    const triggers = objects.flatMap(([type, , sql]) => (type === "trigger" ? [sql] : []));
+    return {
+      needsSavepoint: texts.some((text) =>
+        /\bfail\b|\bignore\b|\bdeferr|^\s*create\s+virtual\b/i.test(text),
+      ),
+      deferrable: texts.some((text) => /\bdeferr/i.test(text)),
+      usesConnectionState: texts.some((text) => /\blast_insert_rowid\b|\bchanges\b/i.test(text)),
+      rowidTables: new Set(tables.flatMap(({ name, type }) => (type === "table" ? [name] : []))),
+      rowidAliases: new Set(this.#aliases.all().map(lower)),
+      sideTables: sideTables(new Set(tables.map(({ name }) => name)), objects),
+      strict: texts.some((text) => /\bstrict\b/i.test(text)),
+      triggers: triggers.length > 0,
+    };
   }
+}
+
+/** Of `tables`, what a trigger names, and whose own foreign keys change rows. */
+function sideTables(tables: ReadonlySet<string>, objects: readonly SchemaRow[]): string[] {
+  const found = new Set<string>();
+  for (const [type, name, sql] of objects) {
+    if (type === "trigger") {
+      for (const token of tokenize(sql)) found.add(nameOf(sql, token));
+    } else if (/\breferences\b.*\b(cascade|default)\b/is.test(sql)) found.add(lower(name));
+  }
+  return [...found].filter((name) => tables.has(name));
+}
+
+function lower(name: string): string {
+  return name.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
 }

@@ -41,6 +41,14 @@ export interface StatementShape {
   readonly temporary: boolean;
   /** Lower-case name after INSERT … INTO or REPLACE INTO, also behind WITH; null when there is none. */
   readonly insertTarget: string | null;
+  /** The same, and the table of an UPDATE. */
+  readonly target: string | null;
+  /** What stands between the first SET and what follows it: the columns that get values, and more. */
+  readonly assigned: ReadonlySet<string>;
+  /** May write more than one row by itself: anything but VALUES with one row. */
+  readonly severalRows: boolean;
+  /** Has a `*` that stands for columns. */
+  readonly allColumns: boolean;
 }
 
 export function shapeOf({ text, tokens }: SplitStatement): StatementShape {
@@ -59,6 +67,7 @@ export function shapeOf({ text, tokens }: SplitStatement): StatementShape {
   const explain = wordAt(0) === "explain";
   if (explain) at = wordAt(1) === "query" ? 3 : 1;
   const verb = wordAt(at);
+  const insertTarget = insertTargetOf(text, tokens, at);
   return {
     text,
     verb,
@@ -69,7 +78,11 @@ export function shapeOf({ text, tokens }: SplitStatement): StatementShape {
     functions,
     strings,
     temporary: isTemporary(text, tokens, at),
-    insertTarget: insertTargetOf(text, tokens, at),
+    insertTarget,
+    target: insertTarget ?? updateTargetOf(text, tokens, at),
+    assigned: assignedIn(text, tokens),
+    severalRows: !isOneRow(text, tokens),
+    allColumns: tokens.some((_, index) => isColumnsStar(text, tokens, index)),
   };
 }
 
@@ -121,6 +134,55 @@ function insertTargetOf(text: string, tokens: readonly Token[], at: number): str
   position++;
   if (isOperator(text, tokens[position + 1], ".")) position += 2;
   return anyName(text, tokens[position]) || null;
+}
+
+function updateTargetOf(text: string, tokens: readonly Token[], at: number): string | null {
+  let position = at;
+  if (leadingWord(text, tokens[at]) === "with") {
+    position = tokens.findIndex((token) => leadingWord(text, token) === "update");
+  }
+  if (leadingWord(text, tokens[position]) !== "update") return null;
+  position++;
+  if (leadingWord(text, tokens[position]) === "or") position += 2;
+  if (isOperator(text, tokens[position + 1], ".")) position += 2;
+  return anyName(text, tokens[position]) || null;
+}
+
+const BEHIND_SET = new Set(["where", "from", "returning", "order", "limit"]);
+
+function assignedIn(text: string, tokens: readonly Token[]): ReadonlySet<string> {
+  const names = new Set<string>();
+  const start = tokens.findIndex((token) => leadingWord(text, token) === "set");
+  if (start < 0) return names;
+  for (const token of tokens.slice(start + 1)) {
+    if (BEHIND_SET.has(leadingWord(text, token))) break;
+    const name = anyName(text, token);
+    if (name !== "") names.add(name);
+  }
+  return names;
+}
+
+/** VALUES with one row, and nothing that selects. */
+function isOneRow(text: string, tokens: readonly Token[]): boolean {
+  const values = tokens.findIndex((token) => leadingWord(text, token) === "values");
+  if (values < 0) return false;
+  if (tokens.some((token) => leadingWord(text, token) === "select")) return false;
+  return !tokens.some(
+    (token, index) =>
+      index > values &&
+      isOperator(text, token, ")") &&
+      isOperator(text, tokens[index + 1], ",") &&
+      isOperator(text, tokens[index + 2], "("),
+  );
+}
+
+const BEFORE_STAR = new Set(["select", "all", "distinct", "returning"]);
+
+function isColumnsStar(text: string, tokens: readonly Token[], index: number): boolean {
+  if (!isOperator(text, tokens[index], "*")) return false;
+  const before = tokens[index - 1];
+  if (isOperator(text, before, ".") || isOperator(text, before, ",")) return true;
+  return BEFORE_STAR.has(leadingWord(text, before));
 }
 
 /** As SQLite's sqlite3ExprAssignVarNumber. */

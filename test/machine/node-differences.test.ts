@@ -61,23 +61,125 @@ describe("what differs between nodes does not get into an entry", () => {
     expectSameOnFollower(leader);
   });
 
-  test("a rowid that SQLite's own dice chose does not get into an entry", () => {
-    const leader = leaderWith("CREATE TABLE t (id INTEGER PRIMARY KEY, a)");
-    leader.run("INSERT INTO t VALUES (9223372036854775807, 1)");
-    leader.commit();
-    const alone = leader.batch([{ sql: "INSERT INTO t(a) VALUES (2)" }]);
-    expect(alone).toMatchObject({ kind: "broken", failure: { code: "REFUSED" } });
-    leader.reopen();
+  test("rowid 2^63-1 is refused: beside it SQLite's own dice choose rowids", () => {
+    const leader = leaderWith(`
+      CREATE TABLE t (id INTEGER PRIMARY KEY, a UNIQUE);
+      CREATE TABLE p (a);
+      CREATE TABLE log (a);
+      CREATE TRIGGER tl AFTER DELETE ON p BEGIN INSERT INTO log(rowid, a) VALUES (old.a, 1); END;
+      CREATE TABLE k (id INTEGER PRIMARY KEY REFERENCES t ON UPDATE CASCADE);
+      CREATE VIRTUAL TABLE f USING fts5(x);
+      INSERT INTO t VALUES (1, 1); INSERT INTO k VALUES (1); INSERT INTO p VALUES (9223372036854775807)`);
     for (const sql of [
-      "INSERT INTO t(a) VALUES (2) RETURNING id",
-      "WITH n(a) AS (VALUES (3)) INSERT OR IGNORE INTO main.t(a) SELECT a FROM n",
+      "INSERT INTO t VALUES (9223372036854775807, 2)",
+      "INSERT INTO t(id, a) VALUES (9223372036854775807, 2), (NULL, 3), (5, 4)",
+      "WITH n(a) AS (VALUES (9223372036854775806)) INSERT OR IGNORE INTO main.t(id) SELECT a + 1 FROM n",
+      "INSERT INTO t VALUES (1, 1) ON CONFLICT DO UPDATE SET id = 9223372036854775807",
+      "UPDATE t SET id = 9223372036854775806 + 1",
+      "UPDATE p SET rowid = 9223372036854775807",
+      "WITH n AS (SELECT 1) UPDATE OR FAIL main.p SET _rowid_ = 9223372036854775807",
+      "INSERT INTO p(oid, a) VALUES (9223372036854775807, 1) RETURNING a",
+      "DELETE FROM p",
+      "INSERT INTO f(rowid, x) VALUES (9223372036854775807, 'a'), (NULL, 'b')",
     ]) {
-      const beside = leader.batch([{ sql: "SELECT 1" }, { sql }]);
-      expect(beside, sql).toMatchObject({ kind: "failure", failure: { code: "REFUSED" } });
+      expect(leader.batch([{ sql }]), sql).toMatchObject({
+        failure: { code: "REFUSED", message: expect.stringContaining("largest rowid") },
+      });
     }
-    expect(leader.run("INSERT INTO t VALUES (?, 4)", [2n ** 40n]).lastInsertRowid).toBe(2 ** 40);
-    expect(leader.run("INSERT INTO t VALUES (5000000000, 5)").changes).toBe(1);
+    expect(leader.run("INSERT INTO t VALUES (?, 4)", [2n ** 62n]).changes).toBe(1);
+    expect(leader.run("UPDATE t SET id = 7 WHERE id = 1").changes).toBe(1);
     expectSameOnFollower(leader);
+  });
+
+  test("without a savepoint, a refused statement costs the writer", () => {
+    const leader = leaderWith("CREATE TABLE t (id INTEGER PRIMARY KEY)");
+    const outcome = leader.batch([{ sql: "INSERT INTO t VALUES (9223372036854775807)" }]);
+    expect(outcome).toMatchObject({ kind: "broken", failure: { code: "REFUSED" } });
+  });
+
+  test("rootpage of sqlite_schema is of the node: its place depends on where transactions ended", () => {
+    const leader = leaderWith("CREATE TABLE t (a)");
+    for (const sql of [
+      "INSERT INTO t SELECT rootpage FROM sqlite_schema",
+      "CREATE VIEW v AS SELECT * FROM sqlite_master",
+      "WITH s AS (SELECT m.* FROM 'sqlite_master' AS m) INSERT INTO t SELECT 1 FROM s",
+    ]) {
+      expect(leader.fail(sql).message, sql).toMatch(/rootpage.*name the columns/);
+    }
+    const all = "SELECT * FROM sqlite_schema";
+    expect(leader.batch([{ sql: all }]).kind).toBe("answer");
+    expect(leader.batch([{ sql: all }, { sql: "INSERT INTO t VALUES (1)" }])).toMatchObject({
+      failure: { code: "REFUSED" },
+    });
+    leader.run(
+      "INSERT INTO t SELECT name || count(*) FROM sqlite_schema WHERE sql LIKE '%*%' OR 1",
+    );
+    expectSameOnFollower(leader);
+  });
+
+  test("statistics are those that a fresh connection would know, also behind DROP INDEX", () => {
+    const leader = leaderWith(`
+      CREATE TABLE a (x, y); CREATE TABLE b (x, y); CREATE TABLE s (p, q);
+      CREATE INDEX ai ON a(x); CREATE INDEX bi ON b(x);
+      INSERT INTO a SELECT (value * 7) % 2000, value FROM json_each('[${[...Array(2000).keys()]}]');
+      INSERT INTO b SELECT (value * 3) % 20, value FROM json_each('[${[...Array(20).keys()]}]')`);
+    leader.run("ANALYZE");
+    leader.run("DROP INDEX bi");
+    leader.run("INSERT INTO s SELECT a.y, b.y FROM a, b WHERE a.x = b.x LIMIT 3");
+    leader.run("INSERT INTO s SELECT a.y, b.y FROM a, b WHERE a.x > b.x LIMIT 3");
+    leader.commit();
+    // Each entry by a connection of its own.
+    const path = freshPath();
+    for (const entry of leader.log) {
+      const core = openCore({ path });
+      expect(core.apply([entry]).mismatch).toBeNull();
+      core.close();
+    }
+    expect(readFileContent(path)).toStrictEqual(readFileContent(leader.path));
+  });
+
+  test("what FTS4 gathers until a savepoint is not seen by last_insert_rowid() and changes()", () => {
+    const leader = leaderWith("CREATE TABLE t (a); CREATE VIRTUAL TABLE f USING fts4(x)");
+    leader.run("INSERT INTO f VALUES ('some words to keep')");
+    leader.run("INSERT INTO t VALUES (last_insert_rowid() || '/' || changes())");
+    expect(leader.all("SELECT a FROM t")).toStrictEqual([{ a: "0/0" }]);
+    expectSameOnFollower(leader);
+  });
+
+  test.each([
+    ["a wrong type in a STRICT table", "INSERT INTO s VALUES (1), ('x')"],
+    ["a wrong type, IGNORE", "INSERT OR IGNORE INTO s SELECT * FROM mixed"],
+    ["a text for a rowid, IGNORE", "INSERT OR IGNORE INTO k SELECT * FROM mixed"],
+    ["a text for a rowid by UPDATE", "UPDATE OR IGNORE k SET id = 'x' || id WHERE id > 5"],
+    ["a text for a rowid, DO NOTHING", "INSERT INTO k VALUES (1), ('x') ON CONFLICT DO NOTHING"],
+    ["a wrong type in a trigger", "INSERT INTO t VALUES (1)"],
+    ["triggers that recurse too deep", "INSERT INTO deep VALUES (1)"],
+  ])("%s: SQLite leaves the rows before it, Balsa none", (_what, sql) => {
+    const leader = leaderWith(`
+      CREATE TABLE s (a INTEGER) STRICT;
+      CREATE TABLE k (id INTEGER PRIMARY KEY);
+      CREATE TABLE mixed (a); INSERT INTO mixed VALUES (1), (2), ('x');
+      CREATE TABLE t (a);
+      CREATE TRIGGER tr AFTER INSERT ON t BEGIN INSERT INTO s SELECT * FROM mixed; END;
+      CREATE TABLE deep (a);
+      CREATE TRIGGER td AFTER INSERT ON deep BEGIN INSERT INTO deep VALUES (1); END;
+      INSERT INTO k VALUES (6), (7)`);
+    leader.commit();
+    const before = readFileContent(leader.path);
+    expect(leader.batch([{ sql }])).toMatchObject({ kind: "failure" });
+    leader.commit();
+    expect(readFileContent(leader.path)).toStrictEqual(before);
+    leader.run("INSERT INTO mixed VALUES (9)");
+    expectSameOnFollower(leader);
+  });
+
+  test("a failure that SQLite may not undo, met without a savepoint, costs the writer", () => {
+    const leader = leaderWith(`
+      CREATE TABLE p (id UNIQUE);
+      CREATE TABLE c (id INTEGER PRIMARY KEY REFERENCES p(id) ON UPDATE CASCADE);
+      INSERT INTO p VALUES (1), (2); INSERT INTO c VALUES (1), (2)`);
+    const outcome = leader.batch([{ sql: "UPDATE p SET id = 'x' || id" }]);
+    expect(outcome).toMatchObject({ kind: "broken", failure: { code: "SQLITE_MISMATCH" } });
   });
 
   test("limits hold where a request is admitted, not where the log is applied", () => {

@@ -1,0 +1,83 @@
+/** A whole run from one seed: a schema, then requests, and between them what happens to leaders. */
+
+import { Dice } from "./dice.ts";
+import { Expressions } from "./expressions.ts";
+import type { Plan, Step } from "./plan.ts";
+import { SchemaChanges } from "./schema-changes.ts";
+import { type Schema, SchemaMaker } from "./schemas.ts";
+import { type Made, StatementMaker } from "./statements.ts";
+
+export function makePlan(seed: number): Plan {
+  const dice = new Dice(seed);
+  const expressions = new Expressions(dice);
+  const schema = new SchemaMaker(dice, expressions).make();
+  const statements = new StatementMaker(dice, expressions, schema);
+  const changes = new SchemaChanges(dice, schema);
+  const steps: Step[] = [...schemaSteps(dice, schema)];
+  // Rows first: plans and conflicts need some.
+  for (let i = 0; i < 5; i++) steps.push(requestStep(dice, [statements.bulk()]));
+  for (let i = 0; i < 8; i++) steps.push(requestStep(dice, [statements.make()]));
+  for (let i = dice.between(40, 90); i > 0; i--) {
+    steps.push(
+      dice.weighted<() => Step>([
+        [52, () => requestStep(dice, [statements.make()])],
+        [
+          16,
+          () =>
+            requestStep(
+              dice,
+              dice.list(dice.between(2, 5), () => statements.make()),
+            ),
+        ],
+        [12, () => requestStep(dice, [changes.make()])],
+        [4, () => requestStep(dice, [statements.make(), changes.make(), statements.make()])],
+        [3, () => requestStep(dice, [changes.analyze(), failing()])],
+        [3, () => scriptStep(dice, changes)],
+        [14, () => ({ kind: "commit" })],
+        [5, () => ({ kind: "lose", share: dice.pick([0, 0.5, 1]) })],
+        [3, () => ({ kind: "handover" })],
+      ])(),
+    );
+  }
+  return { seed, steps };
+}
+
+/** Most DDL in a request of its own, so that one that fails costs no other. */
+function schemaSteps(dice: Dice, { ddl, covers }: Schema): Step[] {
+  const steps: Step[] = ddl.map((sql, i) => ({
+    kind: "request",
+    statements: [{ sql }],
+    session: false,
+    dtMs: 1,
+    covers: i === 0 ? covers : [],
+  }));
+  if (dice.chance(0.7)) steps.push({ kind: "commit" });
+  return steps;
+}
+
+function requestStep(dice: Dice, list: readonly Made[]): Step {
+  return {
+    kind: "request",
+    statements: list.map(({ statement }) => statement),
+    session: dice.chance(0.4),
+    dtMs: dice.chance(0.02) ? 90_061_000 : dice.pick([0, 1, 137, 5_000, -40_000]),
+    covers: list.flatMap(({ covers }) => [...covers]),
+  };
+}
+
+function scriptStep(dice: Dice, changes: SchemaChanges): Step {
+  const list = [
+    changes.make(),
+    { statement: { sql: "INSERT INTO sink VALUES (1, random(), date(), 2)" }, covers: [] },
+  ];
+  if (dice.chance(0.5)) list.push(changes.make());
+  const sql = list.map(({ statement }) => statement.sql).join(";\n");
+  return { kind: "script", sql, covers: list.flatMap(({ covers }) => [...covers]) };
+}
+
+function failing(): Made {
+  return {
+    statement: { sql: "INSERT INTO sink VALUES (abs(-9223372036854775808), 1, 2, 3)" },
+    covers: [],
+  };
+}
