@@ -94,14 +94,18 @@ export class Client implements CallOwner, RouterOwner, DeadlinesOwner, WriteQueu
   }
 
   #readTerms(statement: Uint8Array, options: ResolvedCallOptions): ReadTerms {
-    const isSession = options.consistency === "session";
+    const { consistency, deadlineMs, signal, integers } = options;
+    const isSession = consistency === "session";
     return {
-      ...termsOf(statement, options),
+      now: performance.now(),
+      deadlineMs,
+      signal,
+      bytes: statement.length + CALL_BYTES,
       statement,
-      consistency: options.consistency,
+      consistency,
       atLeast: isSession ? Math.max(this.#seenIndex, options.atLeast) : 0,
-      maxStalenessMs: options.consistency === "stale" ? options.maxStalenessMs : 0,
-      integers: options.integers,
+      maxStalenessMs: consistency === "stale" ? options.maxStalenessMs : 0,
+      integers,
     };
   }
 

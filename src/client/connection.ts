@@ -76,6 +76,11 @@ export class Connection {
     return this.#state === "lost";
   }
 
+  /** Requests of this turn that are not sent yet. */
+  get gathered(): number {
+    return this.#outbox.length;
+  }
+
   /** Requests without an answer. */
   get outstanding(): number {
     return this.#carried.size;

@@ -15,6 +15,9 @@ import { pauseMs } from "./retry.ts";
 /** How long a node may take to say whether it leads before others are asked again without it. */
 const PROBE_TIMEOUT_MS = 500;
 
+/** Stale reads of one turn that go to one node. */
+const TOGETHER_MAX = 16;
+
 /** Hints followed in a row with no success before the nodes are asked instead: they may point at each other. */
 const HINTS_IN_A_ROW_MAX = 3;
 
@@ -68,6 +71,8 @@ export class Router implements ConnectionOwner {
   #epoch = 1;
   #hintsInARow = 0;
   #searchStartedAt = 0;
+  /** Where the last stale read went. */
+  #lastRead: Connection | null = null;
   #searchTimer: NodeJS.Timeout | null = null;
   #reopenAt = 0;
   #closed = false;
@@ -111,7 +116,10 @@ export class Router implements ConnectionOwner {
     return this.forStaleRead(avoided);
   }
 
-  /** Of two nodes picked by chance, the one that owes fewer answers. */
+  /**
+   * Of two nodes picked by chance, the one that owes fewer answers; some that are asked for in one turn go together, as
+   * a frame costs more than a read.
+   */
   forStaleRead(avoided: ReadonlySet<string> | null): Connection | null {
     if (this.#ready.length < this.#members.size) this.#reopen();
     let ready = this.#ready;
@@ -120,10 +128,13 @@ export class Router implements ConnectionOwner {
       this.search();
       return null;
     }
-    const one = ready[Math.floor(Math.random() * ready.length)]?.connection ?? null;
-    const other = ready[Math.floor(Math.random() * ready.length)]?.connection ?? null;
-    if (one === null || other === null) return one ?? other;
-    return other.outstanding < one.outstanding ? other : one;
+    const last = this.#lastRead;
+    if (last !== null && last.gathered > 0 && last.gathered < TOGETHER_MAX) {
+      if (last.isReady && avoided === null) return last;
+    }
+    const connection = leastBusyOfTwo(ready);
+    this.#lastRead = connection;
+    return connection;
   }
 
   /** Opens connections to the nodes that have none. */
@@ -380,6 +391,13 @@ export class Router implements ConnectionOwner {
       setImmediate(resolve);
     });
   }
+}
+
+function leastBusyOfTwo(ready: readonly Member[]): Connection | null {
+  const one = ready[Math.floor(Math.random() * ready.length)]?.connection ?? null;
+  const other = ready[Math.floor(Math.random() * ready.length)]?.connection ?? null;
+  if (one === null || other === null) return one ?? other;
+  return other.outstanding < one.outstanding ? other : one;
 }
 
 function silentError(address: string): BalsaError {

@@ -58,6 +58,11 @@ export class ChildProcess {
     return this.#process?.pid ?? 0;
   }
 
+  /** Frames of this turn of the event loop are still being gathered. */
+  get isGathering(): boolean {
+    return this.#flushing;
+  }
+
   /** Bytes of frames that the process has not taken yet. */
   get queuedBytes(): number {
     return this.#batch.bytes + (this.#pipe?.writableLength ?? 0);

@@ -18,6 +18,8 @@ import {
 
 /** Queries in the pipe or in the reader: enough that it never waits for the node. */
 export const IN_FLIGHT_MAX = 64;
+/** Queries that are given in one turn to the same reader, though another has less to do: a wake-up costs more than they. */
+const TOGETHER_MAX = 16;
 /** Chunks of one query that the reader may be ahead: keeps it busy, bounds what a cancel cannot stop. */
 const AHEAD_MAX = 4;
 
@@ -98,6 +100,11 @@ export class PooledReader {
     if (!this.isReady || this.isLeaving || this.#streaming || this.stalled) return false;
     if (query.alone) return this.#given.length === 0;
     return this.#given.length < IN_FLIGHT_MAX && this.#given[0]?.query?.alone !== true;
+  }
+
+  /** It is being given queries in this turn of the event loop, and has room for some more beside them. */
+  get isGathering(): boolean {
+    return this.#child?.isGathering === true && this.#given.length < TOGETHER_MAX;
   }
 
   start(): void {
@@ -279,9 +286,10 @@ export class PooledReader {
 
   /** A terminal answer came. Returns who waits for it. */
   #terminate(id: number, nowMs: number): PooledQuery | null {
-    const at = this.#given.findIndex((given) => given.id === id);
+    // Nearly always the first: answers come in order, but for queries that were cancelled while they waited.
+    const at = this.#given[0]?.id === id ? 0 : this.#given.findIndex((each) => each.id === id);
     invariant(at >= 0, `an answer to query ${id}, which was not given`);
-    const [given] = this.#given.splice(at, 1);
+    const given = at === 0 ? this.#given.shift() : this.#given.splice(at, 1)[0];
     if (at === 0) this.#begin(nowMs);
     if (this.#given.length === 0) this.idleSinceMs = nowMs;
     return given?.query ?? null;

@@ -29,7 +29,11 @@ export interface Chunk {
 export interface ReaderEngine {
   start(statement: Uint8Array): Chunk;
   next(): Chunk;
-  /** Ends the query that is not done, and with it its snapshot. */
+  /** Ends the query that is not done, and with it its snapshot, unless that is held. */
   stop(): void;
+  /** All queries until `release` see one snapshot, taken by the first of them. */
+  hold(): void;
+  /** Does nothing if none is held. */
+  release(): void;
   close(): void;
 }

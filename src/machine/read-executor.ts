@@ -42,6 +42,8 @@ export class ReadExecutor {
   readonly #limits: Limits;
   readonly #chunkBytes: number;
   readonly #writer = new RowChunkWriter();
+  readonly #begin: Database.Statement;
+  readonly #end: Database.Statement;
   #rows: Iterator<SqliteValue[]> | null = null;
 
   private constructor(options: ReadExecutorOptions) {
@@ -51,6 +53,8 @@ export class ReadExecutor {
     this.#database.defaultSafeIntegers(true);
     this.#database.pragma("query_only = ON");
     this.#cache = new StatementCache(this.#database, "read");
+    this.#begin = this.#database.prepare("BEGIN");
+    this.#end = this.#database.prepare("COMMIT");
   }
 
   /** The file must have been made by a writer. */
@@ -88,14 +92,27 @@ export class ReadExecutor {
     }
   }
 
-  /** Ends the query under way, if any, and lets its snapshot go. */
+  /** Ends the query under way, if any, and lets its snapshot go, unless that is held. */
   stop(): void {
     this.#rows?.return?.();
     this.#rows = null;
   }
 
+  /**
+   * Opens a transaction: taking a snapshot and letting it go costs as much as three reads by key, and queries that have
+   * all arrived may as well see the same one.
+   */
+  hold(): void {
+    if (!this.#database.inTransaction) this.#begin.run();
+  }
+
+  release(): void {
+    if (this.#database.inTransaction) this.#end.run();
+  }
+
   close(): void {
     this.stop();
+    this.release();
     this.#database.close();
   }
 

@@ -49,6 +49,8 @@ class ReaderLoop {
   #queue: Query[] = [];
   #running: Query | null = null;
   #mayGoOn = true;
+  /** Queries that are still to see the snapshot that is held; 0 without one. */
+  #held = 0;
 
   constructor(channel: ChildChannel, engine: ReaderEngine) {
     this.#channel = channel;
@@ -82,13 +84,31 @@ class ReaderLoop {
     const batch = this.#queue;
     for (let query = batch.shift(); query !== undefined; query = batch.shift()) {
       this.#channel.flushIfDue();
+      this.#holdSnapshot(batch.length + 1);
       const startedAtMs = performance.now();
       this.#running = query;
       const streamed = this.#run(query);
       this.#running = null;
       const slow = streamed || performance.now() - startedAtMs > SLOW_MS;
+      this.#held -= 1;
+      if (slow || this.#held === 0) this.#releaseSnapshot();
       if (slow && batch.length > 0) this.#askToGoOn();
     }
+    this.#releaseSnapshot();
+    // No query is left that could be a view of it.
+    this.#channel.reuse();
+  }
+
+  /** One snapshot for the queries that are here: each was sent before it is taken. Those that come later get another. */
+  #holdSnapshot(present: number): void {
+    if (this.#held > 0 || present < 2) return;
+    this.#held = present;
+    this.#engine.hold();
+  }
+
+  #releaseSnapshot(): void {
+    this.#held = 0;
+    this.#engine.release();
   }
 
   #cancel(id: number): void {

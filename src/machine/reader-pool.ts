@@ -218,6 +218,7 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
     let best: PooledReader | null = null;
     for (const reader of this.#readers) {
       if (!reader.accepts(query)) continue;
+      if (reader.isGathering) return reader;
       if (best === null || reader.inFlight < best.inFlight) best = reader;
     }
     return best;

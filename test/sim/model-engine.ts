@@ -323,6 +323,10 @@ export class ModelReader implements ReaderEngine {
 
   stop(): void {}
 
+  hold(): void {}
+
+  release(): void {}
+
   close(): void {}
 }
 

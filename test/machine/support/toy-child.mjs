@@ -105,6 +105,8 @@ function openReader() {
       rows.return();
       rows = null;
     },
+    hold: () => database.exec("BEGIN"),
+    release: () => database.inTransaction && database.exec("COMMIT"),
     close: () => database.close(),
   };
 }
