@@ -187,6 +187,19 @@ const BOUNDS: readonly Mutant[] = [
     killedBy: [transfer("D12: is given up after an election timeout")],
   },
   {
+    name: "transfer-not-called-off",
+    guards: ["D12"],
+    removes: "a transfer to the leader itself leaves the one under way as it is",
+    edits: [
+      edit(
+        "src/raft/transfer.ts",
+        ["  abortTransfer(leadership);", "  if (to === core.id) return;", ""],
+        ["  if (to === core.id) return;", ""],
+      ),
+    ],
+    killedBy: [transfer("to itself calls off the one under way, and what waited for it goes on")],
+  },
+  {
     name: "transfer-to-a-laggard",
     guards: ["D12"],
     removes: "the target is told to take over before it has everything",

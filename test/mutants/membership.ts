@@ -93,11 +93,24 @@ const CHANGES: readonly Mutant[] = [
     edits: [
       edit(
         "src/raft/elections.ts",
-        ['  if (message.rejected && core.role !== "leader") learnCommit(core, message);', ""],
-        "",
+        ["  learnCommit(core, message);", "  const { votes, role } = core;", ""],
+        ["  const { votes, role } = core;", ""],
       ),
     ],
     killedBy: [member("learns from a refusal that the configuration which blocks it is past")],
+  },
+  {
+    name: "refusal-in-an-older-term-dropped",
+    guards: ["C5"],
+    removes: "who is refused a vote by a node in an older term does not learn what is committed",
+    edits: [
+      edit(
+        "src/raft/step.ts",
+        ["      learnCommit(core, message);", "      return;", ""],
+        ["      return;", ""],
+      ),
+    ],
+    killedBy: [member("C5: learns that from a refusal in an older term, too")],
   },
   {
     name: "refusal-believed-blindly",

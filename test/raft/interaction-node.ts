@@ -72,6 +72,9 @@ export class MemoryLog implements LogReader {
     if (index <= this.#base.index) {
       throw new Error("requested index is unavailable due to compaction");
     }
+    if (index > this.lastIndex()) {
+      throw new Error(`compact ${index} is out of bound lastindex(${this.lastIndex()})`);
+    }
     const term = this.term(index);
     this.#entries = this.#entries.slice(index - this.#base.index);
     this.#base = { index, term };

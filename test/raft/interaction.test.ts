@@ -104,6 +104,7 @@ describe("the language", () => {
     ],
     ["propose-conf-change 1 transition=sudden\nv4", "unknown transition sudden"],
     ["propose-conf-change 1\nx4", "unknown input: x4"],
+    ["compact 1 99", "compact 99 is out of bound lastindex(11)"],
     ["compact 1 9", "requested index is unavailable due to compaction"],
   ])("%j prints its error", (command, error) => {
     expect(lastOf(...THREE, command)).toBe(error);
