@@ -65,6 +65,7 @@ function makeProgram(output: Output, finish: Finish): Command {
   addCluster(program, output, finish);
   addStatus(program, output, finish);
   addSql(program, output, finish);
+  addLog(program, output, finish);
   return program;
 }
 
@@ -240,6 +241,32 @@ function addSql(program: Command, output: Output, finish: Finish): void {
       const { runSql } = await import("./sql.ts");
       finish(await runSql(sql, options, output));
     });
+}
+
+function addLog(program: Command, output: Output, finish: Finish): void {
+  const log = program
+    .command("log")
+    .description("look into the log of a stopped node; it changes nothing");
+  const on = (name: string, what: string) =>
+    log.command(name).description(what).argument("<dir>", "the node's data directory");
+  const index = (flag: string, what: string) =>
+    new Option(`--${flag} <index>`, what).argParser(wholeOption(1, Number.MAX_SAFE_INTEGER));
+  on("list", "its segments: state, size, entries").action(async (dir: string) => {
+    const { listLog } = await import("./log.ts");
+    finish(listLog(dir, output));
+  });
+  on("dump", "its entries, readably")
+    .addOption(index("from", "the first to show"))
+    .addOption(index("to", "the last to show"))
+    .option("--json", "JSON, a line for each entry")
+    .action(async (dir: string, options) => {
+      const { dumpLog } = await import("./log.ts");
+      finish(dumpLog(dir, options, output));
+    });
+  on("verify", "check every checksum; tell what a start would do").action(async (dir: string) => {
+    const { verifyLog } = await import("./log.ts");
+    finish(verifyLog(dir, output));
+  });
 }
 
 function endpointsOptionWithDefault(): Option {

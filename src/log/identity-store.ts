@@ -30,7 +30,7 @@ const MEMBERS_AT = 72;
 const MEMBERS_MAX = (CRC_AT - MEMBERS_AT - 4) / 8;
 const MAGIC = Buffer.from("BALSAMET", "latin1");
 const VERSION = 1;
-const NAMES = ["meta.a", "meta.b"] as const;
+export const IDENTITY_NAMES = ["meta.a", "meta.b"] as const;
 const PHASES: readonly Phase[] = ["blank", "forming", "formed"];
 const HEX_32 = /^[0-9a-f]{32}$/;
 const NO_CLUSTER = "0".repeat(32);
@@ -90,7 +90,7 @@ export function loadIdentity(disk: Disk, directory: string): StoredIdentity | nu
   const names = new Set(disk.listNow(directory));
   let newest: StoredIdentity | null = null;
   let damaged: string | null = null;
-  for (const name of NAMES) {
+  for (const name of IDENTITY_NAMES) {
     if (!names.has(name)) continue;
     const path = join(directory, name);
     const bytes = readAll(disk, path);
@@ -104,6 +104,17 @@ export function loadIdentity(disk: Disk, directory: string): StoredIdentity | nu
     throw new LogCorruptionError(damaged, 0, "the node's identity is damaged in both files");
   }
   return newest;
+}
+
+/** What is wrong with one of the two files; null: nothing. */
+export function faultOfIdentityFile(disk: Disk, path: string): string | null {
+  const bytes = readAll(disk, path);
+  if (isZero(bytes, 0, bytes.length)) return "it is empty, or zeros";
+  try {
+    return decodeIdentity(bytes, path) === null ? "its bytes do not match its checksum" : null;
+  } catch (error) {
+    return error instanceof LogOpenError ? error.message : String(error);
+  }
 }
 
 function readAll(disk: Disk, path: string): Buffer {
@@ -133,7 +144,7 @@ export class IdentityStore {
   static openNow(disk: Disk, directory: string, stored: StoredIdentity): IdentityStore {
     const bytes = encodeIdentity(stored.identity, stored.sequence);
     const names = new Set(disk.listNow(directory));
-    const files = NAMES.map((name) => {
+    const files = IDENTITY_NAMES.map((name) => {
       const path = join(directory, name);
       if (names.has(name) && readAll(disk, path).equals(bytes)) {
         // It may be in the page cache only.

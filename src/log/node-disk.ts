@@ -11,6 +11,8 @@ export interface NodeDiskOptions {
    * `fdatasync`: a write, then a sync: for file systems where O_DSYNC is slow or not honoured.
    */
   readonly durability?: "dsync" | "fdatasync";
+  /** Opens files for reading alone. Default false. */
+  readonly readOnly?: boolean;
 }
 
 export class NodeDisk implements Disk {
@@ -20,7 +22,8 @@ export class NodeDisk implements Disk {
   constructor(options: NodeDiskOptions = {}) {
     // Windows has no O_DSYNC.
     this.#dsync = options.durability !== "fdatasync" && fs.constants.O_DSYNC !== undefined;
-    this.#flags = fs.constants.O_RDWR | (this.#dsync ? fs.constants.O_DSYNC : 0);
+    const { O_RDONLY, O_RDWR, O_DSYNC } = fs.constants;
+    this.#flags = options.readOnly === true ? O_RDONLY : O_RDWR | (this.#dsync ? O_DSYNC : 0);
   }
 
   makeDirectoryNow(directory: string): void {

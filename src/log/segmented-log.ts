@@ -26,7 +26,7 @@ import { RecentEntries } from "./recent-entries.ts";
 import type { Cut } from "./recovery.ts";
 import { Scrub } from "./scrub.ts";
 import type { Segment } from "./segment.ts";
-import { maskOf } from "./torn.ts";
+import { maskOf, unmask } from "./torn.ts";
 
 /** Old entries that lie close together are read at once, up to so many bytes of a segment. */
 const READ_SPAN_BYTES_MAX = 1024 * 1024;
@@ -381,12 +381,6 @@ export class SegmentedLog implements Log {
     const payload = new Uint8Array(bytes.buffer, bytes.byteOffset + payloadAt, payloadBytes);
     if (record.mask !== 0) unmask(payload, maskOf(segmentId, record.mask));
     return { index, term, kind, payload };
-  }
-}
-
-function unmask(payload: Uint8Array, mask: Uint8Array): void {
-  for (let i = 0; i < payload.length; i += 1) {
-    payload[i] = (payload[i] as number) ^ (mask[i % mask.length] as number);
   }
 }
 

@@ -113,3 +113,10 @@ export function maskOf(segmentId: number, number: number): Uint8Array {
   }
   return mask;
 }
+
+/** Gives the payload back as it was before it was combined with this mask. */
+export function unmask(payload: Uint8Array, mask: Uint8Array): void {
+  for (let i = 0; i < payload.length; i += 1) {
+    payload[i] = (payload[i] as number) ^ (mask[i % mask.length] as number);
+  }
+}
