@@ -94,11 +94,9 @@ function detailJson({ kind, payload }: Entry): string {
   const command = decodeCommand(payload);
   const { timeMs, session, sequence, acknowledgedThrough, openSession } = command;
   const facts = JSON.stringify({ timeMs, session, sequence, acknowledgedThrough, openSession });
-  const { statements, script } = openSession ? NO_STATEMENTS : batchOf(command);
+  const { statements, script } = batchOf(command);
   return `,${facts.slice(1, -1)},"script":${script},"statements":[${statements.map(statementJson)}]`;
 }
-
-const NO_STATEMENTS: BoundBatch = { statements: [], script: false };
 
 function statementJson({ sql, args }: BoundStatement): string {
   const values =
