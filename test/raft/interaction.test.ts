@@ -3,7 +3,9 @@
  * BALSA_REWRITE_INTERACTIONS=1 and read the difference.
  */
 
+import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { runScript } from "./interaction-commands.ts";
 import { compare } from "./interaction-compare.ts";
@@ -128,5 +130,55 @@ describe("the language", () => {
       expected: ['1/3 EntryNormal "a"'],
       printed: ['1/3 EntryNormal ""'],
     });
+  });
+});
+
+describe("the command", { timeout: 60_000 }, () => {
+  const COMMAND = fileURLToPath(new URL("./interaction.ts", import.meta.url));
+  const run = (args: readonly string[], input = "") => {
+    const node = ["--import", "tsx", COMMAND, ...args];
+    const { status, stdout, stderr } = spawnSync(process.execPath, node, {
+      input,
+      encoding: "utf8",
+    });
+    return { status, stdout, stderr };
+  };
+
+  test("prints the transcript of what it reads", () => {
+    expect(run(["-"], "raft-state\n----\n")).toEqual({
+      status: 0,
+      stdout: "raft-state\n----\nok\n",
+      stderr: "",
+    });
+  });
+
+  test("goes on behind an unknown command, and says so", () => {
+    expect(run(["-"], "# a\nfly\n----\n\nraft-state\n----\n")).toEqual({
+      status: 1,
+      stdout: "# a\nfly\n----\nunknown command\n\nraft-state\n----\nok\n",
+      stderr: "-:2: unknown command: fly\n",
+    });
+  });
+
+  test("compares", () => {
+    const script = 'add-nodes 1 voters=(1) index=2\n----\n\nraft-log 1\n----\n1/3 EntryNormal ""\n';
+    expect(run(["--compare", "-"], script)).toEqual({
+      status: 1,
+      stdout:
+        '-:4: raft-log 1 (states)\n  - 1/3 EntryNormal ""\n' +
+        "  + log is empty: first index=3, last index=2\n" +
+        "-: outputs that agree: states 0 of 1, messages 0 of 0\n",
+      stderr: "",
+    });
+  });
+
+  test("needs a file that is there", () => {
+    expect(run([])).toMatchObject({
+      status: 2,
+      stderr: "error: missing required argument 'file'\n",
+    });
+    const missing = run(["no-such-script.txt"]);
+    expect(missing).toMatchObject({ status: 2, stdout: "" });
+    expect(missing.stderr).toContain("cannot read no-such-script.txt: ENOENT");
   });
 });

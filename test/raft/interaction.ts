@@ -76,4 +76,8 @@ const program = new Command("npm run interaction --")
     process.exitCode = run(file, options);
   });
 
+// A reader that has seen enough (`… | head`) is no failure.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  process.exit(error.code === "EPIPE" ? 0 : STATUS_FAILED);
+});
 program.parse();
