@@ -147,6 +147,7 @@ const LIMIT_TEXTS: { readonly [name in keyof Limits]: string } = {
   valueBytes: "bytes of one text or blob",
   statementBytes: "bytes of one statement or script",
   statements: "statements in one batch or script",
+  parameters: "parameters of one statement",
   resultBytes: "bytes of rows that a write returns",
   pendingWrites: "writes waiting on the node",
   pendingReads: "reads waiting on the node",

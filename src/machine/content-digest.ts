@@ -136,11 +136,23 @@ function indexOf(database: Database.Database, name: string): TableContent {
   }
 }
 
+/** What cannot be read (an FTS5 table whose content is gone) has its error for content: the same on all nodes. */
 function hashRows(database: Database.Database, name: string, select: string): TableContent {
   const { hash, add, finish } = rowHash();
-  const rows = add(rowsOf(database, select));
+  let rows = 0;
+  try {
+    rows = add(rowsOf(database, select));
+  } catch (error) {
+    if (!(error instanceof Database.SqliteError) || !isOfTable(error.code)) throw error;
+    hash.update(`${error.code}: ${error.message}`);
+  }
   finish();
   return { name, rows, hash: hash.digest("hex") };
+}
+
+/** Not of the file or the machine. */
+function isOfTable(code: string): boolean {
+  return code === "SQLITE_ERROR" || code === "SQLITE_CORRUPT_VTAB";
 }
 
 function rowsOf(database: Database.Database, select: string): IterableIterator<SqliteValue[]> {

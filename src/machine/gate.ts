@@ -51,6 +51,7 @@ const SHARED_PRAGMAS: { readonly [name: string]: boolean } = {
 
 /** Tell of one node, or in an order that depends on how its connection came to know the schema. True: also with an argument. */
 const NODE_PRAGMAS: { readonly [name: string]: boolean } = {
+  analysis_limit: false,
   auto_vacuum: false,
   automatic_index: false,
   busy_timeout: false,
@@ -100,8 +101,8 @@ const NODE_PRAGMAS: { readonly [name: string]: boolean } = {
   writable_schema: false,
 };
 
-/** Setting these is an ordinary, transactional write to the file's header. */
-const REPLICATED_PRAGMAS = new Set(["application_id", "user_version"]);
+/** Ordinary, transactional writes: two fields of the file's header, and pages moved to where no row can see it. */
+const REPLICATED_PRAGMAS = new Set(["application_id", "incremental_vacuum", "user_version"]);
 
 const PRAGMA_ADVICE: { readonly [name: string]: string } = {
   foreign_keys: "foreign keys are always enforced",
@@ -109,8 +110,17 @@ const PRAGMA_ADVICE: { readonly [name: string]: string } = {
   journal_mode: "the journal is always a WAL",
   synchronous: "durability is the replicated log's",
   optimize: "run ANALYZE instead",
-  incremental_vacuum: "free pages are used again by themselves",
   wal_checkpoint: "checkpoints happen by themselves",
+  auto_vacuum: "it is chosen when a database is made",
+  recursive_triggers: "triggers are always recursive",
+  case_sensitive_like: "use GLOB, or COLLATE in the schema",
+  query_only: "reads are read-only by themselves",
+  busy_timeout: "there is one writer, and readers never wait for it",
+  cache_size: "memory is the operator's",
+  mmap_size: "memory is the operator's",
+  writable_schema: "change the schema with ALTER TABLE, or make a new table and copy the rows",
+  legacy_alter_table: "ALTER TABLE works as in current SQLite",
+  analysis_limit: "ANALYZE reads whole indexes; name one table or index to bound its work",
 };
 
 /** Functions that tell of the node or the connection: in an entry they would differ. */
@@ -238,7 +248,9 @@ function judgePragma({ name, hasArgument }: PragmaShape, mode: GateMode): Statem
   if (node !== undefined && (node || !hasArgument)) return "inspection";
   if (REPLICATED_PRAGMAS.has(name)) {
     if (mode === "write") return "replicated";
-    throw refused(`PRAGMA ${name} = … does not read: use run(), batch() or exec()`);
+    throw refused(
+      `PRAGMA ${name}${hasArgument ? " = …" : ""} does not read: use run(), batch() or exec()`,
+    );
   }
   const advice = PRAGMA_ADVICE[name];
   const why = "it would change one node alone, or one connection of it";

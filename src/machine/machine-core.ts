@@ -59,6 +59,7 @@ const UNBOUNDED: Limits = {
   valueBytes: Infinity,
   statementBytes: Infinity,
   statements: Infinity,
+  parameters: Infinity,
   resultBytes: Infinity,
   pendingWrites: Infinity,
   pendingReads: Infinity,

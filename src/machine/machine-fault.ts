@@ -41,6 +41,13 @@ export function isSqliteError(error: unknown): error is Error & { readonly code:
   return error instanceof Database.SqliteError;
 }
 
+/** A virtual table found its content at odds: any statement can do that to one, and it is the same on all nodes. */
+const OUTCOME_ALL_THE_SAME = "SQLITE_CORRUPT_VTAB";
+
+function isFault(code: string): boolean {
+  return FAULTS.has(primaryCode(code)) && code !== OUTCOME_ALL_THE_SAME;
+}
+
 function primaryCode(code: string): string {
   return code.split("_")[1] ?? "";
 }
@@ -65,7 +72,7 @@ export function toStatementFailure(error: unknown, statementIndex: number): Fail
     return { code, message: error.message, outcome: "not-applied", statementIndex, facts: {} };
   }
   if (isSqliteError(error)) {
-    if (FAULTS.has(primaryCode(error.code))) {
+    if (isFault(error.code)) {
       throw new MachineFault(error.message, { code: error.code, cause: error });
     }
     const code = error.code as `SQLITE_${string}`;

@@ -17,7 +17,7 @@ import {
   type PreparedStatement,
   StatementCache,
 } from "./prepared-statement.ts";
-import { checkStatement } from "./request-limits.ts";
+import { checkParameters, checkStatement } from "./request-limits.ts";
 
 export interface ReadExecutorOptions {
   readonly path: string;
@@ -119,7 +119,9 @@ export class ReadExecutor {
   #prepare(bound: BoundStatement, bytes: number): PreparedStatement {
     const { statementBytes, valueBytes } = this.#limits;
     if (bytes > Math.min(statementBytes, valueBytes)) checkStatement(bound, this.#limits);
-    const prepared = this.#cache.prepare(bound.sql, this.#cache.find(bound.sql));
+    const judged = this.#cache.find(bound.sql);
+    checkParameters(judged.shape.parameters.count, this.#limits);
+    const prepared = this.#cache.prepare(bound.sql, judged);
     if (prepared.class === "replicated" && !prepared.shape.explain) {
       throw new BalsaError("REFUSED", "the statement writes: use run(), batch() or exec()");
     }

@@ -20,7 +20,7 @@ import {
   StatementCache,
   scriptStatements,
 } from "./prepared-statement.ts";
-import { checkCount, checkRequest } from "./request-limits.ts";
+import { checkCount, checkParameters, checkRequest } from "./request-limits.ts";
 import { type SchemaFacts, SchemaReader } from "./schema-facts.ts";
 
 export type RequestOutcome =
@@ -233,11 +233,11 @@ export class RequestExecutor {
   /** All texts are judged before the first one runs: a refusal leaves nothing to undo. */
   #judge({ statements, script }: BoundBatch, limits: Limits): Step[] {
     if (!script) {
-      return statements.map(({ sql, args }) => ({
-        text: sql,
-        judged: this.#cache.find(sql),
-        args,
-      }));
+      return statements.map(({ sql, args }) => {
+        const judged = this.#cache.find(sql);
+        checkParameters(judged.shape.parameters.count, limits);
+        return { text: sql, judged, args };
+      });
     }
     const splits = scriptStatements(statements[0]?.sql ?? "");
     checkCount(splits.length, limits);

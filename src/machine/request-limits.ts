@@ -29,6 +29,17 @@ export function checkCount(statements: number, limits: Limits): void {
   refuse("statements", statements, limits.statements, "split the request");
 }
 
+/** As the statement numbers them. @throws BalsaError LIMIT_EXCEEDED. */
+export function checkParameters(count: number, limits: Limits): void {
+  if (count <= limits.parameters) return;
+  refuse(
+    "parameters",
+    count,
+    limits.parameters,
+    "bind a JSON array, and read it with json_each(?)",
+  );
+}
+
 /** @throws BalsaError LIMIT_EXCEEDED. */
 export function checkStatement({ sql, args }: BoundStatement, limits: Limits): void {
   const advice = "pass values as parameters, and split a long script";

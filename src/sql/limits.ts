@@ -9,6 +9,8 @@ export interface Limits {
   readonly statementBytes: number;
   /** Statements in one batch or script. */
   readonly statements: number;
+  /** Parameters of one statement. At most 32,766, which is SQLite's own bound. */
+  readonly parameters: number;
   /** Bytes of the rows that one write may return, or one read collected by `all`. */
   readonly resultBytes: number;
   /** Writes waiting or under way on a node; one more is OVERLOADED. */
@@ -26,6 +28,7 @@ export const LIMITS_MAX: Readonly<Partial<Limits>> = {
   // A log entry of 8 MiB, with room for what is beside the request in it.
   requestBytes: 8 * MIB - 64 * 1024,
   resultBytes: 128 * MIB,
+  parameters: 32_766,
 };
 
 export const DEFAULT_LIMITS: Limits = {
@@ -33,6 +36,7 @@ export const DEFAULT_LIMITS: Limits = {
   valueBytes: 6 * MIB,
   statementBytes: 1 * MIB,
   statements: 10_000,
+  parameters: 32_766,
   resultBytes: 64 * MIB,
   pendingWrites: 20_000,
   pendingReads: 20_000,

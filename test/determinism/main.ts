@@ -35,7 +35,8 @@ function replay(seed: number): number {
     return 0;
   }
   console.log(`run ${seed} failed: ${report.failure}\nshortening …`);
-  const short = shorten(plan);
+  const kind = report.failure.slice(0, 30);
+  const short = shorten(plan, 400, (failure) => failure.startsWith(kind));
   for (const step of short.steps) console.log(describe(step));
   console.log(play(short).failure);
   return 1;

@@ -74,14 +74,8 @@ function compareAll(plan: Plan, leader: Leader, directory: Directory, coverage: 
   }
 }
 
-const isDivergence = (failure: string) => !failure.includes("the generator wrote");
-
 /** Leaves out steps as long as it still fails as it should. Bounded by `attempts`. */
-export function shorten(
-  plan: Plan,
-  attempts = 400,
-  wanted: (failure: string) => boolean = isDivergence,
-): Plan {
+export function shorten(plan: Plan, attempts: number, wanted: (failure: string) => boolean): Plan {
   let steps = [...plan.steps];
   let left = attempts;
   for (let size = Math.ceil(steps.length / 2); size >= 1; size = Math.floor(size / 2)) {

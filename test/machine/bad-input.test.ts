@@ -177,6 +177,13 @@ describe("limits", () => {
       [encodeBatch([{ sql: "SELECT ?", args: [new Uint8Array(1e7)] }], UNBOUNDED), "requestBytes"],
       [encodeBatch(Array(10_001).fill({ sql: "SELECT 1" }), UNBOUNDED), "statements"],
       [encodeScript("SELECT 1;".repeat(10_001), UNBOUNDED), "statements"],
+      [
+        encodeBatch(
+          [{ sql: `SELECT ?${",?".repeat(32_766)}`, args: Array(32_767).fill(1) }],
+          UNBOUNDED,
+        ),
+        "parameters",
+      ],
     ];
     for (const [batch, limit] of cases) {
       const failure = failureOf(leader.execute(batch));

@@ -294,6 +294,16 @@ describe("tables that gather work until a savepoint", () => {
     expectSameEverywhere(leader);
   });
 
+  test("an FTS5 index that statements have put at odds with its table is an SQL error, no fault", () => {
+    const leader = leaderWith(`
+      CREATE TABLE c (id INTEGER PRIMARY KEY, text);
+      CREATE VIRTUAL TABLE f USING fts5(text, content = 'c', content_rowid = 'id')`);
+    const removal = "INSERT INTO f(f, rowid, text) VALUES ('delete', 1, 'never there')";
+    expect(leader.fail(removal).code).toBe("SQLITE_CORRUPT_VTAB");
+    leader.run("INSERT INTO c VALUES (1, 'still here')");
+    expectSameEverywhere(leader);
+  });
+
   test("R*Tree too", () => {
     const leader = leaderWith("CREATE VIRTUAL TABLE r USING rtree(id, x0, x1, y0, y1)");
     for (let i = 1; i <= 200; i++) {
