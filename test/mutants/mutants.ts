@@ -1,5 +1,6 @@
 /** All mutants. Their order is that of docs/SPEC.md. */
 
+import { DAMAGED } from "./damage.ts";
 import { ELECTIONS } from "./elections.ts";
 import { FLOW_AND_BOUNDS } from "./flow.ts";
 import { MEMBERSHIP } from "./membership.ts";
@@ -8,7 +9,7 @@ import { READS } from "./reads.ts";
 import { REPLICATION } from "./replication.ts";
 import { SERVICE } from "./service.ts";
 import { SNAPSHOT_MUTANTS } from "./snapshots.ts";
-import { STORAGE } from "./storage.ts";
+import { SYNCED } from "./storage.ts";
 
 export const MUTANTS: readonly Mutant[] = [
   ...ELECTIONS,
@@ -17,6 +18,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...REPLICATION,
   ...FLOW_AND_BOUNDS,
   ...SNAPSHOT_MUTANTS,
-  ...STORAGE,
+  ...SYNCED,
+  ...DAMAGED,
   ...SERVICE,
 ];

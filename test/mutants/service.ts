@@ -55,8 +55,8 @@ const OF_ANSWERS: readonly Mutant[] = [
     edits: [
       edit(
         "src/machine/machine-core.ts",
-        ["  #commit(last: EntryId): void {", "    this.#sessions.flush();", ""],
-        ["  #commit(last: EntryId): void {", ""],
+        ["    this.#sessions.flush();", "    this.#meta.commit("],
+        "    this.#meta.commit(",
       ),
     ],
     killedBy: [sessions("after a commit, a restart, or on another node it is the same")],

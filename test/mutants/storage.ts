@@ -1,9 +1,8 @@
-/** Mutants of the log on disk and of time: traps F1 to F7, and what the log promises (L1 to L3). */
+/** Mutants of what is synced before it counts: trap F1, and what the log promises (L1). */
 
 import { edit, type Mutant, test } from "./mutant.ts";
 
 const crash = (name: string) => test("log/crash", name);
-const opening = (name: string) => test("log/opening", name);
 const log = (name: string) => test("log/log", name);
 
 const ALL_CRASHES = crash(
@@ -12,13 +11,11 @@ const ALL_CRASHES = crash(
 const AFTER_A_KILL = crash(
   "what a log holds when it is opened survives a power cut right after it",
 );
-const FLIPS = crash("in any byte of any file is refused or changes nothing");
 const IDENTITY_CUT = log("after a power cut at any operation it is the old or the new one");
 
 const WRITER = "src/log/batch-writer.ts";
 const SEGMENT = "src/log/segment.ts";
 const OPEN = "src/log/open-log.ts";
-const RECOVERY = "src/log/recovery.ts";
 const STORE = "src/log/identity-store.ts";
 const SEGMENTED = "src/log/segmented-log.ts";
 
@@ -194,242 +191,92 @@ const SYNCS: readonly Mutant[] = [
   },
 ];
 
-const FAILURES: readonly Mutant[] = [
-  {
-    name: "failed-write-goes-on",
-    guards: ["F2", "L3"],
-    removes: "after a failed write or sync the log goes on with the next",
-    edits: [
-      edit(
-        WRITER,
-        ['    this.#state = "failed";', "    this.#writing = null;"],
-        "    this.#writing = null;",
-      ),
-    ],
-    killedBy: [log("a failed writeDurably is told once, and nothing is told durable after it")],
-  },
-  {
-    name: "failure-leaves-no-mark",
-    guards: ["F2"],
-    removes: "after a failed sync the next start trusts what it reads",
-    edits: [edit(OPEN, ["  heedMarkerNow(disk, dir);", ""], "")],
-    killedBy: [test("log/marker", "the log is not trusted before the machine was restarted")],
-  },
-  {
-    name: "failed-sync-at-the-start",
-    guards: ["F2"],
-    removes: "a sync that fails while the log is opened is forgotten by the next start",
-    edits: [edit(OPEN, ["    leaveMarkerNow(disk, dir, poisoned);", ""], "")],
-    killedBy: [test("log/marker", "a sync that fails while the log is opened poisons it")],
-  },
-];
+const REAL_DISK = "src/log/node-disk.ts";
+const cut = (name: string) => test("log/power-cut", name);
 
-const DAMAGE: readonly Mutant[] = [
+const REAL_SYNCS: readonly Mutant[] = [
   {
-    name: "damage-cut-as-torn",
-    guards: ["F3", "L2"],
-    removes: "a batch whose checksum is wrong is cut, torn or not",
+    name: "opened-without-dsync",
+    guards: ["F1", "P1"],
+    removes: "files whose writes are to be durable by themselves are opened like any others",
     edits: [
       edit(
-        RECOVERY,
-        ['    this.#check(torn, at, "the batch\'s bytes do not match its checksum");', ""],
-        ["    void torn;", ""],
-      ),
-    ],
-    killedBy: [FLIPS],
-  },
-  {
-    name: "later-batches-unseen",
-    guards: ["F3", "L2"],
-    removes: "a batch that looks torn is cut although a later one proves that it was durable",
-    edits: [
-      edit(
-        RECOVERY,
-        ["      this.#check(!(ours && later.sequence > sequence), from, proof);", ""],
-        ["      void [ours, proof];", ""],
+        REAL_DISK,
+        "fs.constants.O_RDWR | (this.#dsync ? fs.constants.O_DSYNC : 0);",
+        "fs.constants.O_RDWR | (this.#dsync ? 0 : 0);",
       ),
     ],
     killedBy: [
-      opening(
-        "an acknowledged batch that looks torn is refused when a later one of its segment is whole",
-      ),
+      cut("F1: leaves what was told to be durable (dsync)"),
+      cut("F1: leaves the identity that was told (dsync)"),
     ],
   },
   {
-    name: "later-segments-unseen",
-    guards: ["F3", "L2"],
-    removes:
-      "a torn batch is cut, and a segment's end may be missing, although a later segment was begun",
+    name: "written-without-fdatasync",
+    guards: ["F1", "P1"],
+    removes: "where the system has no O_DSYNC, or it is not wanted, a write is followed by no sync",
     edits: [
       edit(
-        RECOVERY,
-        [
-          '        if (end.torn) this.#corrupt(end.at, "a batch is damaged and a later segment exists");',
-          "",
-        ],
-        "",
-      ),
-      edit(
-        RECOVERY,
-        "      : header.previous === this.#previous && header.nextIndex",
-        "      : header.nextIndex",
-      ),
-      edit(
-        "src/log/chain.ts",
-        "if (expected.sequence !== null && sequence !== expected.sequence) {",
-        "if (expected.sequence !== null && sequence < 0 * expected.sequence) {",
+        REAL_DISK,
+        'if (error !== null || this.#durability === "dsync") done(error);',
+        'if (error !== null || this.#durability !== "dsync" || done.length > 0) done(error);',
       ),
     ],
     killedBy: [
-      test("log/durability", "F3: what a segment's end lacks is missed by the segment behind it"),
+      cut("F1: leaves what was told to be durable (fdatasync)"),
+      cut("F1: leaves the identity that was told (fdatasync)"),
     ],
   },
   {
-    name: "checksums-ignored",
-    guards: ["F3", "L2"],
-    removes: "a batch is read whatever its checksums say",
+    name: "names-unsynced",
+    guards: ["F1"],
+    removes: "the names of segments that are prepared while the log runs are never synced",
     edits: [
       edit(
-        RECOVERY,
-        "if (header.bodyCrc !== checksum(bytes, at + BATCH_HEADER_BYTES, end)) {",
-        "if (header.bodyCrc < 0 * checksum(bytes, at + BATCH_HEADER_BYTES, end)) {",
-      ),
-      edit(
-        RECOVERY,
-        "this.#check(payloadIsWhole(this.#bytes, at, record), at,",
-        "this.#check(at > 0, at,",
+        REAL_DISK,
+        "fs.fsync(fd, (failed) => fs.close(fd, (unclosed) => done(failed ?? unclosed ?? null)));",
+        "fs.close(fd, (unclosed) => done(unclosed ?? null));",
       ),
     ],
-    killedBy: [FLIPS],
+    killedBy: [cut("F1: leaves what was told to be durable (fdatasync)")],
   },
   {
-    name: "read-unchecked",
-    guards: ["F3", "L2"],
-    removes: "an entry read back from the disk is not compared with its checksum",
-    edits: [
-      edit(SEGMENTED, "if (!payloadIsWhole(bytes, at, record)) {", "if (bytes.length < 0) {"),
-    ],
-    killedBy: [log("a damaged entry is an error that names the place")],
-  },
-  {
-    name: "zeros-unmasked",
-    guards: ["F4", "L2"],
-    removes: "a payload of zeros is written as it is",
+    name: "names-unsynced-while-opening",
+    guards: ["F1"],
+    removes: "names that are made while the log is opened are never synced",
     edits: [
       edit(
-        WRITER,
-        ["  if (!thin(bytes)) return bytes;", ""],
-        ["  if (bytes.length > 0) return bytes;", ""],
+        REAL_DISK,
+        ["    try {", "      fs.fsyncSync(fd);", "    } finally {", "      fs.closeSync(fd);"],
+        ["    try {", "    } finally {", "      fs.closeSync(fd);"],
       ),
     ],
-    killedBy: [crash("does not let a flipped bit pass for a torn write")],
+    killedBy: [cut("F1: leaves the identity that a first start made")],
   },
   {
-    name: "thin-sectors-allowed",
-    guards: ["F4"],
-    removes: "a sector with a single byte in it counts as written",
+    name: "parents-unsynced",
+    guards: ["F1"],
+    removes: "the names of a new data directory's parents are never synced",
     edits: [
       edit(
-        "src/log/torn.ts",
-        "export const LEAST_NON_ZERO = 4;",
-        "export const LEAST_NON_ZERO = 1;",
+        REAL_DISK,
+        ["    fd = fs.openSync(directory, fs.constants.O_RDONLY);", "    fs.fsyncSync(fd);"],
+        "    fd = fs.openSync(directory, fs.constants.O_RDONLY);",
       ),
     ],
-    killedBy: [test("log/durability", "F4: one bit in a sector is not enough to know it by")],
+    killedBy: [cut("F1: leaves what was told to be durable (fdatasync)")],
   },
   {
-    name: "payload-passes-for-a-batch",
-    guards: ["F5"],
-    removes: "bytes in a payload that look like a batch of another segment count as one of this",
+    name: "zeros-unsynced",
+    guards: ["F1"],
+    removes: "what is written while the log is opened is never synced",
     edits: [
-      edit(
-        RECOVERY,
-        "const ours = segmentId === null || later.segmentId === segmentId;",
-        "const ours = segmentId === null || later.segmentId > 0;",
-      ),
+      edit(REAL_DISK, ["    fs.fdatasyncSync(this.#fd);", ""], ["    fs.fstatSync(this.#fd);", ""]),
     ],
     killedBy: [
-      test(
-        "log/durability",
-        "F5: a payload that looks like a batch of another segment proves nothing",
-      ),
-    ],
-  },
-  {
-    name: "segment-named-early",
-    guards: ["F6"],
-    removes: "a segment has its name while it is being filled",
-    edits: [
-      edit(
-        SEGMENT,
-        [
-          "  const unfinished = unfinishedPath(directory, number);",
-          "  const path = join(directory, segmentName(number));",
-          "  const then =",
-        ],
-        [
-          "  const path = join(directory, segmentName(number));",
-          "  const unfinished = path;",
-          "  const then =",
-        ],
-      ),
-    ],
-    killedBy: [ALL_CRASHES],
-  },
-  {
-    name: "full-disk-is-a-failure",
-    guards: ["F6"],
-    removes: "a full disk ends the log as a failed write does",
-    edits: [
-      edit(WRITER, ["if (isOutOfSpace(error)) this.#waitForSpace(bytes);", "      else if"], "if"),
-    ],
-    killedBy: [test("log/full-disk", "what does not fit waits, and is written when there is room")],
-  },
-];
-
-const TIME: readonly Mutant[] = [
-  {
-    name: "wall-clock",
-    guards: ["F7"],
-    removes: "time is the wall clock's, which people and NTP set",
-    edits: [
-      edit(
-        "src/node/environment.ts",
-        "monotonicMs: () => performance.now(),",
-        "monotonicMs: () => Date.now(),",
-      ),
-    ],
-    killedBy: [test("node/environment", "F7: setting the clock moves no deadline")],
-  },
-  {
-    name: "pause-counts",
-    guards: ["F7"],
-    removes: "after a pause all ticks that were missed are made up at once",
-    edits: [
-      edit(
-        "src/node/node.ts",
-        ['    if (!this.#sick) this.#loop?.step({ kind: "tick" });', ""],
-        [
-          "    const now = this.#parts.environment.monotonicMs();",
-          "    const missed = Math.round((now - (this.#lastTickMs ?? now)) / tickMs(this.#config));",
-          "    this.#lastTickMs = now;",
-          '    for (let i = 0; i < Math.max(1, missed) && !this.#sick; i += 1) this.#loop?.step({ kind: "tick" });',
-          "",
-        ],
-      ),
-      edit(
-        "src/node/node.ts",
-        ["  #nextId = 0;", ""],
-        ["  #nextId = 0;", "  #lastTickMs: number | null = null;", ""],
-      ),
-    ],
-    killedBy: [
-      test(
-        "node/pause",
-        "F7: a node that was paused lets one tick pass, and hears its leader first",
-      ),
+      cut("F1: leaves what a start found, also what a killed process had only in the page cache"),
     ],
   },
 ];
 
-export const STORAGE: readonly Mutant[] = [...SYNCS, ...FAILURES, ...DAMAGE, ...TIME];
+export const SYNCED: readonly Mutant[] = [...SYNCS, ...REAL_SYNCS];
