@@ -66,6 +66,8 @@ function makeProgram(output: Output, finish: Finish): Command {
   addStatus(program, output, finish);
   addSql(program, output, finish);
   addLog(program, output, finish);
+  addMember(program, output, finish);
+  addTransfer(program, output, finish);
   return program;
 }
 
@@ -85,12 +87,11 @@ function addServe(program: Command, output: Output, finish: Finish): void {
       required("--listen <host:port>", "where it listens", "BALSA_LISTEN").argParser(addressOption),
     )
     .addOption(
-      required(
-        "--peers <list>",
-        "all first members: 1=HOST:PORT,2=…, this one too",
-        "BALSA_PEERS",
-      ).argParser(peersOption),
+      new Option("--peers <list>", "all first members: 1=HOST:PORT,2=…, this one too")
+        .env("BALSA_PEERS")
+        .argParser(peersOption),
     )
+    .option("--join", "instead of --peers: wait until a running cluster adds this node")
     .addOption(
       new Option("--advertise <host:port>", "where others reach it (default: --listen)")
         .env("BALSA_ADVERTISE")
@@ -268,6 +269,72 @@ function addLog(program: Command, output: Output, finish: Finish): void {
     const { verifyLog } = await import("./log.ts");
     finish(verifyLog(dir, output));
   });
+}
+
+function addMember(program: Command, output: Output, finish: Finish): void {
+  const member = program
+    .command("member")
+    .description("list, add, promote or remove the members of a running cluster");
+  const id = () => new Option("--id <id>", "the node").argParser(idOption).makeOptionMandatory();
+  const command = (name: string, description: string) =>
+    member
+      .command(name)
+      .description(description)
+      .addOption(endpointsOptionWithDefault())
+      .addOption(deadlineOption("how long it may take; of add: without progress", 30_000));
+  command("list", "who is a member, as the leader sees it")
+    .option("--json", "JSON instead of a table")
+    .action(async (options) => {
+      finish(await (await import("./member.ts")).listMembers(options, output));
+    });
+  command(
+    "add",
+    "add a node that was started with --join; it becomes a voter when it has caught up",
+  )
+    .addOption(id())
+    .addOption(
+      new Option("--address <host:port>", "where peers and clients reach it")
+        .argParser(addressOption)
+        .makeOptionMandatory(),
+    )
+    .option("--learner", "it stays a learner: it has the data and no vote")
+    .action(async (options) => {
+      finish(await (await import("./member.ts")).addMember(options, output));
+    });
+  command("promote", "give a learner that has caught up a vote")
+    .addOption(id())
+    .action(async (options) => {
+      finish(await (await import("./member.ts")).promoteMember(options, output));
+    });
+  command("remove", "remove a voter or a learner, the leader too")
+    .addOption(id())
+    .action(async (options) => {
+      finish(await (await import("./member.ts")).removeMember(options, output));
+    });
+}
+
+function addTransfer(program: Command, output: Output, finish: Finish): void {
+  program
+    .command("transfer")
+    .description("hand the leadership to another voter")
+    .addOption(endpointsOptionWithDefault())
+    .addOption(
+      new Option("--to <id>", "the next leader (default: the voter that is furthest)").argParser(
+        idOption,
+      ),
+    )
+    .addOption(deadlineOption("how long it may take", 10_000))
+    .action(async (options) => {
+      const { transferLeadership } = await import("./member.ts");
+      finish(await transferLeadership(options, output));
+    });
+}
+
+function deadlineOption(what: string, deadlineMs: number): Option {
+  return new Option("--deadline-ms <n>", what)
+    .env("BALSA_DEADLINE_MS")
+    .argParser(wholeOption(1, DAY_MS))
+    .default(deadlineMs);
 }
 
 function endpointsOptionWithDefault(): Option {

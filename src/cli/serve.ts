@@ -27,7 +27,9 @@ export interface ServeOptions {
   readonly id: number;
   readonly dir: string;
   readonly listen: string;
-  readonly peers: ReadonlyMap<number, string>;
+  /** Not needed with `join`. */
+  readonly peers?: ReadonlyMap<number, string>;
+  readonly join?: boolean;
   readonly advertise?: string;
   readonly insecure?: boolean;
   readonly untilEof?: boolean;
@@ -109,6 +111,15 @@ function isYes(variable: string): boolean {
   return ["1", "true", "yes"].includes((process.env[variable] ?? "").toLowerCase());
 }
 
+/** @throws CliError */
+function peersOf({ peers, join }: ServeOptions): ReadonlyMap<number, string> {
+  if (peers !== undefined) return peers;
+  if (join === true) return new Map();
+  const message =
+    "say with --peers who the first members are, or with --join that a running cluster will add this node";
+  throw new CliError(EXIT.usage, message);
+}
+
 interface Parts {
   readonly node: RunningNode;
   readonly server: RunningServer;
@@ -120,13 +131,14 @@ async function start(
   advertise: Address,
   logger: Logger,
 ): Promise<Parts> {
-  const { id, peers, limits } = options;
+  const { id, limits } = options;
+  const peers = peersOf(options);
   // The port first: whoever cannot have it must not touch the files.
   const listener = await Listener.bind({ listen, logger });
   const transport = new PeerTransport({ id, peers, logger });
-  const addressOf = (peer: number) => peers.get(peer) ?? "";
+  const addressOf = (peer: number) => node?.routeTo(peer) ?? "";
   const snapshots = new SnapshotTransfer({ id, addressOf, logger });
-  let node: RunningNode;
+  let node: RunningNode | null = null;
   try {
     const given = nodeOptions(options, formatAddress(advertise));
     node = await openNode(given, { transport, snapshots, logger });
@@ -155,7 +167,7 @@ async function start(
 }
 
 function nodeOptions(options: ServeOptions, advertise: string): NodeOptions {
-  const { id, dir, peers, limits } = options;
+  const { id, dir, limits } = options;
   const { heartbeatMs, electionMs, readersMin, readersMax } = options;
   const { readDeadlineMs, writeDeadlineMs } = options;
   const { logTailEntries, logTailBytes, logHoldBytes } = options;
@@ -163,7 +175,8 @@ function nodeOptions(options: ServeOptions, advertise: string): NodeOptions {
   return {
     id,
     dir,
-    peers,
+    peers: peersOf(options),
+    join: options.join === true,
     advertise,
     limits,
     ...(heartbeatMs === undefined ? {} : { heartbeatMs }),

@@ -4,6 +4,12 @@ export { type BalsaCode, BalsaError, type Facts, type Outcome, SqlError } from "
 export type { RunResult, StatementResult } from "../sql/result.ts";
 export type { Consistency, Statement as StatementInput } from "../sql/statement.ts";
 export type { Args, BindValue, IntegerMode, Row, Value } from "../sql/value.ts";
+export {
+  ClusterAdmin,
+  type ClusterAdminOptions,
+  type MemberChange,
+  type MemberStatus,
+} from "./cluster-admin.ts";
 export { type BatchStatementResult, connect, Database } from "./database.ts";
 export type { CallOptions, ClientLimits, ConnectOptions } from "./options.ts";
 export { Statement } from "./statement.ts";

@@ -5,14 +5,15 @@
  *    0   8  "BALSAMET"
  *    8   2  version, 1                        (magic, version and CRC stay where they are in all versions)
  *   10   2  zero
- *   12   4  number of members, at most 54
+ *   12   4  number of members, at most 53
  *   16   8  sequence, from 1: the higher one counts
  *   24   8  node id
  *   32  16  incarnation
  *   48  16  cluster id; zeros while blank
- *   64   1  phase: 0 blank, 1 forming, 2 formed
+ *   64   1  phase: 0 blank, 1 forming, 2 formed, 3 lost
  *   65   7  zero
  *   72  8n  members
+ *  500   8  entry from which on the node votes; 0 for a founder
  *  508   4  CRC of bytes 0..508
  */
 
@@ -27,11 +28,12 @@ import { isZero } from "./torn.ts";
 const META_BYTES = 512;
 const CRC_AT = META_BYTES - 4;
 const MEMBERS_AT = 72;
-const MEMBERS_MAX = (CRC_AT - MEMBERS_AT - 4) / 8;
+const VOTES_FROM_AT = CRC_AT - 8;
+const MEMBERS_MAX = Math.floor((VOTES_FROM_AT - MEMBERS_AT) / 8);
 const MAGIC = Buffer.from("BALSAMET", "latin1");
 const VERSION = 1;
 export const IDENTITY_NAMES = ["meta.a", "meta.b"] as const;
-const PHASES: readonly Phase[] = ["blank", "forming", "formed"];
+const PHASES: readonly Phase[] = ["blank", "forming", "formed", "lost"];
 const HEX_32 = /^[0-9a-f]{32}$/;
 const NO_CLUSTER = "0".repeat(32);
 
@@ -53,6 +55,7 @@ export function encodeIdentity(identity: Identity, sequence: number): Buffer {
   for (const [at, member] of members.entries()) {
     bytes.writeBigUInt64LE(BigInt(member), MEMBERS_AT + 8 * at);
   }
+  bytes.writeBigUInt64LE(BigInt(identity.votesFrom), VOTES_FROM_AT);
   bytes.writeUInt32LE(checksum(bytes, 0, CRC_AT), CRC_AT);
   return bytes;
 }
@@ -81,6 +84,7 @@ export function decodeIdentity(bytes: Buffer, path: string): StoredIdentity | nu
     members: Array.from({ length: count }, (_, at) =>
       Number(bytes.readBigUInt64LE(MEMBERS_AT + 8 * at)),
     ),
+    votesFrom: Number(bytes.readBigUInt64LE(VOTES_FROM_AT)),
   };
   return { identity, sequence: Number(bytes.readBigUInt64LE(16)) };
 }

@@ -6,10 +6,11 @@
 
 import type { Database, Statement } from "better-sqlite3";
 import type { DigestMismatch, ExecuteJob, ExecuteOutcome, MachineState } from "../node/ports.ts";
-import type { Entry, EntryId } from "../raft/entry.ts";
+import type { Configuration, Entry, EntryId } from "../raft/entry.ts";
 import { BalsaError, type Failure } from "../sql/errors.ts";
 import { invariant } from "../sql/invariant.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
+import { decodeConfiguration, encodeConfiguration } from "../wire/configuration-codec.ts";
 import { type Command, decodeCommand, encodeCommand } from "../wire/log-codec.ts";
 import { NOT_APPLIED } from "../wire/result-codec.ts";
 import { encodeOpenSessionResponse } from "../wire/sql-codec.ts";
@@ -102,6 +103,8 @@ export class MachineCore {
   #applied: EntryId = { index: 0, term: 0 };
   #timeMs = 0;
   #nextSession = 1;
+  /** As in the file, or to be in it with the next commit. */
+  #configuration: Configuration | null = null;
   /** The open transaction holds what is not in the log yet. */
   #leading = false;
   /** Why it cannot be used any more; empty while it can. */
@@ -128,7 +131,8 @@ export class MachineCore {
 
   get state(): MachineState {
     const { index, term } = this.#applied;
-    return { appliedIndex: index, appliedTerm: term, timeMs: this.#timeMs };
+    const [timeMs, configuration] = [this.#timeMs, this.#configuration];
+    return { appliedIndex: index, appliedTerm: term, timeMs, configuration };
   }
 
   /** Leader mode: in the open transaction, which is opened if none is. */
@@ -184,6 +188,12 @@ export class MachineCore {
     this.#begin();
     this.#sessions.placed(last.index);
     this.#commit(last);
+  }
+
+  /** Who is a member belongs to the file: the log may forget the entries that said so. */
+  configure(configuration: Configuration): void {
+    this.#configuration = configuration;
+    this.#meta.configure(encodeConfiguration(configuration));
   }
 
   /** Follower mode: runs entries and commits them as one transaction. */
@@ -248,7 +258,8 @@ export class MachineCore {
   }
 
   #load(): void {
-    const { applied, timeMs, nextSession } = this.#meta.read();
+    const { applied, timeMs, nextSession, configuration } = this.#meta.read();
+    this.#configuration = configuration === null ? null : decodeConfiguration(configuration);
     this.#meta.claim(this.#database);
     this.#applied = applied;
     this.#timeMs = timeMs;

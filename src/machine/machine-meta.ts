@@ -18,13 +18,19 @@ const META_SCHEMA = `CREATE TABLE IF NOT EXISTS balsa_meta(
   applied_term INTEGER NOT NULL,
   time_ms INTEGER NOT NULL,
   next_session INTEGER NOT NULL,
-  writer_epoch INTEGER NOT NULL
+  writer_epoch INTEGER NOT NULL,
+  configuration TEXT
 )`;
 
 export interface MetaState {
   readonly applied: EntryId;
   readonly timeMs: number;
   readonly nextSession: number;
+}
+
+export interface StoredMeta extends MetaState {
+  /** As `configure` was given it; null: none yet. */
+  readonly configuration: string | null;
 }
 
 type MetaRow = [
@@ -34,6 +40,7 @@ type MetaRow = [
   timeMs: bigint,
   nextSession: bigint,
   epoch: bigint,
+  configuration: string | null,
 ];
 
 export class MachineMeta {
@@ -42,13 +49,17 @@ export class MachineMeta {
   readonly #begin: Statement;
   readonly #commit: Statement;
   readonly #rollback: Statement;
+  readonly #configure: Statement;
   #epoch = 0n;
+  /** To be stored with the next commit. */
+  #configuration: string | null = null;
 
   /** The tables must be there: see `prepareFile`. */
   constructor(database: Database) {
     this.#select = database
       .prepare<unknown[], MetaRow>(
-        `SELECT format_version, applied_index, applied_term, time_ms, next_session, writer_epoch
+        `SELECT format_version, applied_index, applied_term, time_ms, next_session, writer_epoch,
+                configuration
          FROM main.balsa_meta`,
       )
       .raw(true);
@@ -59,6 +70,7 @@ export class MachineMeta {
     this.#begin = database.prepare("BEGIN IMMEDIATE");
     this.#commit = database.prepare("COMMIT");
     this.#rollback = database.prepare("ROLLBACK");
+    this.#configure = database.prepare("UPDATE main.balsa_meta SET configuration = ?");
   }
 
   /** Takes the file over: whoever wrote it before finds another epoch, and writes no more. */
@@ -71,17 +83,18 @@ export class MachineMeta {
       .get() as bigint;
   }
 
-  read(): MetaState {
+  read(): StoredMeta {
     const row = this.#select.get();
     if (row === undefined) throw new MachineFault("balsa_meta is empty: not a database of Balsa's");
-    const [format, index, term, timeMs, nextSession] = row;
+    const [format, index, term, timeMs, nextSession, , configuration] = row;
     if (format > BigInt(FORMAT_VERSION)) {
       throw new MachineFault(
         `the database has format ${format}; this program knows ${FORMAT_VERSION}`,
       );
     }
     const applied = { index: Number(index), term: Number(term) };
-    return { applied, timeMs: Number(timeMs), nextSession: Number(nextSession) };
+    const [time, session] = [Number(timeMs), Number(nextSession)];
+    return { applied, timeMs: time, nextSession: session, configuration };
   }
 
   /** BEGIN IMMEDIATE; throws if anybody else wrote to the file since. */
@@ -97,6 +110,10 @@ export class MachineMeta {
     }
   }
 
+  configure(configuration: string): void {
+    this.#configuration = configuration;
+  }
+
   commit({ applied, timeMs, nextSession }: MetaState): void {
     this.#update.run(
       BigInt(applied.index),
@@ -104,8 +121,17 @@ export class MachineMeta {
       BigInt(timeMs),
       BigInt(nextSession),
     );
+    if (this.#configuration !== null) this.#configure.run(this.#configuration);
     this.#commit.run();
+    this.#configuration = null;
   }
+}
+
+function hasColumn(database: Database, name: string): boolean {
+  const found = database
+    .prepare("SELECT 1 FROM pragma_table_info('balsa_meta') WHERE name = ?")
+    .get(name);
+  return found !== undefined;
 }
 
 /**
@@ -124,11 +150,14 @@ export function prepareFile(database: Database): void {
       "it is a database that Balsa did not make; move it away, and load its content through a client",
     );
   }
+  // Files of 0.1.0 do not have it.
+  const mustAdd = own > 0n && !hasColumn(database, "configuration");
   database.exec(`
     BEGIN IMMEDIATE;
     ${META_SCHEMA};
+    ${mustAdd ? "ALTER TABLE main.balsa_meta ADD COLUMN configuration TEXT;" : ""}
     ${SESSION_SCHEMA};
-    INSERT OR IGNORE INTO balsa_meta VALUES (1, ${FORMAT_VERSION}, 0, 0, 0, 1, 0);
+    INSERT OR IGNORE INTO balsa_meta VALUES (1, ${FORMAT_VERSION}, 0, 0, 0, 1, 0, NULL);
     COMMIT;
   `);
 }

@@ -1,7 +1,7 @@
 /** What the loops of the child processes drive: SQLite with the state machine on it. Declared here, joined in the entries. */
 
 import type { DigestMismatch, ExecuteJob, ExecuteOutcome, MachineState } from "../node/ports.ts";
-import type { Entry, EntryId } from "../raft/entry.ts";
+import type { Configuration, Entry, EntryId } from "../raft/entry.ts";
 
 /** Anything it throws ends the process: the message is the reason that the node is told. */
 export interface WriterEngine {
@@ -12,6 +12,7 @@ export interface WriterEngine {
     readonly mismatch: DigestMismatch | null;
   };
   commit(last: EntryId): void;
+  configure(configuration: Configuration): void;
   /** Bytes of the WAL that no checkpoint has copied into the file; 0 while a transaction is open. */
   walBytes(): number;
   /** Does nothing while a transaction is open. Waits for no reader. `complete`: the file holds all that is applied. */

@@ -19,8 +19,16 @@ import type { Limits } from "../sql/limits.ts";
 /**
  * Node to writer. The id of `execute` comes back in `executed`; the others are answered in order. `checkpointed` has id 1
  * if it answers, 0 if it came by itself, and the entry up to which the file is complete, or nothing if it is not.
+ * `configure` is not answered.
  */
-export const TO_WRITER = { execute: 1, apply: 2, commit: 3, checkpoint: 4, close: 5 } as const;
+export const TO_WRITER = {
+  execute: 1,
+  apply: 2,
+  commit: 3,
+  checkpoint: 4,
+  close: 5,
+  configure: 6,
+} as const;
 export const FROM_WRITER = {
   ready: 1,
   executed: 2,

@@ -4,8 +4,9 @@
  */
 
 import type { ExecuteJob, Writer, WriterEvents } from "../node/ports.ts";
-import type { Entry, EntryId } from "../raft/entry.ts";
+import type { Configuration, Entry, EntryId } from "../raft/entry.ts";
 import { invariant } from "../sql/invariant.ts";
+import { encodeConfiguration } from "../wire/configuration-codec.ts";
 import type { ChildProcess } from "./child-process.ts";
 import type { ChildSupply } from "./child-supply.ts";
 import { POKED } from "./frames.ts";
@@ -94,6 +95,12 @@ export class ProcessWriter implements Writer {
     if (this.#state !== "open") return;
     this.#child?.send(TO_WRITER.commit, 0, encodeEntryId(last));
     this.#await();
+  }
+
+  configure(configuration: Configuration): void {
+    if (this.#state !== "open") return;
+    const text = encodeConfiguration(configuration);
+    this.#child?.send(TO_WRITER.configure, 0, Buffer.from(text));
   }
 
   /** `checkpointed` or `pinned` follows. */

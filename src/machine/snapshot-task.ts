@@ -8,8 +8,9 @@ import { closeSync, fsyncSync, openSync, readSync, rmSync, statSync, writeSync }
 import { crc32 } from "node:zlib";
 import Database from "better-sqlite3";
 import type { SnapshotManifest } from "../node/ports.ts";
-import type { EntryId } from "../raft/entry.ts";
+import type { Configuration, EntryId } from "../raft/entry.ts";
 import { invariant, unreachable } from "../sql/invariant.ts";
+import { decodeConfiguration } from "../wire/configuration-codec.ts";
 import {
   PAGE_HASH_BYTES,
   SNAPSHOT_CHUNK_BYTES,
@@ -54,13 +55,18 @@ export async function runSnapshotTask(given: ChildArguments, path: string): Prom
   }
 }
 
+/** What the copy holds: all entries up to here, and who the members are. */
+interface CopiedState extends EntryId {
+  readonly configuration: Configuration | null;
+}
+
 /** All pages as of one moment, while others write. Gives the entry up to which it has applied. */
-export async function copyDatabase(path: string, to: string): Promise<EntryId> {
+export async function copyDatabase(path: string, to: string): Promise<CopiedState> {
   rmSync(to, { force: true });
   const database = new Database(path, { readonly: true });
   try {
     database.exec("BEGIN");
-    const at = readApplied(database);
+    const at = readState(database);
     // The backup reads in the connection's transaction, so writers do not make it begin anew.
     await database.backup(to, { progress: () => COPY_PAGES });
     return at;
@@ -70,7 +76,7 @@ export async function copyDatabase(path: string, to: string): Promise<EntryId> {
 }
 
 /** Reads the copy once: checksums of chunks, hashes of pages, the digest of all. */
-export function describe(at: EntryId, path: string, hashesPath: string): SnapshotManifest {
+export function describe(at: CopiedState, path: string, hashesPath: string): SnapshotManifest {
   const chunks: number[] = [];
   const digest = createHash("sha256");
   const hashes = openSync(hashesPath, "w");
@@ -85,7 +91,7 @@ export function describe(at: EntryId, path: string, hashesPath: string): Snapsho
   } finally {
     closeSync(hashes);
   }
-  const facts = { ...at, configuration: null, bytes, chunks, digest: digest.digest("hex") };
+  const facts = { ...at, bytes, chunks, digest: digest.digest("hex") };
   const id = createHash("sha256").update(JSON.stringify(facts)).digest("hex");
   return { id, ...facts };
 }
@@ -124,7 +130,7 @@ function checkDatabase(path: string, expected: EntryId): void {
   try {
     const found = database.pragma("quick_check(1)", { simple: true });
     if (found !== "ok") throw new Error(`the database is damaged: ${found}`);
-    const { index, term } = readApplied(database);
+    const { index, term } = readState(database);
     if (index !== expected.index || term !== expected.term) {
       throw new Error(`it holds entry ${index} of term ${term}`);
     }
@@ -134,13 +140,20 @@ function checkDatabase(path: string, expected: EntryId): void {
   }
 }
 
-function readApplied(database: Database.Database): EntryId {
+function readState(database: Database.Database): CopiedState {
   const row = database
-    .prepare<unknown[], [number, number]>("SELECT applied_index, applied_term FROM main.balsa_meta")
+    .prepare<unknown[], [number, number, string | null]>(
+      "SELECT applied_index, applied_term, configuration FROM main.balsa_meta",
+    )
     .raw(true)
     .get();
   if (row === undefined) throw new Error("balsa_meta is empty: not a database of Balsa's");
-  return { index: row[0], term: row[1] };
+  const [index, term, configuration] = row;
+  return {
+    index,
+    term,
+    configuration: configuration === null ? null : decodeConfiguration(configuration),
+  };
 }
 
 function* chunksOf(path: string): Generator<Buffer> {

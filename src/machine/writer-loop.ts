@@ -4,6 +4,7 @@
  */
 
 import { invariant } from "../sql/invariant.ts";
+import { decodeConfiguration } from "../wire/configuration-codec.ts";
 import { ChildChannel } from "./child-channel.ts";
 import type { WriterEngine } from "./process-engines.ts";
 import {
@@ -11,6 +12,7 @@ import {
   decodeEntries,
   decodeEntryId,
   decodeJob,
+  decodeText,
   encodeApplied,
   encodeEntryId,
   encodeJson,
@@ -93,6 +95,8 @@ class WriterLoop {
         channel.send(FROM_WRITER.committed, 0, encodeEntryId(last));
         return this.#checkpointIfDue();
       }
+      case TO_WRITER.configure:
+        return engine.configure(decodeConfiguration(decodeText(payload)));
       case TO_WRITER.checkpoint:
         return this.#checkpoint(id);
       case TO_WRITER.close:

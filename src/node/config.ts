@@ -15,6 +15,8 @@ export interface NodeOptions {
   readonly dir: string;
   /** HOST:PORT of every first voter, this node included. */
   readonly peers: ReadonlyMap<NodeId, string>;
+  /** Forms no cluster with `peers`: waits until one adds this node. Default false. */
+  readonly join?: boolean;
   /** HOST:PORT at which clients and peers reach this node. */
   readonly advertise: string;
   /** Between two heartbeats of a leader. Default 100, 10 to 10,000. */
@@ -54,7 +56,7 @@ export interface NodeConfig {
   readonly id: NodeId;
   readonly dir: string;
   readonly peers: ReadonlyMap<NodeId, string>;
-  /** Ids of `peers`, ascending. */
+  /** Ids of `peers`, ascending; empty for a node that waits to be added. */
   readonly members: readonly NodeId[];
   readonly advertise: string;
   readonly heartbeatMs: number;
@@ -87,7 +89,8 @@ export function checkOptions(options: NodeOptions): NodeConfig {
   const id = whole("id", options.id, 1, 2 ** 32);
   const members = [...options.peers.keys()].sort((a, b) => a - b);
   for (const member of members) whole("a peer's id", member, 1, 2 ** 32);
-  if (!members.includes(id)) {
+  const isJoining = options.join === true;
+  if (!isJoining && !members.includes(id)) {
     const message = `peers must name this node too: no entry ${id}=HOST:PORT among them`;
     throw new BalsaError("INVALID_ARGUMENT", message);
   }
@@ -99,7 +102,7 @@ export function checkOptions(options: NodeOptions): NodeConfig {
     id,
     dir: options.dir,
     peers: options.peers,
-    members,
+    members: isJoining ? [] : members,
     advertise: options.advertise,
     heartbeatMs,
     electionMs: whole("electionMs", electionMs, 3 * heartbeatMs, 600_000),

@@ -13,6 +13,7 @@ import type {
   SnapshotRequest,
 } from "../raft/effect.ts";
 import type { Entry, LogIndex, NodeId } from "../raft/entry.ts";
+import type { ConfigurationChange } from "../raft/membership.ts";
 import type { Message } from "../raft/message.ts";
 import type { ProgressView } from "../raft/progress.ts";
 import type { Raft } from "../raft/raft.ts";
@@ -86,6 +87,12 @@ export class EffectLoop {
     } finally {
       this.#schedule();
     }
+  }
+
+  proposeConfiguration(change: ConfigurationChange, expected: LogIndex): ProposalResult {
+    const result = this.#raft.proposeConfiguration(change, expected);
+    this.#schedule();
+    return result;
   }
 
   readIndex(context: number): "accepted" | "refused" {

@@ -2,11 +2,13 @@
  * Forms a cluster once (DESIGN D7, docs/decisions/0004-formation.md). The lowest id proposes a cluster id when every
  * listed peer says that it is blank; a peer stores it as `forming` and answers; when all have answered, the proposer
  * becomes `formed` and tells the others. Nobody votes before it is formed, so a blank node that meets a formed one
- * must have lost its disk: it does not vote. Knows nothing of Raft.
+ * is new, or has lost its disk: it waits until that cluster admits it (docs/decisions/0008-membership.md). Knows nothing
+ * of Raft.
  */
 
 import type { NodeId } from "../raft/entry.ts";
 import type {
+  Admittance,
   Environment,
   FormAnswer,
   FormRequest,
@@ -20,6 +22,7 @@ import type {
 export interface FormationParts {
   readonly environment: Environment;
   readonly logger: Logger;
+  /** Empty for a node that waits to be added and forms nothing. */
   readonly members: readonly NodeId[];
   identity(): Identity;
   store(identity: Identity, done: () => void): void;
@@ -80,6 +83,8 @@ export class Formation {
       if (own) this.#answer(from);
       return;
     }
+    if (request.admission !== null) return this.#admitted(from, request, request.admission);
+    if (identity.phase === "lost") return;
     const proposed = phase === "forming" && from === this.#parts.members[0];
     const listed = members.length === this.#parts.members.length;
     if (proposed && listed && members.every((id, at) => id === this.#parts.members[at])) {
@@ -87,6 +92,17 @@ export class Formation {
     } else if (phase === "formed" && own && identity.phase === "forming") {
       this.#become({ ...identity, phase: "formed" }, () => this.#answer(from));
     }
+  }
+
+  /** The cluster has made this node a member: it takes part, but votes only when it knows what it has to keep. */
+  #admitted(from: NodeId, request: FormRequest, { incarnation, votesFrom }: Admittance): void {
+    const identity = this.#parts.identity();
+    const { clusterId, members } = request;
+    const isOther = identity.clusterId !== "" && identity.clusterId !== clusterId;
+    if (incarnation !== identity.incarnation || identity.phase === "forming" || isOther) return;
+    this.#become({ ...identity, clusterId, phase: "formed", members, votesFrom }, () =>
+      this.#answer(from),
+    );
   }
 
   formResult(from: NodeId, answer: FormAnswer): void {
@@ -101,15 +117,17 @@ export class Formation {
     const told = `node ${peer.id} at ${peer.address}`;
     if (phase === "blank" && peer.phase === "formed") {
       this.#parts.trouble(
-        `this node's directory is empty, but ${told} belongs to the formed cluster ${peer.clusterId}. ` +
-          "A node that lost its disk may not vote under its old id. Restore its directory",
+        `this node's directory is empty, and ${told} belongs to the formed cluster ${peer.clusterId}: waiting ` +
+          "until its leader admits this node, by itself if the node was a member, else by balsa member add",
       );
+    } else if (phase === "lost" && peer.phase === "formed" && peer.clusterId === clusterId) {
+      this.#parts.trouble("this node's log was set aside: waiting until the leader admits it anew");
     } else if (phase === "formed" && peer.clusterId !== "" && peer.clusterId !== clusterId) {
       this.#parts.trouble(
         `WRONG_CLUSTER: this directory belongs to cluster ${clusterId}, but ${told} to ${peer.clusterId}. ` +
           "Check --dir and --peers of both",
       );
-    } else if (phase !== "formed" && peer.phase !== "formed" && !membersAgree) {
+    } else if (this.#mayForm && peer.phase !== "formed" && !membersAgree) {
       this.#parts.trouble(
         `${told} was started with --peers ${peer.members.join(",")}, this one with ` +
           `${this.#parts.members.join(",")}: a cluster forms only when all lists agree`,
@@ -128,14 +146,21 @@ export class Formation {
     if (identity.phase === "forming" && formedPeer) {
       return this.#become({ ...identity, phase: "formed" }, () => {});
     }
-    if (identity.nodeId === this.#parts.members[0]) this.#propose(identity, others);
+    if (this.#mayForm && identity.nodeId === this.#parts.members[0]) {
+      this.#propose(identity, others);
+    }
+  }
+
+  get #mayForm(): boolean {
+    const { phase } = this.#parts.identity();
+    return phase === "blank" || phase === "forming";
   }
 
   /** As the proposer. */
   #propose(identity: Identity, others: readonly NodeId[]): void {
     const views = others.map((id) => this.#peers.get(id));
     const willing = (view: PeerView | undefined) =>
-      view?.membersAgree === true && view.phase !== "formed";
+      view?.membersAgree === true && (view.phase === "blank" || view.phase === "forming");
     if (!views.every(willing)) return;
     if (identity.phase === "blank") {
       const clusterId = this.#mint();
@@ -161,8 +186,9 @@ export class Formation {
 
   /** Tells, and again until it is answered. */
   #tell(peers: readonly NodeId[], { clusterId, phase, members }: Identity): void {
-    if (peers.length === 0 || phase === "blank") return;
-    for (const peer of peers) this.#parts.sendForm(peer, { clusterId, phase, members });
+    if (peers.length === 0 || phase === "blank" || phase === "lost") return;
+    const request = { clusterId, phase, members, admission: null };
+    for (const peer of peers) this.#parts.sendForm(peer, request);
     this.#timer ??= this.#parts.environment.after(REPEAT_MS, () => {
       this.#timer = null;
       this.#advance();
@@ -190,7 +216,7 @@ export class Formation {
 
   #answer(to: NodeId): void {
     const { clusterId, phase } = this.#parts.identity();
-    this.#parts.sendFormResult(to, { clusterId, phase });
+    this.#parts.sendFormResult(to, { clusterId, phase, removedAt: 0 });
   }
 
   #mint(): string {

@@ -1,6 +1,6 @@
 /**
- * Hands the leadership to another node before this one stops (DESIGN D1): nothing new is executed, what was executed is
- * committed, then the best follower is told to take over. Bounded in time; it never makes things worse than a stop.
+ * Hands the leadership to another node (DESIGN D1), on demand or before this one stops: nothing new is executed, what was
+ * executed is committed, then a follower is told to take over. Bounded in time; if nobody takes over, this node goes on.
  */
 
 import type { RaftStatus } from "../raft/effect.ts";
@@ -14,10 +14,15 @@ export interface HandoverParts {
   progress(): readonly ProgressView[];
   /** Executes nothing new; `done` when all that was executed is committed. */
   drain(done: () => void): void;
+  /** Executes again. */
+  resume(): void;
   transfer(to: NodeId): void;
   /** Whether this peer's disk has room for more. */
   hasSpace(peer: NodeId): boolean;
 }
+
+/** `none`: no node could take over. `late`: none did in time. */
+export type HandoverEnd = "done" | "none" | "late";
 
 /** The voter that was heard of lately and has most of the log, among those that pass; NOBODY if this node does not lead. */
 export function bestSuccessor(
@@ -40,40 +45,61 @@ const HANDOVER_MS_MAX = 1_000;
 
 export class Handover {
   readonly #parts: HandoverParts;
-  #done: (() => void) | null = null;
+  #done: ((end: HandoverEnd) => void) | null = null;
   #timer: Timer | null = null;
 
   constructor(parts: HandoverParts) {
     this.#parts = parts;
   }
 
+  get isUnderWay(): boolean {
+    return this.#done !== null;
+  }
+
   /** `done` runs once, when another node leads, or when there is none that could, or too late. */
   start(done: () => void): void {
+    this.#end("late");
+    this.#begin(NOBODY, HANDOVER_MS_MAX, () => done());
+  }
+
+  /** To this voter, or to the best one (NOBODY). Not while another handover is under way. */
+  to(target: NodeId, timeoutMs: number, done: (end: HandoverEnd) => void): void {
+    this.#begin(target, Math.min(timeoutMs, HANDOVER_MS_MAX), (end) => {
+      if (end !== "done") this.#parts.resume();
+      done(end);
+    });
+  }
+
+  #begin(target: NodeId, ms: number, done: (end: HandoverEnd) => void): void {
     this.#done = done;
-    this.#timer = this.#parts.environment.after(HANDOVER_MS_MAX, () => this.#end());
-    if (this.#best() === NOBODY) return this.#end();
+    this.#timer = this.#parts.environment.after(ms, () => this.#end("late"));
+    if (this.#best(target) === NOBODY) return this.#end("none");
     this.#parts.drain(() => {
-      const to = this.#best();
-      if (to === NOBODY) this.#end();
+      if (this.#done !== done) return;
+      const to = this.#best(target);
+      if (to === NOBODY) this.#end("none");
       else this.#parts.transfer(to);
     });
   }
 
   changed(status: RaftStatus): void {
-    if (status.role !== "leader" && status.leader !== NOBODY) this.#end();
+    if (status.role !== "leader" && status.leader !== NOBODY) this.#end("done");
   }
 
-  /** One with space if there is one. */
-  #best(): NodeId {
+  /** The target if it can; without one the best, one with space if there is one. */
+  #best(target: NodeId): NodeId {
     const { status, progress, hasSpace } = this.#parts;
-    const best = bestSuccessor(status(), progress(), hasSpace);
-    return best === NOBODY ? bestSuccessor(status(), progress(), () => true) : best;
+    const among = (passes: (peer: NodeId) => boolean) =>
+      bestSuccessor(status(), progress(), passes);
+    if (target !== NOBODY) return among((peer) => peer === target);
+    const best = among(hasSpace);
+    return best === NOBODY ? among(() => true) : best;
   }
 
-  #end(): void {
+  #end(end: HandoverEnd): void {
     const done = this.#done;
     this.#done = null;
     this.#timer?.cancel();
-    if (done !== null) this.#parts.environment.soon(done);
+    if (done !== null) this.#parts.environment.soon(() => done(end));
   }
 }

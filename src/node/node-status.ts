@@ -2,9 +2,12 @@
 
 import type { RaftStatus } from "../raft/effect.ts";
 import { NOBODY, type NodeId, votersOnly } from "../raft/entry.ts";
+import type { ProgressView } from "../raft/progress.ts";
+import { isVoter, memberIds } from "../raft/quorum.ts";
 import type { NodeConfig } from "./config.ts";
+import type { PeerBook } from "./peer-book.ts";
 import type { Identity } from "./ports.ts";
-import type { NodeStatus } from "./service.ts";
+import type { MemberStatus, NodeStatus } from "./service.ts";
 
 export interface NodeFacts {
   readonly config: NodeConfig;
@@ -15,20 +18,20 @@ export interface NodeFacts {
   readonly appliedIndex: number;
   readonly lagMs: number;
   readonly databaseBytes: number;
-  readonly addresses: ReadonlyMap<NodeId, string>;
+  readonly book: PeerBook;
+  readonly progress: readonly ProgressView[];
   readonly trouble: string;
 }
 
 export function describeNode(facts: NodeFacts): NodeStatus {
-  const { config, identity, raft, addresses } = facts;
+  const { config, identity, raft, book } = facts;
   const { appliedIndex, lagMs, databaseBytes, trouble } = facts;
-  const addressOf = (id: NodeId) => addresses.get(id) ?? "";
   return {
     id: config.id,
     role: roleOf(facts),
     term: raft.currentTerm,
     leader: raft.leader,
-    leaderAddress: addressOf(raft.leader),
+    leaderAddress: book.addressOf(raft.leader),
     lastIndex: raft.lastIndex,
     commitIndex: raft.commitIndex,
     appliedIndex,
@@ -36,14 +39,34 @@ export function describeNode(facts: NodeFacts): NodeStatus {
     databaseBytes,
     clusterId: identity.clusterId,
     address: config.advertise,
-    members: config.members.map((id) => ({ id, address: addressOf(id) })),
+    members: membersOf(facts),
+    configurationIndex: raft.configuration.index,
     trouble,
   };
 }
 
+function membersOf({ config, raft, book, progress, phase }: NodeFacts): MemberStatus[] {
+  const { configuration } = raft;
+  const { voters, records } = configuration;
+  const ids = phase === "waiting" ? config.members : memberIds(configuration);
+  return ids.map((id) => {
+    const peer = progress.find((one) => one.id === id);
+    const isIn = phase === "waiting" || voters.includes(id);
+    return {
+      id,
+      address: book.addressOf(id),
+      role: isIn ? "voter" : isVoter(configuration, id) ? "leaving" : "learner",
+      awaitsVote: records.find((record) => record.id === id)?.awaitsVote === true,
+      connected: id === config.id || book.view(id)?.phase === "formed",
+      matchIndex: peer?.matchIndex ?? 0,
+      caughtUp: peer?.isCaughtUp === true,
+    };
+  });
+}
+
 function roleOf({ phase, identity, raft }: NodeFacts): NodeStatus["role"] {
   if (phase === "halted") return "halted";
-  if (phase === "waiting") return identity.phase === "blank" ? "blank" : "forming";
+  if (phase === "waiting") return identity.phase === "forming" ? "forming" : "blank";
   return raft.role === "preCandidate" ? "candidate" : raft.role;
 }
 

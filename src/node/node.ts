@@ -3,38 +3,37 @@
  * counts what is under way; each part's own rules live in that part. Callers, sockets and files are unknown to it.
  */
 
-import type { RaftStatus } from "../raft/effect.ts";
-import type { EntryId, NodeId } from "../raft/entry.ts";
-import type { Raft } from "../raft/raft.ts";
+import type { ProposalResult, RaftStatus } from "../raft/effect.ts";
+import type { NodeId } from "../raft/entry.ts";
+import type { ProgressView, Raft } from "../raft/raft.ts";
 import type { Failure } from "../sql/errors.ts";
 import { Admission } from "./admission.ts";
+import { Answers } from "./answers.ts";
 import type { NodeConfig } from "./config.ts";
-import type { DriverEvents, ObservedOutcome } from "./driver-events.ts";
+import type { DriverEvents } from "./driver-events.ts";
 import { EffectLoop } from "./effect-loop.ts";
 import { Failover } from "./failover.ts";
 import { Formation } from "./formation.ts";
 import { Freshness } from "./freshness.ts";
 import { Handover } from "./handover.ts";
 import { LogKeeper } from "./log-keeper.ts";
-import { LowSpace, noSpace } from "./low-space.ts";
+import { LowSpace } from "./low-space.ts";
+import { Membership } from "./membership.ts";
 import { describeNode, idleStatus } from "./node-status.ts";
 import { openCore, tickMs } from "./open-core.ts";
+import { Operators } from "./operators.ts";
+import { PeerBook } from "./peer-book.ts";
+import { peerDoor } from "./peer-door.ts";
 import { PendingQuery, queryBounds } from "./pending-query.ts";
-import type {
-  Identity,
-  MachineState,
-  NodeParts,
-  PeerHello,
-  RunningQuery,
-  Timer,
-  TransportEvents,
-} from "./ports.ts";
-import { type Answer, give, Proposals } from "./proposals.ts";
+import type { Identity, MachineState, NodeParts, PeerHello, RunningQuery, Timer } from "./ports.ts";
+import { Proposals } from "./proposals.ts";
 import { ReadGate } from "./read-gate.ts";
 import { notLeader, notReady, notServing } from "./refusals.ts";
 import type {
   BeginCall,
   BeginSink,
+  ChangeCall,
+  ChangeSink,
   ExecuteCall,
   ExecuteSink,
   NodeService,
@@ -42,12 +41,22 @@ import type {
   QueryCall,
   QueryCallSink,
   RunningTransaction,
+  TransferCall,
+  TransferSink,
 } from "./service.ts";
-import { failure, saysNothingOfData, type WriteRequest } from "./write-request.ts";
+import { failure } from "./write-request.ts";
 import { WriterDriver } from "./writer-driver.ts";
 import { Writes } from "./writes.ts";
 
 const SWEEP_MS = 100;
+const NOT_RUNNING: ProposalResult = { kind: "refused", reason: "notLeader" };
+
+/** What the parts look at in the core. */
+interface CoreView {
+  status(): RaftStatus;
+  progress(): readonly ProgressView[];
+  transfer(to: NodeId): void;
+}
 
 export class Node implements NodeService {
   /** The node has stopped by itself: a broken invariant, a failed disk. Set before start(). */
@@ -56,6 +65,7 @@ export class Node implements NodeService {
   readonly #config: NodeConfig;
   readonly #parts: NodeParts;
   readonly #proposals = new Proposals();
+  readonly #answers: Answers;
   readonly #admission: Admission;
   readonly #freshness = new Freshness();
   readonly #driver: WriterDriver;
@@ -67,9 +77,9 @@ export class Node implements NodeService {
   readonly #handover: Handover;
   readonly #space: LowSpace;
   readonly #watchers = new Set<(status: NodeStatus) => void>();
-  readonly #addresses = new Map<NodeId, string>();
-  /** Cluster id that each peer named in its last hello; empty while it was blank. */
-  readonly #clusters = new Map<NodeId, string>();
+  readonly #book: PeerBook;
+  readonly #membership: Membership;
+  readonly #operators: Operators;
 
   #loop: EffectLoop | null = null;
   #machineState: MachineState | null = null;
@@ -91,7 +101,20 @@ export class Node implements NodeService {
     this.#parts = parts;
     this.#identity = parts.log.identity;
     this.#admission = new Admission(config.limits);
-    const { environment, logger } = parts;
+    const { environment } = parts;
+    const core: CoreView = {
+      status: () => this.#raftStatus(),
+      progress: () => this.#loop?.progress() ?? [],
+      transfer: (to) => this.#loop?.step({ kind: "transferLeadership", to }),
+    };
+    this.#answers = new Answers({
+      proposals: this.#proposals,
+      plant: config.plant,
+      gate: () => this.#gate,
+      propose: (payload) => this.#loop?.propose([payload]) ?? NOT_RUNNING,
+      commitIndex: () => this.#raftStatus().commitIndex,
+      notLeader: () => this.#notLeader(),
+    });
     this.#driver = new WriterDriver(
       { writeDeadlineMs: config.writeDeadlineMs, dedup: config.plant !== "no-dedup" },
       { ...parts, events: this.#driverEvents() },
@@ -104,63 +127,111 @@ export class Node implements NodeService {
       ...parts,
       limits: config.log,
       driver: this.#driver,
-      status: () => this.#raftStatus(),
-      progress: () => this.#loop?.progress() ?? [],
+      ...core,
       ready: (snapshot) => this.#loop?.step({ kind: "snapshotReady", snapshot }),
       broken: (error) => this.#halt(error),
     });
-    this.#gate = new ReadGate({
-      environment,
-      readIndex: (context) => this.#loop?.readIndex(context) ?? "refused",
-      appliedIndex: () => this.#driver.applied,
-      demand: (index) => this.#driver.demand(index),
-      skipReadIndex: config.plant === "skip-read-index",
-    });
-    this.#formation = new Formation({
-      environment,
-      logger,
-      members: config.members,
-      identity: () => this.#identity,
-      store: (identity, done) => this.#storeIdentity(identity, done),
-      sendForm: (to, request) => parts.transport.sendForm(to, request),
-      sendFormResult: (to, answer) => parts.transport.sendFormResult(to, answer),
-      formed: () => {
-        this.#formed = true;
-        this.#startRaft();
-      },
-      trouble: (text) => this.#setTrouble(text),
-    });
+    this.#gate = this.#makeGate();
+    this.#formation = this.#makeFormation();
     this.#failover = new Failover({
       id: config.id,
       environment,
-      status: () => this.#raftStatus(),
+      ...core,
       forgetLeader: () => this.#loop?.step({ kind: "forgetLeader" }),
       campaign: () => this.#loop?.step({ kind: "campaign" }),
       mayLead: (dead) => !this.#sick && this.#space.mayLead(dead),
     });
     this.#handover = new Handover({
       environment,
-      status: () => this.#raftStatus(),
-      progress: () => this.#loop?.progress() ?? [],
+      ...core,
       drain: (done) => this.#driver.drain(done),
-      transfer: (to) => this.#transfer(to),
+      resume: () => this.#driver.resumeExecuting(),
       hasSpace: (peer) => this.#space.hasSpace(peer),
     });
     this.#space = new LowSpace({
       ...config,
       ...parts,
-      status: () => this.#raftStatus(),
-      progress: () => this.#loop?.progress() ?? [],
-      transfer: (to) => this.#transfer(to),
+      ...core,
       refuse: (why) => this.#driver.refuseWaiting(why),
+    });
+    this.#book = new PeerBook(config, (peers) => parts.transport.setPeers(peers));
+    this.#membership = this.#makeMembership(core);
+    this.#operators = new Operators({
+      id: config.id,
+      environment,
+      membership: this.#membership,
+      handover: this.#handover,
+      ...core,
+      refusal: () => this.#refuseRead() ?? (this.#leading === null ? this.#notLeader() : null),
     });
     parts.log.onFailure = (error) => this.#halt(error);
   }
 
+  #makeGate(): ReadGate {
+    return new ReadGate({
+      environment: this.#parts.environment,
+      readIndex: (context) => this.#loop?.readIndex(context) ?? "refused",
+      appliedIndex: () => this.#driver.applied,
+      demand: (index) => this.#driver.demand(index),
+      skipReadIndex: this.#config.plant === "skip-read-index",
+    });
+  }
+
+  #makeFormation(): Formation {
+    const { environment, logger, transport } = this.#parts;
+    const config = this.#config;
+    return new Formation({
+      environment,
+      logger,
+      members: config.members,
+      identity: () => this.#identity,
+      store: (identity, done) => this.#storeIdentity(identity, done),
+      sendForm: (to, request) => transport.sendForm(to, request),
+      sendFormResult: (to, answer) => transport.sendFormResult(to, answer),
+      formed: () => {
+        this.#formed = true;
+        this.#startRaft();
+      },
+      trouble: (text) => this.#setTrouble(text),
+    });
+  }
+
+  #makeMembership(core: CoreView): Membership {
+    const { environment, logger, transport } = this.#parts;
+    const config = this.#config;
+    return new Membership({
+      id: config.id,
+      environment,
+      logger,
+      book: this.#book,
+      identity: () => this.#identity,
+      ...core,
+      propose: (change, expected) =>
+        this.#loop?.proposeConfiguration(change, expected) ?? NOT_RUNNING,
+      notLeader: () => this.#notLeader(),
+      sendForm: (to, request) => transport.sendForm(to, request),
+      configure: (configuration) => this.#driver.configure(configuration),
+      trouble: (text) => this.#setTrouble(text),
+    });
+  }
+
   start(): void {
-    for (const [id, address] of this.#config.peers) this.#addresses.set(id, address);
-    this.#addresses.set(this.#config.id, this.#config.advertise);
-    this.#parts.transport.start(this.#transportEvents(), () => this.#hello());
+    const { transport, environment } = this.#parts;
+    const door = peerDoor({
+      book: this.#book,
+      formation: this.#formation,
+      failover: this.#failover,
+      identity: () => this.#identity,
+      loop: () => this.#loop,
+      heard: (from, messages, { lowSpace }) => {
+        this.#space.heard(from, lowSpace);
+        const nowMs = environment.monotonicMs();
+        for (const one of messages) this.#freshness.heard(one, this.#driver.applied, nowMs);
+      },
+      sendFormResult: (to, answer) => transport.sendFormResult(to, answer),
+      removed: (index) => this.#membership.removed(index),
+    });
+    transport.start(door, () => this.#hello());
     this.#driver.start((state) => {
       this.#machineState = state;
       this.#startRaft();
@@ -171,8 +242,8 @@ export class Node implements NodeService {
 
   #driverEvents(): DriverEvents {
     return {
-      propose: (request, payload, result) => this.#propose(request, payload, result),
-      observed: (request, outcome, seen) => this.#observed(request, outcome, seen),
+      propose: (request, payload, result) => this.#answers.propose(request, payload, result),
+      observed: (request, outcome, seen) => this.#answers.observed(request, outcome, seen),
       applied: (index) => {
         this.#freshness.applied(index);
         this.#gate.applied(index);
@@ -208,7 +279,7 @@ export class Node implements NodeService {
     const { log, transport, environment } = this.#parts;
     let raft: Raft;
     try {
-      raft = openCore(this.#config, this.#identity.members, log, state, environment);
+      raft = openCore(this.#config, this.#identity, log, state, environment);
     } catch (error) {
       return this.#halt(error instanceof Error ? error : new Error(String(error)));
     }
@@ -230,6 +301,8 @@ export class Node implements NodeService {
     this.#every(tickMs(this.#config), () => this.#tick());
     this.#every(SWEEP_MS, () => this.#proposals.expire(environment.monotonicMs()));
     this.#every(SWEEP_MS, () => this.#keeper.sweep());
+    this.#every(SWEEP_MS, () => this.#membership.sweep());
+    this.#membership.moved(raft.status());
     // Alone, there is nobody to wait for.
     if (this.#identity.members.length === 1) this.#loop.step({ kind: "campaign" });
     this.#tell();
@@ -252,39 +325,6 @@ export class Node implements NodeService {
     if (!this.#sick) this.#loop?.step({ kind: "tick" });
   }
 
-  // --- from peers ---------------------------------------------------------------------------------------------
-
-  #transportEvents(): TransportEvents {
-    return {
-      hello: (peer) => {
-        if (!this.#config.peers.has(peer.id)) return;
-        this.#addresses.set(peer.id, peer.address);
-        this.#clusters.set(peer.id, peer.clusterId);
-        this.#formation.hello(peer);
-      },
-      messages: (from, messages, _clockMs, lowSpace) => {
-        // A member of another cluster must not be heard: its terms and votes mean nothing here.
-        const cluster = this.#clusters.get(from) ?? "";
-        if (cluster !== "" && cluster !== this.#identity.clusterId) return;
-        this.#space.heard(from, lowSpace === true);
-        const nowMs = this.#parts.environment.monotonicMs();
-        for (const message of messages) {
-          this.#freshness.heard(message, this.#driver.applied, nowMs);
-          this.#loop?.step({ kind: "message", message });
-        }
-      },
-      form: (from, request) => this.#formation.form(from, request),
-      formResult: (from, answer) => this.#formation.formResult(from, answer),
-      disconnected: (peer) => {
-        this.#loop?.step({ kind: "unreachable", peer });
-        this.#failover.disconnected(peer);
-      },
-      unreachable: (peer, how) => {
-        if (how === "refused") this.#failover.refused(peer);
-      },
-    };
-  }
-
   // --- from the core ------------------------------------------------------------------------------------------
 
   #raftStatus(): RaftStatus {
@@ -292,6 +332,7 @@ export class Node implements NodeService {
   }
 
   #changed(status: RaftStatus): void {
+    this.#membership.moved(status);
     const term = status.role === "leader" ? status.currentTerm : null;
     const before = this.#leading?.term ?? null;
     if (before !== null && before !== term) this.#lost();
@@ -308,60 +349,10 @@ export class Node implements NodeService {
     this.#tell();
   }
 
-  #transfer(to: NodeId): void {
-    this.#loop?.step({ kind: "transferLeadership", to });
-  }
-
   #lost(): void {
     this.#leading = null;
     this.#proposals.leadershipLost();
     this.#driver.follow(this.#notLeader());
-  }
-
-  #propose(request: WriteRequest, payload: Uint8Array, result: Uint8Array): EntryId | null {
-    const proposed = this.#loop?.propose([payload]);
-    if (proposed?.kind !== "accepted") {
-      request.fail(
-        proposed?.reason === "tooMuchUncommitted"
-          ? failure(
-              "OVERLOADED",
-              "too many writes wait for a majority of the nodes; try again later",
-            )
-          : this.#notLeader(),
-      );
-      return null;
-    }
-    if (this.#config.plant === "answer-before-quorum") request.done(result, proposed.last.index);
-    this.#proposals.write(proposed.last, request, result);
-    return proposed.last;
-  }
-
-  /** An answer that read the open transaction leaves when what it saw is committed (D1). */
-  #observed(request: WriteRequest, outcome: ObservedOutcome, seen: EntryId): void {
-    const answer: Answer =
-      outcome.kind === "answer"
-        ? // A first answer whose entry was still on its way: it is among what was seen.
-          { kind: "result", bytes: outcome.result, index: outcome.index || seen.index }
-        : { kind: "failure", failure: outcome.failure };
-    // Of the machine, not of the data.
-    if (outcome.kind === "broken" && outcome.failure.code === "SQLITE_FULL") {
-      return request.fail(noSpace(`the disk is full: ${outcome.failure.message}`));
-    }
-    if (outcome.kind === "answer" && request.isProvisional) return give(request, answer);
-    const early = this.#config.plant === "error-before-commit";
-    if (outcome.kind !== "answer" && (early || saysNothingOfData(outcome.failure.code))) {
-      return give(request, answer);
-    }
-    if (seen.index > this.#raftStatus().commitIndex) {
-      this.#proposals.read(seen, request, answer);
-      return;
-    }
-    this.#gate.barrier({
-      deadlineAtMs: request.deadlineAtMs,
-      cancelled: false,
-      admit: () => give(request, answer),
-      refuse: (why) => request.fail(why),
-    });
   }
 
   // --- callers ------------------------------------------------------------------------------------------------
@@ -396,7 +387,7 @@ export class Node implements NodeService {
   }
 
   #refuseRead(): Failure | null {
-    if (this.#sick || this.#stopped) return this.#notServing();
+    if (this.#sick || this.#stopped || this.#membership.isRemoved) return this.#notServing();
     return this.#loop === null ? notReady(this.#trouble) : null;
   }
 
@@ -406,8 +397,13 @@ export class Node implements NodeService {
 
   #notLeader(): Failure {
     if (this.#loop === null) return notReady(this.#trouble);
-    return notLeader(this.#raftStatus(), this.#addresses);
+    return notLeader(this.#raftStatus(), (id) => this.#book.addressOf(id));
   }
+
+  readonly changeMembers = (call: ChangeCall, sink: ChangeSink): void =>
+    this.#operators.changeMembers(call, sink);
+  readonly transferLeadership = (call: TransferCall, sink: TransferSink): void =>
+    this.#operators.transferLeadership(call, sink);
 
   // --- trouble, the end -----------------------------------------------------------------------------------------
 
@@ -430,6 +426,7 @@ export class Node implements NodeService {
     this.#failover.stop();
     this.#gate.abandon(why);
     this.#driver.follow(why);
+    this.#membership.stop(why);
     this.#proposals.abandon(why.code === "CLOSED" ? "CLOSED" : "NOT_SERVING", why.message);
   }
 
@@ -479,9 +476,14 @@ export class Node implements NodeService {
       appliedIndex: this.#driver.applied,
       lagMs: this.#leading !== null ? 0 : this.#freshness.lagMs(nowMs),
       databaseBytes: this.#parts.machine.readers.databaseBytes(),
-      addresses: this.#addresses,
+      book: this.#book,
+      progress: this.#loop?.progress() ?? [],
       trouble: this.#trouble,
     });
+  }
+
+  routeTo(id: NodeId): string {
+    return this.#book.routeTo(id);
   }
 
   watch(changed: (status: NodeStatus) => void): () => void {

@@ -1,9 +1,9 @@
 /** Makes the core from what a node's disk holds, or says why log and database do not belong together. */
 
-import { type NodeId, votersOnly } from "../raft/entry.ts";
+import { votersOnly } from "../raft/entry.ts";
 import { DEFAULT_RAFT_OPTIONS, Raft } from "../raft/raft.ts";
 import type { NodeConfig } from "./config.ts";
-import type { Environment, Log, MachineState } from "./ports.ts";
+import type { Environment, Identity, Log, MachineState } from "./ports.ts";
 
 /** Ticks in a heartbeat interval: finer ticks spread the election timeouts more evenly. */
 const TICKS_PER_HEARTBEAT = 2;
@@ -15,7 +15,7 @@ export function tickMs(config: NodeConfig): number {
 /** @throws Error when the database has applied what the log does not hold. */
 export function openCore(
   config: NodeConfig,
-  members: readonly NodeId[],
+  { members, votesFrom }: Identity,
   log: Log,
   state: MachineState,
   environment: Environment,
@@ -38,7 +38,13 @@ export function openCore(
       electionTicks: Math.max(3, Math.round(config.electionMs / tickMs(config))),
       random: () => environment.random(),
     },
-    { hardState, configuration: votersOnly(members), log, appliedIndex },
+    {
+      hardState,
+      configuration: state.configuration ?? votersOnly(members),
+      log,
+      appliedIndex,
+      votesFrom,
+    },
   );
   config.onCore(raft);
   return raft;

@@ -5,19 +5,24 @@
 
 import { statfs } from "node:fs";
 import { join } from "node:path";
+import { LogUntrustedError } from "../log/errors.ts";
 import { makeDirectoryDurably } from "../log/node-disk.ts";
 import { openLog } from "../log/open-log.ts";
+import { rememberCluster, setDatabaseAside, setLogAside } from "../log/set-aside.ts";
 import { DirectoryLock } from "../machine/directory-lock.ts";
 import { openMachine } from "../machine/process-machine.ts";
+import type { NodeId } from "../raft/entry.ts";
 import { BalsaError } from "../sql/errors.ts";
-import { checkOptions, type NodeOptions } from "./config.ts";
+import { checkOptions, type NodeConfig, type NodeOptions } from "./config.ts";
 import { realEnvironment } from "./environment.ts";
 import { Node } from "./node.ts";
-import type { Logger, SnapshotTransport, Transport } from "./ports.ts";
+import type { Log, Logger, SnapshotTransport, Transport } from "./ports.ts";
 import type { NodeService } from "./service.ts";
 import type { FreeSpace } from "./space-watch.ts";
 
 export interface RunningNode extends NodeService {
+  /** HOST:PORT at which this node reaches that one; empty if it is not known. */
+  routeTo(id: NodeId): string;
   /** The node stopped by itself; the process should end. */
   onHalt: (error: Error) => void;
   stop(): Promise<void>;
@@ -40,8 +45,7 @@ export async function openNode(
   makeDirectory(config.dir);
   const lock = DirectoryLock.take(config.dir);
   try {
-    const { scrubIntervalMs } = config;
-    const log = await openLog({ dir: join(config.dir, "log"), nodeId: config.id, scrubIntervalMs });
+    const log = await openTrustedLog(config, options.join === true, parts.logger);
     const machine = openMachine({
       dir: config.dir,
       readersMin: config.readersMin,
@@ -70,6 +74,35 @@ export async function openNode(
     lock.release();
     throw error;
   }
+}
+
+/**
+ * A log that cannot be trusted is not repaired: it is set aside, and the cluster takes the node in anew. Where there is
+ * nobody else, nothing is touched. @throws LogUntrustedError, LogOpenError
+ */
+async function openTrustedLog(
+  config: NodeConfig,
+  isJoining: boolean,
+  logger: Logger,
+): Promise<Log> {
+  const { dir, scrubIntervalMs, id: nodeId } = config;
+  const open = () => openLog({ dir: join(dir, "log"), nodeId, scrubIntervalMs });
+  let log: Log;
+  try {
+    log = await open();
+  } catch (error) {
+    const isAlone = config.peers.size <= 1 && !isJoining;
+    if (!(error instanceof LogUntrustedError) || isAlone) throw error;
+    const aside = setLogAside(dir);
+    logger.error(
+      { aside, error: error.message },
+      "the log cannot be trusted: it was set aside, and this node waits until the leader admits it anew",
+    );
+    log = await open();
+  }
+  await rememberCluster(dir, log);
+  if (log.identity.phase === "lost") await setDatabaseAside(dir);
+  return log;
 }
 
 const space: FreeSpace = {

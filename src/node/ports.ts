@@ -40,9 +40,10 @@ export interface Logger {
 
 /**
  * `blank`: never belonged to a cluster. `forming`: knows the cluster's id and members but may not vote yet.
- * `formed`: a full member. See docs/decisions/0004-formation.md.
+ * `formed`: takes part. `lost`: belonged to a cluster and cannot trust its log any more; like a blank one it waits to be
+ * admitted, but it never helps to form a new cluster. See docs/decisions/0004-formation.md and 0008-membership.md.
  */
-export type Phase = "blank" | "forming" | "formed";
+export type Phase = "blank" | "forming" | "formed" | "lost";
 
 export interface Identity {
   readonly nodeId: NodeId;
@@ -53,6 +54,8 @@ export interface Identity {
   readonly phase: Phase;
   /** First voters, ascending; empty while blank. */
   readonly members: readonly NodeId[];
+  /** 0 for a founder; else the node votes only once it has committed this entry. */
+  readonly votesFrom: LogIndex;
 }
 
 /** The stored log. Its reader sees an append as soon as `append` was called; durability is told by `done`. */
@@ -129,6 +132,8 @@ export interface MachineState {
   readonly appliedTerm: number;
   /** Highest log time seen. */
   readonly timeMs: number;
+  /** In force at `appliedIndex`, or at a later entry that is committed; null: the founding one. */
+  readonly configuration: Configuration | null;
 }
 
 /** An entry whose effects differ from the leader's (D5). */
@@ -161,6 +166,8 @@ export interface Writer {
   apply(entries: readonly Entry[]): void;
   /** Leader mode: everything executed so far is log[..last]; commit it in SQLite. */
   commit(last: EntryId): void;
+  /** Stored along with what is committed next (DESIGN D9). */
+  configure(configuration: Configuration): void;
   /** SIGKILL. `exited` follows. */
   kill(): void;
   /** Ends in order: commits nothing open, checkpoints, closes. `exited` follows. */
@@ -224,17 +231,36 @@ export interface FormRequest {
   readonly clusterId: string;
   readonly phase: "forming" | "formed";
   readonly members: readonly NodeId[];
+  /** Of a formed cluster to a node that it has made a member; null in the course of a formation. */
+  readonly admission: Admittance | null;
+}
+
+/** The configuration names this incarnation; it votes only once it has committed `votesFrom`. */
+export interface Admittance {
+  readonly incarnation: string;
+  readonly votesFrom: LogIndex;
 }
 
 export interface FormAnswer {
   readonly clusterId: string;
   readonly phase: Phase;
+  /** The entry of the configuration in which the receiver is no member any more; 0: not said. */
+  readonly removedAt: LogIndex;
+}
+
+/** What is true of all messages of one frame. */
+export interface MessageFacts {
+  /** The sender's wall clock. */
+  readonly clockMs: number;
+  /** The sender's disk is full, or nearly. */
+  readonly lowSpace: boolean;
+  /** As in the hello of the connection on which they came. */
+  readonly incarnation: string;
 }
 
 export interface TransportEvents {
   hello(peer: PeerHello): void;
-  /** `clockMs`: the sender's wall clock. `lowSpace`: its disk is full, or nearly. */
-  messages(from: NodeId, messages: readonly Message[], clockMs: number, lowSpace?: boolean): void;
+  messages(from: NodeId, messages: readonly Message[], about: MessageFacts): void;
   form(from: NodeId, request: FormRequest): void;
   formResult(from: NodeId, answer: FormAnswer): void;
   /**
@@ -249,6 +275,8 @@ export interface TransportEvents {
 /** Best effort: messages may be lost, repeated or reordered. Every queue is bounded; what does not fit is dropped. */
 export interface Transport {
   start(events: TransportEvents, hello: () => PeerHello): void;
+  /** Whom to keep a connection to, and where, from now on; HOST:PORT by id. Who is not named is left alone. */
+  setPeers(peers: ReadonlyMap<NodeId, string>): void;
   send(to: NodeId, messages: readonly Message[], clockMs: number, lowSpace?: boolean): void;
   sendForm(to: NodeId, request: FormRequest): void;
   sendFormResult(to: NodeId, answer: FormAnswer): void;

@@ -1,7 +1,7 @@
 /** How a node says that it cannot serve a request: the words, in one place. Decides nothing. */
 
 import type { RaftStatus } from "../raft/effect.ts";
-import { NOBODY, type NodeId } from "../raft/entry.ts";
+import { type LogIndex, NOBODY, type NodeId } from "../raft/entry.ts";
 import type { Failure } from "../sql/errors.ts";
 import { failure } from "./write-request.ts";
 
@@ -15,15 +15,26 @@ export function notServing(trouble: string, isStopping: boolean): Failure {
   return isStopping ? failure("CLOSED", "the node is stopping") : failure("NOT_SERVING", trouble);
 }
 
-export function notLeader(
-  { id, leader }: RaftStatus,
-  addresses: ReadonlyMap<NodeId, string>,
-): Failure {
+export function notLeader({ id, leader }: RaftStatus, addressOf: (id: NodeId) => string): Failure {
   if (leader === NOBODY || leader === id) {
     return failure("NO_LEADER", "no leader is known to this node at the moment");
   }
-  const address = addresses.get(leader) ?? "";
+  const address = addressOf(leader);
   const facts = { leader: address, leaderId: String(leader) };
   const message = `node ${leader} at ${address} leads, not this one`;
   return failure("NOT_LEADER", message, "not-applied", facts);
+}
+
+/** Of a node that is no member any more. */
+export function removedText(index: LogIndex): string {
+  return (
+    `this node was removed from the cluster at log entry ${index}: it has no vote and serves nothing; ` +
+    "stop it, and keep or delete its directory"
+  );
+}
+
+export function notHandedOver(to: NodeId, end: "none" | "late"): Failure {
+  const who = to === NOBODY ? "no other voter answers" : `node ${to} does not answer`;
+  const why = end === "none" ? who : "nobody took over in time";
+  return failure("UNAVAILABLE", `${why}; the leadership stays here`);
 }

@@ -88,10 +88,56 @@ export interface QueryCallSink {
   failed(failure: Failure): void;
 }
 
+/** `leaving`: it votes until the joint configuration is left. */
+export type MemberRole = "voter" | "learner" | "leaving";
+
 export interface MemberStatus {
   readonly id: NodeId;
   /** Where clients reach it; empty if not yet known. */
   readonly address: string;
+  readonly role: MemberRole;
+  /** A learner that becomes a voter by itself when it has caught up. */
+  readonly awaitsVote: boolean;
+  /** Connected to the node that answers, and a part of the cluster; true of that node itself. */
+  readonly connected: boolean;
+  /** Up to where it is known to have the log durably. Told by the leader only: else 0. */
+  readonly matchIndex: number;
+  /** Of a learner, told by the leader only: it follows closely enough to get a vote. */
+  readonly caughtUp: boolean;
+}
+
+export interface MemberStep {
+  /** `add`: as a learner, which becomes a voter by itself unless `isLearner`. `promote`: a vote for a learner. */
+  readonly kind: "add" | "promote" | "remove";
+  readonly id: NodeId;
+  /** HOST:PORT, of `add`. */
+  readonly address: string;
+  readonly isLearner: boolean;
+}
+
+export interface ChangeCall {
+  /** Several take effect together, through a joint configuration. */
+  readonly steps: readonly MemberStep[];
+  /** Refused unless the configuration's index is this; null: whatever it is. */
+  readonly expected: number | null;
+  readonly timeoutMs: number;
+}
+
+export interface ChangeSink {
+  /** Index of the configuration that is in force now. */
+  done(index: number): void;
+  failed(failure: Failure): void;
+}
+
+export interface TransferCall {
+  /** 0: the follower that is furthest. */
+  readonly to: NodeId;
+  readonly timeoutMs: number;
+}
+
+export interface TransferSink {
+  done(leader: NodeId): void;
+  failed(failure: Failure): void;
 }
 
 export interface NodeStatus {
@@ -109,6 +155,8 @@ export interface NodeStatus {
   readonly clusterId: string;
   readonly address: string;
   readonly members: readonly MemberStatus[];
+  /** The entry that made the configuration; 0: the founding one. */
+  readonly configurationIndex: number;
   /** Why it does not serve; empty when it does. */
   readonly trouble: string;
 }
@@ -121,6 +169,10 @@ export interface NodeService {
   begin(call: BeginCall, sink: BeginSink): RunningTransaction;
   query(call: QueryCall, sink: QueryCallSink): RunningQuery;
   status(): NodeStatus;
+  /** Adds, promotes or removes members; for the leader. */
+  changeMembers(call: ChangeCall, sink: ChangeSink): void;
+  /** Hands the leadership over; for the leader. What waits is executed by the next one. */
+  transferLeadership(call: TransferCall, sink: TransferSink): void;
   /** Tells every change of leader or of serving; returns a function that stops telling. */
   watch(changed: (status: NodeStatus) => void): () => void;
 }

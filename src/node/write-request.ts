@@ -1,6 +1,7 @@
 /** One write on its way through the node, from the caller's door to its one answer. */
 
 import { BalsaError, type Failure, isBalsaCode, type Outcome, toFailure } from "../sql/errors.ts";
+import type { Environment, ExecuteJob } from "./ports.ts";
 import type { ExecuteCall, ExecuteSink } from "./service.ts";
 import type { HoldingTransaction } from "./writer-hold.ts";
 
@@ -54,6 +55,27 @@ export class WriteRequest {
     this.#onSettled(this);
     return true;
   }
+}
+
+/** For the writer, with what makes it come out the same on every node: a time, and dice. */
+export function jobOf(
+  { id, call }: WriteRequest,
+  dedup: boolean,
+  timeMs: number,
+  environment: Environment,
+): ExecuteJob {
+  return {
+    id,
+    verb: call.verb,
+    batch: call.batch,
+    openSession: call.openSession,
+    session: dedup ? call.session : 0,
+    sequence: dedup ? call.sequence : 0,
+    acknowledgedThrough: call.acknowledgedThrough,
+    timeMs,
+    seedHigh: Math.floor(environment.random() * 2 ** 32),
+    seedLow: Math.floor(environment.random() * 2 ** 32),
+  };
 }
 
 /** A failure as data, in the words of the table in sql/errors.ts. */

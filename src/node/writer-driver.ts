@@ -6,10 +6,11 @@
  * until it has applied the whole log. Answers and Raft itself are not its business.
  */
 
-import type { EntryId, LogIndex } from "../raft/entry.ts";
+import type { Configuration, EntryId, LogIndex } from "../raft/entry.ts";
 import type { Failure } from "../sql/errors.ts";
 import { Deque } from "./deque.ts";
 import type { DriverEvents, DriverOptions } from "./driver-events.ts";
+import { KeptConfiguration } from "./kept-configuration.ts";
 import { noSpace } from "./low-space.ts";
 import type {
   DigestMismatch,
@@ -22,13 +23,11 @@ import type {
   Timer,
   Writer,
 } from "./ports.ts";
-import { failure, type WriteRequest } from "./write-request.ts";
+import { WriteCycle } from "./write-cycle.ts";
+import { failure, jobOf, type WriteRequest } from "./write-request.ts";
 import { aborted, type HoldingTransaction, WriterHold } from "./writer-hold.ts";
 import { WriterRest } from "./writer-rest.ts";
 
-/** A cycle is ended by force after this long or this many requests; otherwise when nothing is in flight (D2). */
-const CYCLE_MS_MAX = 10;
-const CYCLE_REQUESTS_MAX = 1_000;
 /** Requests handed to the writer and not answered yet: enough to keep its pipe full. */
 const EXECUTING_MAX = 256;
 /** Payload bytes of one follower transaction. */
@@ -79,12 +78,11 @@ export class WriterDriver {
   readonly #hold = new WriterHold();
   #headSinceMs = 0;
   #watch: Timer | null = null;
-  #cycleOpen = false;
-  #cycleSinceMs = 0;
-  #cycleRequests = 0;
+  readonly #cycle = new WriteCycle();
   /** Last index for which a COMMIT was sent or done. */
   #committing: LogIndex = 0;
   #timeMs = 0;
+  readonly #kept = new KeptConfiguration();
   /** Nothing new is executed; runs when what was is committed. */
   #drained: (() => void) | null = null;
   #draining = false;
@@ -137,6 +135,10 @@ export class WriterDriver {
     if (this.#mode === "leading" && !this.#clean()) this.#writer.kill();
     else this.#writer.close();
     this.#mode = "closed";
+  }
+
+  configure(configuration: Configuration): void {
+    this.#kept.set(configuration);
   }
 
   applicable(index: LogIndex): void {
@@ -198,6 +200,13 @@ export class WriterDriver {
     this.#pump();
   }
 
+  /** The leadership stays here after all. */
+  resumeExecuting(): void {
+    this.#draining = false;
+    this.#drained = null;
+    this.#pump();
+  }
+
   /** A caller gave up. What waits is withdrawn; what executes is stopped if it goes on for long. */
   cancel(request: WriteRequest): void {
     if (request.stage === "waiting") {
@@ -217,9 +226,10 @@ export class WriterDriver {
 
   #open(): void {
     this.#mode = "starting";
+    this.#kept.closed();
     const writer: Writer = this.#machine.openWriter({
       ready: (state) => {
-        if (this.#writer === writer) this.#ready(state);
+        if (this.#writer === writer) this.#ready(writer, state);
       },
       executed: (id, outcome) => {
         if (this.#writer === writer) this.#executed(id, outcome);
@@ -240,7 +250,8 @@ export class WriterDriver {
     this.#writer = writer;
   }
 
-  #ready(state: MachineState): void {
+  #ready(writer: Writer, state: MachineState): void {
+    this.#kept.opened(writer, state);
     this.#mode = "following";
     this.#applying = false;
     const grown = state.appliedIndex > this.#applied;
@@ -289,7 +300,7 @@ export class WriterDriver {
       request.stage = "waiting";
       this.#waiting.unshift([request]);
     }
-    this.#cycleOpen = false;
+    this.#cycle.end();
   }
 
   #exited(reason: string): void {
@@ -385,22 +396,30 @@ export class WriterDriver {
         if (request === undefined) break;
         if (request.stage === "waiting") this.#execute(request);
       }
+      this.#passOthers();
       if (this.#draining && this.#clean()) this.#tellDrained();
-      if (!this.#cycleOpen || this.#executing.length > 0 || this.#hold.isHeld) return;
+      if (!this.#cycle.isOpen || this.#executing.length > 0 || this.#hold.isHeld) return;
       if (this.#applicable < this.#lastProposed.index) return;
       this.#writer?.commit(this.#lastProposed);
       this.#committing = this.#lastProposed.index;
-      this.#cycleOpen = false;
+      this.#cycle.end();
     }
+  }
+
+  /** Entries of this leadership that no request made, such as changes of the members: SQLite passes them by a commit. */
+  #passOthers(): void {
+    const noop = this.#leadership;
+    if (noop === null || this.#applicable <= this.#lastProposed.index) return;
+    this.#lastProposed = { index: this.#applicable, term: noop.term };
+    this.#cycle.open(this.#environment.monotonicMs());
   }
 
   /** Must the cycle come to its COMMIT before anything else is executed? */
   #mustPause(): boolean {
     if (this.#draining) return true;
-    if (!this.#cycleOpen || this.#hold.isHeld) return false;
-    if (this.#cycleRequests >= CYCLE_REQUESTS_MAX) return true;
+    if (!this.#cycle.isOpen || this.#hold.isHeld) return false;
     if (this.#demanded > this.#committing) return true;
-    return this.#environment.monotonicMs() - this.#cycleSinceMs >= CYCLE_MS_MAX;
+    return this.#cycle.isDue(this.#environment.monotonicMs());
   }
 
   #tellDrained(): void {
@@ -411,34 +430,18 @@ export class WriterDriver {
 
   /** Nothing executed is missing from SQLite: the open transaction, if any, holds nothing. */
   #clean(): boolean {
-    return !this.#cycleOpen && this.#executing.length === 0;
+    return !this.#cycle.isOpen && this.#executing.length === 0;
   }
 
   #execute(request: WriteRequest): void {
     const nowMs = this.#environment.monotonicMs();
-    if (!this.#cycleOpen) {
-      this.#cycleOpen = true;
-      this.#cycleSinceMs = nowMs;
-      this.#cycleRequests = 0;
-    }
-    this.#cycleRequests += 1;
+    this.#cycle.open(nowMs);
+    this.#cycle.add();
     if (this.#executing.length === 0) this.#headSinceMs = nowMs;
     request.stage = "executing";
     this.#executing.push(request);
     this.#timeMs = Math.max(this.#timeMs, this.#environment.wallMs());
-    const { call } = request;
-    this.#writer?.execute({
-      id: request.id,
-      verb: call.verb,
-      batch: call.batch,
-      openSession: call.openSession,
-      session: this.#options.dedup ? call.session : 0,
-      sequence: this.#options.dedup ? call.sequence : 0,
-      acknowledgedThrough: call.acknowledgedThrough,
-      timeMs: this.#timeMs,
-      seedHigh: Math.floor(this.#environment.random() * 2 ** 32),
-      seedLow: Math.floor(this.#environment.random() * 2 ** 32),
-    });
+    this.#writer?.execute(jobOf(request, this.#options.dedup, this.#timeMs, this.#environment));
     this.#watchHead();
   }
 

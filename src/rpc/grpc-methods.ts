@@ -31,6 +31,8 @@ export const SQL_METHODS = {
 
 export const CLUSTER_METHODS = {
   status: method("/balsa.v1.Cluster/Status", UNARY),
+  changeMembers: method("/balsa.v1.Cluster/ChangeMembers", UNARY),
+  transferLeadership: method("/balsa.v1.Cluster/TransferLeadership", UNARY),
 } satisfies ServiceDefinition;
 
 export type UnaryCall = ServerUnaryCall<Buffer, Buffer>;

@@ -97,6 +97,7 @@ const GOOD_AFTER_MS = 1000;
 
 export class PeerLink {
   readonly #parts: PeerLinkParts;
+  #address: Address;
   #state: State = { kind: "stopped" };
   #failures = 0;
   #sentMessages = 0;
@@ -109,6 +110,7 @@ export class PeerLink {
 
   constructor(parts: PeerLinkParts) {
     this.#parts = parts;
+    this.#address = parts.address;
   }
 
   get established(): boolean {
@@ -148,6 +150,15 @@ export class PeerLink {
   /** A frame other than Raft's. */
   sendFrame(frame: Buffer): void {
     this.#write({ frame, count: 1 });
+  }
+
+  /** The peer is found somewhere else. An established connection goes on: it leads to the peer. */
+  redirect(address: Address): void {
+    const { host, port } = this.#address;
+    if (host === address.host && port === address.port) return;
+    this.#address = address;
+    this.#failures = 0;
+    this.nudge();
   }
 
   /** Dials no more. Returns the connection, if there is one, so that a goodbye can be said on it. */
@@ -198,8 +209,9 @@ export class PeerLink {
   // --- dialing -------------------------------------------------------------------------------------------------
 
   #dial(): void {
-    const { address, timing } = this.#parts;
-    const socket = connect({ host: address.host, port: address.port, noDelay: true });
+    const { timing } = this.#parts;
+    const { host, port } = this.#address;
+    const socket = connect({ host, port, noDelay: true });
     const timer = setTimeout(() => {
       this.#fail("other", new Error(`no hello within ${timing.helloMs} ms`));
     }, timing.helloMs);

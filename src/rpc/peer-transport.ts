@@ -62,6 +62,8 @@ export interface PeerCounts extends PeerLinkCounts {
 interface Incoming {
   readonly connection: PeerConnection;
   peer: NodeId | null;
+  /** Of the hello on this connection. */
+  incarnation: string;
   timer: NodeJS.Timeout | null;
 }
 
@@ -73,6 +75,7 @@ export class PeerTransport implements Transport {
   #events: TransportEvents | null = null;
   #hello: (() => PeerHello) | null = null;
   #strays = 0;
+  #stopping = false;
 
   /** Starts nothing. @throws BalsaError INVALID_ARGUMENT for a peer's address that is none. */
   constructor(options: PeerTransportOptions) {
@@ -91,6 +94,33 @@ export class PeerTransport implements Transport {
     for (const link of this.#links.values()) link.start();
   }
 
+  setPeers(peers: ReadonlyMap<NodeId, string>): void {
+    if (this.#stopping) return;
+    for (const [peer, link] of [...this.#links]) {
+      if (peers.has(peer)) continue;
+      this.#links.delete(peer);
+      const connection = link.stop();
+      connection?.write(encodeGoodbye());
+      connection?.finish(this.#timing.goodbyeMs, () => {});
+    }
+    for (const [peer, address] of peers) {
+      if (peer !== this.#options.id) this.#setPeer(peer, address);
+    }
+  }
+
+  /** An address that is none was refused where it came from; here it is passed over. */
+  #setPeer(peer: NodeId, text: string): void {
+    try {
+      const known = this.#links.get(peer);
+      if (known !== undefined) return known.redirect(parseAddress(text));
+      const link = this.#link(peer, text);
+      this.#links.set(peer, link);
+      if (this.#events !== null) link.start();
+    } catch (error) {
+      this.#options.logger.warn({ peer, error: (error as Error).message }, "no address of a peer");
+    }
+  }
+
   send(to: NodeId, messages: readonly Message[], clockMs: number, lowSpace = false): void {
     this.#links.get(to)?.send(messages, clockMs, lowSpace);
   }
@@ -104,6 +134,7 @@ export class PeerTransport implements Transport {
   }
 
   stop(done: () => void): void {
+    this.#stopping = true;
     this.#events = null;
     const open: PeerConnection[] = [];
     for (const link of this.#links.values()) {
@@ -143,7 +174,7 @@ export class PeerTransport implements Transport {
       this.#close(incoming);
       this.#options.logger.debug({ remote: connection.remote }, "a peer said no hello in time");
     }, this.#timing.helloMs);
-    const incoming: Incoming = { connection, peer: null, timer };
+    const incoming: Incoming = { connection, peer: null, incarnation: "", timer };
     this.#incoming.add(incoming);
     connection.start();
   }
@@ -172,7 +203,7 @@ export class PeerTransport implements Transport {
       hello: () => this.#encodedHello(peer),
       events: {
         established: (hello) => {
-          logger.info({ peer, address: text }, "connected to the peer");
+          logger.info({ peer, address: hello.address }, "connected to the peer");
           this.#events?.hello(toPeerHello(hello));
         },
         lost: (how) => this.#events?.disconnected(peer, how),
@@ -198,7 +229,7 @@ export class PeerTransport implements Transport {
     }
     switch (frame.kind) {
       case "raft":
-        this.#deliver(peer, frame.batch);
+        this.#deliver(peer, frame.batch, incoming.incarnation);
         return;
       case "ping":
         if (!frame.answer) connection.write(encodePing("answer"));
@@ -241,6 +272,7 @@ export class PeerTransport implements Transport {
     incoming.timer = null;
     this.#replace(hello.id);
     incoming.peer = hello.id;
+    incoming.incarnation = hello.incarnation;
     connection.trust();
     this.#events?.hello(toPeerHello(hello));
     this.#links.get(hello.id)?.nudge();
@@ -255,7 +287,8 @@ export class PeerTransport implements Transport {
     }
   }
 
-  #deliver(peer: NodeId, { group, messages, clockMs, lowSpace }: RaftBatch): void {
+  #deliver(peer: NodeId, batch: RaftBatch, incarnation: string): void {
+    const { group, messages, clockMs, lowSpace } = batch;
     if (group !== 0) {
       this.#stray(peer, messages.length);
       return;
@@ -266,7 +299,7 @@ export class PeerTransport implements Transport {
       ? messages
       : messages.filter((message) => message.from === peer && message.to === id);
     if (kept.length < messages.length) this.#stray(peer, messages.length - kept.length);
-    if (kept.length > 0) this.#events?.messages(peer, kept, clockMs, lowSpace);
+    if (kept.length > 0) this.#events?.messages(peer, kept, { clockMs, lowSpace, incarnation });
   }
 
   #stray(peer: NodeId, count: number): void {

@@ -11,7 +11,8 @@ export type Outcome = "applied" | "not-applied" | "unknown";
 export const BALSA_CODES = {
   INVALID_ARGUMENT:
     "the request itself is wrong: an unsupported value, wrong parameters, a bad option",
-  REFUSED: "the statement is not allowed here; the message says what to use instead",
+  REFUSED:
+    "the statement, or the change of the cluster, is not allowed here; the message says why, and what to do instead",
   LIMIT_EXCEEDED:
     "the request or its result is larger than a limit; facts name the limit and its value",
   NOT_LEADER: "this node does not lead; facts.leader is the address of the one that does, if known",

@@ -8,6 +8,36 @@ export interface MemberStatus {
   readonly id: number;
   /** Where clients reach it; empty if not yet known. */
   readonly address: string;
+  /** `voter`, `learner`, or `leaving`: it votes until the change under way is over. */
+  readonly role: string;
+  /** A learner that becomes a voter by itself when it has caught up. */
+  readonly awaitsVote: boolean;
+  /** With the node that answers; true of that node itself. */
+  readonly connected: boolean;
+  /** Told by the leader only, else 0: the log that it is known to have durably. */
+  readonly matchIndex: number;
+  /** Told by the leader only: a learner that follows closely enough to get a vote. */
+  readonly caughtUp: boolean;
+}
+
+export interface MemberStep {
+  readonly kind: string;
+  readonly id: number;
+  readonly address: string;
+  readonly learner: boolean;
+}
+
+export interface ChangeMembersRequest {
+  readonly steps: readonly MemberStep[];
+  /** Refused unless the configuration's index is this. */
+  readonly expected?: number;
+  readonly timeoutMs: number;
+}
+
+export interface TransferLeadershipRequest {
+  /** 0: the follower that is furthest. */
+  readonly to: number;
+  readonly timeoutMs: number;
 }
 
 /** balsa.v1.StatusResponse; numbers are safe integers. */
@@ -30,21 +60,46 @@ export interface StatusResponse {
   /** Why it does not serve; empty when it does. */
   readonly trouble: string;
   readonly pid: number;
+  /** The entry that made the configuration; 0: the founding one. */
+  readonly configurationIndex: number;
 }
 
 const AS_OBJECT: protobuf.IConversionOptions = { longs: Number, defaults: true, arrays: true };
 
-export function encodeStatusResponse(status: StatusResponse): Uint8Array {
-  const type = messageType("StatusResponse");
-  return type.encode(type.fromObject(status)).finish();
+export interface ClusterMessages {
+  readonly StatusResponse: StatusResponse;
+  readonly ChangeMembersRequest: ChangeMembersRequest;
+  readonly ChangeMembersResponse: { readonly configurationIndex: number };
+  readonly TransferLeadershipRequest: TransferLeadershipRequest;
+  readonly TransferLeadershipResponse: { readonly leader: number };
 }
 
-export function decodeStatusResponse(bytes: Uint8Array): StatusResponse {
-  const type = messageType("StatusResponse");
+export function encodeCluster<N extends keyof ClusterMessages>(
+  name: N,
+  message: ClusterMessages[N],
+): Uint8Array {
+  const type = messageType(name);
+  return type.encode(type.fromObject(message)).finish();
+}
+
+/** @throws BalsaError PROTOCOL */
+export function decodeCluster<N extends keyof ClusterMessages>(
+  name: N,
+  bytes: Uint8Array,
+): ClusterMessages[N] {
+  const type = messageType(name);
   try {
-    // The type's fields are those of the interface; a test compares them.
-    return type.toObject(type.decode(bytes), AS_OBJECT) as StatusResponse;
+    // The types' fields are those of the interfaces; a test compares them.
+    return type.toObject(type.decode(bytes), AS_OBJECT) as ClusterMessages[N];
   } catch (error) {
     throw malformed(error instanceof Error ? error.message : String(error));
   }
+}
+
+export function encodeStatusResponse(status: StatusResponse): Uint8Array {
+  return encodeCluster("StatusResponse", status);
+}
+
+export function decodeStatusResponse(bytes: Uint8Array): StatusResponse {
+  return decodeCluster("StatusResponse", bytes);
 }

@@ -28,7 +28,7 @@ export const FRAME_HEADER_BYTES = 4;
 /** Largest frame that is accepted: a log entry is below 8 MiB, and senders cut at 1 MB where they can. */
 export const FRAME_BYTES_MAX = 16 * 1024 * 1024;
 
-const PHASES = ["blank", "forming", "formed"] as const;
+const PHASES = ["blank", "forming", "formed", "lost"] as const;
 export type PeerPhase = (typeof PHASES)[number];
 
 export interface Hello {
@@ -49,11 +49,15 @@ export interface Form {
   readonly clusterId: string;
   readonly phase: "forming" | "formed";
   readonly members: readonly number[];
+  /** To a node that was made a member. */
+  readonly admission: { readonly incarnation: string; readonly votesFrom: number } | null;
 }
 
 export interface FormResult {
   readonly clusterId: string;
   readonly phase: PeerPhase;
+  /** 0: not said. */
+  readonly removedAt: number;
 }
 
 export type PeerFrame =
@@ -102,6 +106,10 @@ export function encodeForm(form: Form): Buffer {
   writer.string(1, form.clusterId);
   writer.string(2, form.phase);
   writer.bytes(3, packed(form.members));
+  if (form.admission !== null) {
+    writer.string(4, form.admission.incarnation);
+    writer.uint(5, form.admission.votesFrom);
+  }
   return rareFrame(FORM);
 }
 
@@ -109,6 +117,7 @@ export function encodeFormResult(result: FormResult): Buffer {
   writer.start();
   writer.string(1, result.clusterId);
   writer.string(2, result.phase);
+  writer.uint(3, result.removedAt);
   return rareFrame(FORM_RESULT);
 }
 
@@ -203,27 +212,33 @@ function readHello(reader: MessageReader): PeerFrame {
 }
 
 function readForm(reader: MessageReader): PeerFrame {
-  let [clusterId, text] = ["", ""];
+  let [clusterId, text, incarnation] = ["", "", ""];
+  let votesFrom = 0;
   const members: number[] = [];
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
     if (tag === 10) clusterId = reader.string();
     else if (tag === 18) text = reader.string();
     else if (tag === 24 || tag === 26) readMembers(reader, tag, members);
+    else if (tag === 34) incarnation = reader.string();
+    else if (tag === 40) votesFrom = reader.uint();
     else reader.skip(tag);
   }
   const phase = toPhase(text);
-  if (phase === "blank") throw malformed("a Form of phase blank");
-  return { kind: "form", form: { clusterId, phase, members } };
+  if (phase === "blank" || phase === "lost") throw malformed(`a Form of phase ${phase}`);
+  const admission = incarnation === "" ? null : { incarnation, votesFrom };
+  return { kind: "form", form: { clusterId, phase, members, admission } };
 }
 
 function readFormResult(reader: MessageReader): PeerFrame {
   let [clusterId, phase] = ["", ""];
+  let removedAt = 0;
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
     if (tag === 10) clusterId = reader.string();
     else if (tag === 18) phase = reader.string();
+    else if (tag === 24) removedAt = reader.uint();
     else reader.skip(tag);
   }
-  return { kind: "formResult", result: { clusterId, phase: toPhase(phase) } };
+  return { kind: "formResult", result: { clusterId, phase: toPhase(phase), removedAt } };
 }
 
 /** Packed or one by one: a reader of proto3 takes both. */

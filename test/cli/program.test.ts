@@ -40,16 +40,21 @@ beforeEach(() => {
 afterEach(() => vi.unstubAllEnvs());
 
 describe("help", () => {
-  test.each([[[]], [["serve"]], [["cluster"]], [["status"]], [["sql"]]])(
-    "%j --help goes to standard output with status 0",
-    async (command) => {
-      const { status, out, err } = await run(...command, "--help");
-      expect(status).toBe(EXIT.ok);
-      expect(err).toBe("");
-      expect(out).toMatch(/^Usage: balsa/);
-      if (command.length > 0) expect(out).toMatch(/env:\s+BALSA_/);
-    },
-  );
+  test.each([
+    [[]],
+    [["serve"]],
+    [["cluster"]],
+    [["status"]],
+    [["sql"]],
+    [["member", "add"]],
+    [["transfer"]],
+  ])("%j --help goes to standard output with status 0", async (command) => {
+    const { status, out, err } = await run(...command, "--help");
+    expect(status).toBe(EXIT.ok);
+    expect(err).toBe("");
+    expect(out).toMatch(/^Usage: balsa/);
+    if (command.length > 0) expect(out).toMatch(/env:\s+BALSA_/);
+  });
 
   test("the list of commands explains the exit status", async () => {
     expect((await run("--help")).out).toMatch(/Exit status: 0 done, 1 failed, 2 wrong usage, 3/);
@@ -73,6 +78,11 @@ describe("wrong usage ends with status 2 and says what is wrong", () => {
     [["sql", "SELECT 1", "--deadline-ms", "soon"], /"soon" is not a whole number/],
     [["sql", " ; -- nothing"], /there is no SQL/],
     [["cluster", "--nodes", "0"], /"0" is not a whole number from 1 to 9/],
+    [["member"], /Usage: balsa member/],
+    [["member", "add", "--id", "4"], /required option '--address /],
+    [["member", "add", "--address", "a:1"], /required option '--id /],
+    [["member", "remove", "--id", "0"], /"0" is not a whole number from 1/],
+    [["transfer", "--to", "x"], /"x" is not a whole number from 1/],
     [["cluster", "--port", "70000"], /is not a whole number from 1 to 65527/],
   ])("balsa %j", async (argv, message) => {
     const { status, out, err } = await run(...argv);
@@ -83,7 +93,9 @@ describe("wrong usage ends with status 2 and says what is wrong", () => {
   test.each(Object.keys(NODE))("serve without %s", async (flag) => {
     const { status, err } = await serveWith({ [flag]: null });
     expect(status).toBe(EXIT.usage);
-    expect(err).toContain(`required option '${flag} `);
+    // Of --peers it says what to give instead.
+    const said = flag === "--peers" ? "say with --peers" : `required option '${flag} `;
+    expect(err).toContain(said);
   });
 
   test.each([

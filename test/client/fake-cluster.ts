@@ -189,6 +189,7 @@ export class FakeNode {
       members: [],
       trouble: "",
       pid: 1,
+      configurationIndex: 0,
       ...this.says,
     };
   }

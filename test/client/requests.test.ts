@@ -217,7 +217,15 @@ test("status lists every endpoint, the unreachable with the reason", async () =>
 
 test("status shows a node once, though it is known by two addresses", async () => {
   const [one, two] = cluster.endpoints as [string, string];
-  const members = cluster.nodes.map(({ id, address }) => ({ id, address }));
+  const members = cluster.nodes.map(({ id, address }) => ({
+    id,
+    address,
+    role: "voter",
+    awaitsVote: false,
+    connected: true,
+    matchIndex: 0,
+    caughtUp: false,
+  }));
   for (const node of cluster.nodes) node.says = { members };
   const other = connect({ endpoints: [one.replace("127.0.0.1", "localhost"), two] });
   cluster.node(2).kill();

@@ -142,6 +142,7 @@ describe("the format of an identity", () => {
     clusterId: "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff",
     phase: "formed",
     members: [1, 2, 3],
+    votesFrom: 258,
   } as const;
 
   test("its bytes", () => {
@@ -155,6 +156,7 @@ describe("the format of an identity", () => {
       "02000000000000000300000000000000",
     ]);
     expect(bytes).toHaveLength(512);
+    expect(bytes.subarray(500, 508).toString("hex")).toBe("0201000000000000");
     expect(bytes.subarray(508).toString("hex")).toBe(crcHex(bytes.subarray(0, 508)));
     expect(decodeIdentity(bytes, "meta.a")).toEqual({ identity, sequence: 8 });
   });

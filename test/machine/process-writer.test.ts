@@ -27,7 +27,11 @@ test("the built children are there", () => {
 test("a writer executes, commits and applies, and answers in order", async () => {
   const machine = toyMachine();
   const one = new WatchedWriter(machine);
-  expect((await one.expect("ready")).state).toEqual({ appliedIndex: 0, appliedTerm: 0, timeMs: 0 });
+  expect((await one.expect("ready")).state).toMatchObject({
+    appliedIndex: 0,
+    appliedTerm: 0,
+    timeMs: 0,
+  });
   one.execute(1, "CREATE TABLE t (x)");
   one.execute(2, "INSERT INTO nowhere VALUES (1)");
   one.writer.commit({ index: 1, term: 3 });

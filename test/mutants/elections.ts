@@ -345,7 +345,7 @@ const WHO_MAY: readonly Mutant[] = [
     edits: [
       edit(
         "src/node/formation.ts",
-        'view?.membersAgree === true && view.phase !== "formed";',
+        'view?.membersAgree === true && (view.phase === "blank" || view.phase === "forming");',
         "view?.membersAgree === true;",
       ),
     ],

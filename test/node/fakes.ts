@@ -13,7 +13,7 @@ import type {
 } from "../../src/node/ports.ts";
 import type { ExecuteCall } from "../../src/node/service.ts";
 import { WriteRequest } from "../../src/node/write-request.ts";
-import type { Entry, EntryId } from "../../src/raft/entry.ts";
+import type { Configuration, Entry, EntryId } from "../../src/raft/entry.ts";
 import type { Failure } from "../../src/sql/errors.ts";
 import { SimEnvironment } from "../sim/environment.ts";
 import { Prng } from "../sim/prng.ts";
@@ -40,6 +40,7 @@ export class FakeWriter implements Writer {
   readonly jobs: ExecuteJob[] = [];
   readonly applies: (readonly Entry[])[] = [];
   readonly commits: EntryId[] = [];
+  readonly configurations: Configuration[] = [];
   ended: "killed" | "closed" | null = null;
 
   constructor(events: WriterEvents) {
@@ -58,6 +59,10 @@ export class FakeWriter implements Writer {
     this.commits.push(last);
   }
 
+  configure(configuration: Configuration): void {
+    this.configurations.push(configuration);
+  }
+
   kill(): void {
     this.ended = "killed";
   }
@@ -67,7 +72,8 @@ export class FakeWriter implements Writer {
   }
 
   ready(appliedIndex: number): void {
-    this.events.ready({ appliedIndex, appliedTerm: appliedIndex === 0 ? 0 : 1, timeMs: 0 });
+    const appliedTerm = appliedIndex === 0 ? 0 : 1;
+    this.events.ready({ appliedIndex, appliedTerm, timeMs: 0, configuration: null });
   }
 
   /** Answers the oldest job that has no answer yet. */
@@ -115,6 +121,7 @@ export class FakeLog implements Log {
     clusterId: "",
     phase: "blank" as const,
     members: [],
+    votesFrom: 0,
   };
   readonly hardState = { currentTerm: 0, votedFor: 0, commitIndex: 0 };
   onFailure: (error: Error) => void = () => {};

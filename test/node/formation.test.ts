@@ -26,7 +26,14 @@ describe("forming a cluster", () => {
   });
 
   function blank(id: NodeId): Identity {
-    return { nodeId: id, incarnation: `${id}`, clusterId: "", phase: "blank", members: [] };
+    return {
+      nodeId: id,
+      incarnation: `${id}`,
+      clusterId: "",
+      phase: "blank",
+      members: [],
+      votesFrom: 0,
+    };
   }
 
   /** Starts or restarts a node with what it has on disk. */
@@ -192,6 +199,7 @@ describe("forming a cluster", () => {
       incarnation: "x",
       clusterId: "f".repeat(32),
       phase: "formed",
+      votesFrom: 0,
       members: MEMBERS,
     };
     expect(start(2, foreign).trouble).toContain("WRONG_CLUSTER");

@@ -33,6 +33,7 @@ describe("handing over", () => {
       status: () => status,
       progress: () => progress,
       drain: (done) => drained.push(done),
+      resume: () => told.push("resume"),
       transfer: (to) => told.push(`transfer to ${to}`),
       hasSpace: (id) => !full.includes(id),
     });
@@ -94,6 +95,7 @@ test("a follower has nothing to hand over", () => {
     status: () => ({ id: 1, role: "follower", leader: 2, configuration }) as unknown as RaftStatus,
     progress: () => [],
     drain: () => told.push("drain"),
+    resume: () => told.push("resume"),
     transfer: () => told.push("transfer"),
     hasSpace: () => true,
   });

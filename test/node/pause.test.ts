@@ -62,6 +62,7 @@ function aNode() {
     start: (given: TransportEvents) => {
       events = given;
     },
+    setPeers: () => {},
     send: () => {},
     sendForm: () => {},
     sendFormResult: () => {},
@@ -80,7 +81,11 @@ function aNode() {
   machine.writer.ready(0);
   clock.turn();
   const hear = (): void => {
-    events?.messages(2, [heartbeat({ term: 5 })], clock.nowMs);
+    events?.messages(2, [heartbeat({ term: 5 })], {
+      clockMs: clock.nowMs,
+      lowSpace: false,
+      incarnation: "",
+    });
     clock.turn();
   };
   return { clock, node, hear };

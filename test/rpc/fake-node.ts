@@ -18,6 +18,8 @@ import type { RunningQuery } from "../../src/node/ports.ts";
 import type {
   BeginCall,
   BeginSink,
+  ChangeCall,
+  ChangeSink,
   ExecuteCall,
   ExecuteSink,
   NodeService,
@@ -26,6 +28,8 @@ import type {
   QueryCallSink,
   RunningTransaction,
   StepCall,
+  TransferCall,
+  TransferSink,
 } from "../../src/node/service.ts";
 import { type Address, formatAddress } from "../../src/rpc/addresses.ts";
 import { type RunningServer, type ServerOptions, startServer } from "../../src/rpc/server.ts";
@@ -46,7 +50,18 @@ const STATUS: NodeStatus = {
   databaseBytes: 4096,
   clusterId: "c".repeat(32),
   address: "127.0.0.1:4001",
-  members: [{ id: 1, address: "127.0.0.1:4001" }],
+  members: [
+    {
+      id: 1,
+      address: "127.0.0.1:4001",
+      role: "voter",
+      awaitsVote: false,
+      connected: true,
+      matchIndex: 12,
+      caughtUp: false,
+    },
+  ],
+  configurationIndex: 7,
   trouble: "",
 };
 
@@ -121,6 +136,19 @@ export class FakeNode implements NodeService {
         seen.cancelled = true;
       },
     };
+  }
+
+  readonly changes: ChangeCall[] = [];
+  onChange: (call: ChangeCall, sink: ChangeSink) => void = (_call, sink) => sink.done(9);
+  onTransfer: (call: TransferCall, sink: TransferSink) => void = ({ to }, sink) => sink.done(to);
+
+  changeMembers(call: ChangeCall, sink: ChangeSink): void {
+    this.changes.push(call);
+    setImmediate(() => this.onChange(call, sink));
+  }
+
+  transferLeadership(call: TransferCall, sink: TransferSink): void {
+    setImmediate(() => this.onTransfer(call, sink));
   }
 
   query(call: QueryCall, sink: QueryCallSink): RunningQuery {

@@ -6,6 +6,7 @@ import type {
   FormAnswer,
   FormRequest,
   Logger,
+  MessageFacts,
   PeerHello,
   TransportEvents,
 } from "../../src/node/ports.ts";
@@ -38,7 +39,7 @@ export class Witness implements TransportEvents {
   hello(peer: PeerHello): void {
     this.seen.push({ kind: "hello", peer });
   }
-  messages(from: NodeId, messages: readonly Message[], clockMs: number): void {
+  messages(from: NodeId, messages: readonly Message[], { clockMs }: MessageFacts): void {
     this.seen.push({ kind: "messages", from, messages, clockMs });
   }
   form(from: NodeId, request: FormRequest): void {

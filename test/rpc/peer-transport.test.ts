@@ -80,12 +80,13 @@ describe("peers", () => {
 
   test("formation travels beside Raft", async () => {
     const [one, two] = pair(await startPeers(2));
-    const request = { clusterId: "ab", phase: "forming", members: [1, 2, 300] } as const;
+    const admission = { incarnation: "cd", votesFrom: 7 };
+    const request = { clusterId: "ab", phase: "forming", members: [1, 2, 300], admission } as const;
     one.transport.sendForm(2, request);
-    two.transport.sendFormResult(1, { clusterId: "ab", phase: "forming" });
+    const answer = { clusterId: "ab", phase: "forming", removedAt: 9 } as const;
+    two.transport.sendFormResult(1, answer);
     await eventually(() => {
       expect(two.witness.of("form")).toEqual([{ kind: "form", from: 1, request }]);
-      const answer = { clusterId: "ab", phase: "forming" };
       expect(one.witness.of("formResult")).toEqual([{ kind: "formResult", from: 2, answer }]);
     });
   });

@@ -218,7 +218,8 @@ describe("the cluster", () => {
     const status = await ask((answer) => clusterClient(address).Status({}, answer));
     expect(status).toMatchObject({ id: 1, role: "leader", term: 3, last_index: 12 });
     expect(status).toMatchObject({ database_bytes: 4096, pid: process.pid, version: "0.1.0" });
-    expect(status.members).toEqual([{ id: 1, address: "127.0.0.1:4001" }]);
+    expect(status.members).toMatchObject([{ id: 1, address: "127.0.0.1:4001", role: "voter" }]);
+    expect(status).toMatchObject({ configuration_index: 7 });
   });
 });
 

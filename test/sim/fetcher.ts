@@ -44,7 +44,7 @@ export class SimFetcher implements SnapshotFetcher {
       later(dice.next() * TRANSFER_MS_MAX, () => {
         if (sourceOf(from) === null || snapshot === null) return events.failed("broken off");
         store.keep(snapshot);
-        events.ready(snapshot.mark, null);
+        events.ready(snapshot.mark, snapshot.configuration);
       });
     });
     return {

@@ -11,7 +11,7 @@ import type {
   Writer,
   WriterEvents,
 } from "../../src/node/ports.ts";
-import type { Entry, EntryId, LogIndex } from "../../src/raft/entry.ts";
+import type { Configuration, Entry, EntryId, LogIndex } from "../../src/raft/entry.ts";
 import { toFailure } from "../../src/sql/errors.ts";
 import type { SimEnvironment } from "./environment.ts";
 import type { Prng } from "./prng.ts";
@@ -54,6 +54,7 @@ export interface Store {
 
 export interface SimSnapshot {
   readonly mark: EntryId;
+  readonly configuration: Configuration | null;
   readonly data: unknown;
 }
 
@@ -210,6 +211,10 @@ class SimWriter implements Writer {
       this.#perhapsCheckpoint(engine);
       this.#events.committed(last);
     });
+  }
+
+  configure(configuration: Configuration): void {
+    this.#do((engine) => engine.configure(configuration));
   }
 
   #perhapsCheckpoint(engine: WriterEngine): void {

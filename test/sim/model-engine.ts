@@ -11,7 +11,7 @@ import type {
   ExecuteOutcome,
   MachineState,
 } from "../../src/node/ports.ts";
-import type { Entry, EntryId, LogIndex } from "../../src/raft/entry.ts";
+import type { Configuration, Entry, EntryId, LogIndex } from "../../src/raft/entry.ts";
 import { BalsaError, SqlError, toFailure } from "../../src/sql/errors.ts";
 import { type Command, decodeCommand, encodeCommand } from "../../src/wire/log-codec.ts";
 import { BatchResultWriter, RowChunkWriter } from "../../src/wire/result-codec.ts";
@@ -33,6 +33,7 @@ interface Session {
 export class ModelState {
   applied: EntryId = { index: 0, term: 0 };
   timeMs = 0;
+  configuration: Configuration | null = null;
   rows: string[] = [];
   counters = new Map<number, number>();
   sessions = new Map<number, Session>();
@@ -73,7 +74,7 @@ export class ModelStore implements Store {
   copy(): SimSnapshot {
     const data = this.state.copy();
     this.#writer?.takeBack(data);
-    return { mark: data.applied, data };
+    return { mark: data.applied, configuration: data.configuration, data };
   }
 
   keep(snapshot: SimSnapshot): void {
@@ -159,14 +160,15 @@ export class ModelWriter implements WriterEngine {
   /** How to take back what is not committed, last first. */
   #undo: Undo[] = [];
   readonly #touched = new Set<number>();
+  #configuration: Configuration | null = null;
 
   constructor(file: ModelStore) {
     this.#file = file;
   }
 
   get state(): MachineState {
-    const { applied, timeMs } = this.#file.state;
-    return { appliedIndex: applied.index, appliedTerm: applied.term, timeMs };
+    const { applied, timeMs, configuration } = this.#file.state;
+    return { appliedIndex: applied.index, appliedTerm: applied.term, timeMs, configuration };
   }
 
   execute(job: ExecuteJob): ExecuteOutcome {
@@ -212,8 +214,13 @@ export class ModelWriter implements WriterEngine {
     this.#undo = [];
     const { state, visible } = this.#file;
     state.applied = last;
+    state.configuration = this.#configuration ?? state.configuration;
     for (const key of this.#touched) visible.set(key, state.counters.get(key) ?? 0);
     this.#touched.clear();
+  }
+
+  configure(configuration: Configuration): void {
+    this.#configuration = configuration;
   }
 
   walBytes(): number {

@@ -236,13 +236,17 @@ export class SimTransport implements Transport {
     this.#network.up(this);
   }
 
-  send(to: NodeId, messages: readonly Message[], clockMs: number): void {
+  /** Everybody reaches everybody here, unless they are cut off. */
+  setPeers(): void {}
+
+  send(to: NodeId, messages: readonly Message[], clockMs: number, lowSpace = false): void {
+    const about = { clockMs, lowSpace, incarnation: this.hello?.().incarnation ?? "" };
     for (const message of messages) {
       this.#network.onSend(this.id, to, message);
       this.#network.carry(this, to, (end) => {
         end.receive((events) => {
           this.#network.onDelivered(this.id, to, message);
-          events.messages(this.id, [message], clockMs);
+          events.messages(this.id, [message], about);
         });
       });
     }

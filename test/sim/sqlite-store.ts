@@ -9,6 +9,7 @@ import Database from "better-sqlite3";
 import { openReaderEngine, openWriterEngine } from "../../src/machine/engines.ts";
 import type { ReaderEngine, WriterEngine } from "../../src/machine/process-engines.ts";
 import type { EntryId, LogIndex } from "../../src/raft/entry.ts";
+import { decodeConfiguration } from "../../src/wire/configuration-codec.ts";
 import type { Content, SimSnapshot, Store } from "./machine.ts";
 import type { Prng } from "./prng.ts";
 
@@ -62,10 +63,10 @@ export class SqliteStore implements Store {
 
   copy(): SimSnapshot {
     const database = new Database(this.#path, { readonly: true });
-    const mark = readMark(database);
+    const { mark, configuration } = readMark(database);
     const data = database.serialize();
     database.close();
-    return { mark, data };
+    return { mark, configuration, data };
   }
 
   keep(snapshot: SimSnapshot): void {
@@ -108,9 +109,10 @@ export class SqliteStore implements Store {
   }
 }
 
-function readMark(database: Database.Database): EntryId {
+function readMark(database: Database.Database): Omit<SimSnapshot, "data"> {
   const row = database
-    .prepare("SELECT applied_index AS at, applied_term AS term FROM balsa_meta")
-    .get() as { at: number; term: number };
-  return { index: row.at, term: row.term };
+    .prepare("SELECT applied_index AS at, applied_term AS term, configuration FROM balsa_meta")
+    .get() as { at: number; term: number; configuration: string | null };
+  const configuration = row.configuration === null ? null : decodeConfiguration(row.configuration);
+  return { mark: { index: row.at, term: row.term }, configuration };
 }

@@ -59,9 +59,10 @@ describe("frames between nodes", () => {
   test("so do the frames of formation", () => {
     fc.assert(
       fc.property(fc.string(), members, phase, (clusterId, ids, at) => {
-        const form = { clusterId, phase: "forming", members: ids } as const;
+        const admission = ids.length > 1 ? { incarnation: "i", votesFrom: ids.length } : null;
+        const form = { clusterId, phase: "forming", members: ids, admission } as const;
         for (const got of bothWays(encodeForm(form))) expect(got).toEqual({ kind: "form", form });
-        const result = { clusterId, phase: at };
+        const result = { clusterId, phase: at, removedAt: ids.length };
         const back = bothWays(encodeFormResult(result));
         for (const got of back) expect(got).toEqual({ kind: "formResult", result });
       }),

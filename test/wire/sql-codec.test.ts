@@ -469,9 +469,20 @@ test("a status comes back as it went in", () => {
     clusterId: "c",
     version: "v",
     address: "a:1",
-    members: [{ id: 1, address: "a:1" }],
+    members: [
+      {
+        id: 1,
+        address: "a:1",
+        role: "learner",
+        awaitsVote: true,
+        connected: true,
+        matchIndex: 2 ** 33,
+        caughtUp: true,
+      },
+    ],
     trouble: "",
     pid: 9,
+    configurationIndex: 7,
   };
   expect(decodeStatusResponse(encodeStatusResponse(status))).toStrictEqual(status);
   expect(() => decodeStatusResponse(Buffer.from([0xff]))).toThrow(BalsaError);

@@ -31,7 +31,12 @@ function openWriter() {
     database.exec("COMMIT");
   };
   return {
-    state: { appliedIndex: get("applied"), appliedTerm: get("term"), timeMs: 0 },
+    state: {
+      appliedIndex: get("applied"),
+      appliedTerm: get("term"),
+      timeMs: 0,
+      configuration: null,
+    },
     execute(job) {
       const text = Buffer.from(job.batch).toString();
       if (text === "crash") process.abort();
