@@ -4,6 +4,7 @@
  */
 
 import { BalsaError, type Failure, type SqlError } from "../sql/errors.ts";
+import type { Consistency } from "../sql/statement.ts";
 import type { RequestBody, ResponseBody } from "../wire/sql-codec.ts";
 import type { Connection } from "./connection.ts";
 
@@ -41,8 +42,8 @@ export interface CallTerms {
 const ANSWER_MS_MAX = 100;
 
 export abstract class Call {
-  /** `write` and `open-session` go to the leader; `read` where its consistency allows. */
-  abstract readonly kind: "write" | "open-session" | "read";
+  /** Most go to the leader, reads where their consistency allows; a `step` goes where its transaction is. */
+  abstract readonly kind: "write" | "open-session" | "read" | "transaction" | "step";
   readonly owner: CallOwner;
   readonly startedAt: number;
   readonly deadlineMs: number;
@@ -84,6 +85,16 @@ export abstract class Call {
 
   /** Ends it without an answer. */
   abstract fail(error: BalsaError | SqlError): void;
+
+  /** How fresh what it reads must be; null if it writes. */
+  get readConsistency(): Consistency | null {
+    return null;
+  }
+
+  /** What is told of a lost connection when it cannot be sent again. */
+  get interrupted(): string {
+    return "the connection broke while rows were read";
+  }
 
   /** Forgets what a lost attempt brought. False if that cannot be: part of it was handed on. */
   restart(): boolean {

@@ -9,21 +9,25 @@ import { unreachable } from "../sql/invariant.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
 import type { Row } from "../sql/value.ts";
 import type { ExecuteResponse } from "../wire/sql-codec.ts";
+import type { StepKind } from "../wire/transaction-codec.ts";
 import type { Call, CallOwner, CallTerms } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { Deadlines, type DeadlinesOwner } from "./deadlines.ts";
-import type { ClientOptions, ResolvedCallOptions } from "./options.ts";
+import type { ClientOptions, ResolvedCallOptions, ResolvedTransactionOptions } from "./options.ts";
 import { cancelledError, closedError, deadlineError, refusalError } from "./outcome.ts";
-import { CollectCall, ReadCall, type ReadTerms, RowStream } from "./read-call.ts";
+import { CollectCall, type ReadTerms, RowStream } from "./read-call.ts";
 import { pauseMs, RETRY } from "./retry.ts";
 import { Router, type RouterOwner } from "./router.ts";
 import { type ClusterStatus, type EndpointStatus, summarize } from "./status.ts";
-import { OpenSessionCall, WriteCall } from "./write-call.ts";
+import { BeginCall, SettleCall, StepCall } from "./transaction-call.ts";
+import { refuseInside } from "./transaction-scope.ts";
+import { NumberedCall, OpenSessionCall, WriteCall } from "./write-call.ts";
 import { WriteQueue, type WriteQueueOwner } from "./write-queue.ts";
 
 /** Attempts in a row without a pause: enough for a stale belief and a hint, not for a loop. */
 const HASTY_ATTEMPTS_MAX = 3;
 
+const NOTHING = new Uint8Array(0);
 /** What a request takes in memory besides its bytes, about. */
 const CALL_BYTES = 256;
 
@@ -67,10 +71,44 @@ export class Client implements CallOwner, RouterOwner, DeadlinesOwner, WriteQueu
   // --- what callers ask for ------------------------------------------------------------------------------------
 
   /** Executes an encoded balsa.v1.Batch. */
-  write(batch: Uint8Array, options: ResolvedCallOptions): Promise<ExecuteResponse> {
+  async write(batch: Uint8Array, options: ResolvedCallOptions): Promise<ExecuteResponse> {
+    refuseInside(this, "a write");
     const call = new WriteCall(this, termsOf(batch, options), batch);
     this.#submit(call);
     return call.promise;
+  }
+
+  /** Begins a transaction. `endTransaction` must follow, whatever becomes of it. */
+  begin({ call: options, readOnly, idleMs, totalMs }: ResolvedTransactionOptions): BeginCall {
+    const { consistency } = options;
+    const reading = readOnly ? { consistency, ...this.#freshness(options) } : null;
+    const call = new BeginCall(this, { ...termsOf(NOTHING, options), idleMs, totalMs, reading });
+    this.#submit(call);
+    return call;
+  }
+
+  /** Sent at once, on the transaction's connection. */
+  step(
+    begin: BeginCall,
+    step: { readonly kind: StepKind; readonly batch: Uint8Array },
+    options: ResolvedCallOptions,
+  ): StepCall {
+    const call = new StepCall(begin, termsOf(step.batch, options), step);
+    this.#submit(call);
+    return call;
+  }
+
+  /** What became of its commit, which has no answer? */
+  settle(begin: BeginCall, options: ResolvedCallOptions): Promise<ExecuteResponse> {
+    const call = new SettleCall(begin, termsOf(NOTHING, options));
+    this.#submit(call);
+    return call.promise;
+  }
+
+  /** If it is still open it is rolled back. Its number is given back. */
+  endTransaction(begin: BeginCall): void {
+    this.abandon(begin);
+    if (begin.readConsistency === null) this.#writes.settled(begin);
   }
 
   /** Reads an encoded balsa.v1.Statement. */
@@ -106,6 +144,13 @@ export class Client implements CallOwner, RouterOwner, DeadlinesOwner, WriteQueu
       atLeast: isSession ? Math.max(this.#seenIndex, options.atLeast) : 0,
       maxStalenessMs: consistency === "stale" ? options.maxStalenessMs : 0,
       integers,
+    };
+  }
+
+  #freshness({ consistency, atLeast, maxStalenessMs }: ResolvedCallOptions) {
+    return {
+      atLeast: consistency === "session" ? Math.max(this.#seenIndex, atLeast) : 0,
+      maxStalenessMs: consistency === "stale" ? maxStalenessMs : 0,
     };
   }
 
@@ -156,7 +201,7 @@ export class Client implements CallOwner, RouterOwner, DeadlinesOwner, WriteQueu
     this.#pendingRequests += 1;
     this.#pendingBytes += call.bytes;
     this.#deadlines.add(call);
-    if (call instanceof WriteCall) this.#writes.add(call);
+    if (isUnnumbered(call)) this.#writes.add(call);
     else this.#dispatch(call);
   }
 
@@ -177,7 +222,8 @@ export class Client implements CallOwner, RouterOwner, DeadlinesOwner, WriteQueu
     if (call.settled || this.#closed) return;
     const connection = this.#route(call);
     if (connection === null) {
-      this.#parked.add(call);
+      if (call instanceof StepCall) this.#settleLost(call);
+      else this.#parked.add(call);
       return;
     }
     call.epoch = this.#router.epoch;
@@ -185,13 +231,21 @@ export class Client implements CallOwner, RouterOwner, DeadlinesOwner, WriteQueu
   }
 
   #route(call: Call): Connection | null {
-    if (!(call instanceof ReadCall)) return this.#router.forWrite();
-    if (call.consistency === "stale") return this.#router.forStaleRead(call.avoided);
+    if (call instanceof StepCall) return call.begin.connection;
+    const { readConsistency } = call;
+    if (readConsistency === null) return this.#router.forWrite();
+    if (readConsistency === "stale") return this.#router.forStaleRead(call.avoided);
     return this.#router.forRead(call.avoided);
   }
 
-  numbered(call: WriteCall): void {
+  numbered(call: NumberedCall): void {
     this.#dispatch(call);
+  }
+
+  /** Its transaction has ended: it was not sent. */
+  #settleLost(call: StepCall): void {
+    this.#settle(call);
+    call.fail(new BalsaError("TRANSACTION_ABORTED", "the transaction has ended"));
   }
 
   answered(call: Call): void {
@@ -219,7 +273,7 @@ export class Client implements CallOwner, RouterOwner, DeadlinesOwner, WriteQueu
     this.#deadlines.remove(call);
     this.#parked.delete(call);
     this.#paused.delete(call);
-    if (call instanceof WriteCall) this.#writes.settled(call);
+    if (call instanceof NumberedCall && !call.keepsNumber) this.#writes.settled(call);
   }
 
   // --- attempts that failed ------------------------------------------------------------------------------------
@@ -234,7 +288,7 @@ export class Client implements CallOwner, RouterOwner, DeadlinesOwner, WriteQueu
     if (call.restart()) this.#again(call);
     else {
       this.#settle(call);
-      const text = `the connection broke while rows were read: ${error.message}`;
+      const text = `${call.interrupted}: ${error.message}`;
       call.fail(new BalsaError("UNAVAILABLE", text, { facts: error.facts, cause: error }));
     }
   }
@@ -273,7 +327,7 @@ export class Client implements CallOwner, RouterOwner, DeadlinesOwner, WriteQueu
     if (failure.code !== "TOO_STALE") {
       this.#router.refuted(from, call.epoch, failure.facts["leader"]);
     }
-    if (call.kind !== "read") return;
+    if (call.readConsistency === null) return;
     call.avoided ??= new Set();
     call.avoided.add(from);
     // When all have refused it, all are asked again, after a pause.
@@ -284,7 +338,7 @@ export class Client implements CallOwner, RouterOwner, DeadlinesOwner, WriteQueu
   }
 
   #onSessionExpired(call: Call, failure: Failure): void {
-    if (call instanceof WriteCall && this.#writes.sessionExpired(call)) return;
+    if (call instanceof NumberedCall && this.#writes.sessionExpired(call)) return;
     this.#settle(call);
     call.fail(refusalError(call, failure));
   }
@@ -396,6 +450,11 @@ export class Client implements CallOwner, RouterOwner, DeadlinesOwner, WriteQueu
     this.#deadlines.close();
     await this.#router.close(closedError(null));
   }
+}
+
+/** It needs a number before it is sent. */
+function isUnnumbered(call: Call): call is NumberedCall {
+  return call instanceof NumberedCall && call.session === null && call.readConsistency === null;
 }
 
 function termsOf(bytes: Uint8Array, options: ResolvedCallOptions): CallTerms {

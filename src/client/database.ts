@@ -3,26 +3,33 @@
  * to the client behind it, which all views of one connection share.
  */
 
-import { BalsaError } from "../sql/errors.ts";
+import { BalsaError, type SqlError, toError } from "../sql/errors.ts";
 import type { RunResult, StatementResult } from "../sql/result.ts";
 import type { Statement as StatementInput } from "../sql/statement.ts";
 import type { Row } from "../sql/value.ts";
 import { encodeBatch, encodeScript } from "../wire/statement-codec.ts";
 import { Client } from "./client.ts";
 import {
+  type BatchOptions,
   type CallOptions,
   type ConnectOptions,
   type ResolvedCallOptions,
+  resolveBatchOptions,
   resolveCallOptions,
   resolveConnectOptions,
+  resolveTransactionOptions,
+  type TransactionOptions,
 } from "./options.ts";
 import { decodeResults, Statement } from "./statement.ts";
 import type { ClusterStatus } from "./status.ts";
+import { runTransaction, type Transaction } from "./transaction.ts";
 
 /** One statement's part of a batch. */
 export interface BatchStatementResult extends StatementResult {
   /** Log index at which the batch took effect; the same for all its statements. */
   readonly index: number;
+  /** Of a batch with `onError: "continue"`: why this statement failed. */
+  readonly error?: BalsaError | SqlError;
 }
 
 /**
@@ -81,23 +88,41 @@ export class Database {
 
   /**
    * Executes statements with their parameters as one atomic write in one round trip, and returns a result each. Reads
-   * among them see the writes before them.
+   * among them see the writes before them. With `onError: "continue"` a statement that fails leaves nothing, and the
+   * others take effect together: its result then holds the error.
    */
   async batch(
     statements: readonly StatementInput[],
-    options: CallOptions = {},
+    options: BatchOptions = {},
   ): Promise<BatchStatementResult[]> {
-    const resolved = resolveCallOptions(this.#options, options);
+    const { call: resolved, onError } = resolveBatchOptions(this.#options, options);
     if (!Array.isArray(statements)) {
       throw new BalsaError("INVALID_ARGUMENT", "batch() takes a list of { sql, args }");
     }
     if (statements.length === 0) return [];
-    const batch = encodeBatch(statements, this.#client.requestLimits);
-    const response = await this.#client.write(batch, resolved);
-    return decodeResults(response, resolved).map((result) => ({
-      ...result,
-      index: response.index,
-    }));
+    const batch = encodeBatch(statements, this.#client.requestLimits, onError);
+    const { index, result } = await this.#client.write(batch, resolved);
+    return decodeResults({ index, result }, resolved).map(({ failure, ...each }) =>
+      failure === undefined ? { ...each, index } : { ...each, index, error: toError(failure) },
+    );
+  }
+
+  /**
+   * Runs the function in a transaction: reads and writes through the `tx` it is given see each other, on the leader, and
+   * nobody else's; when it has returned, all of it takes effect, as one write. If it throws, nothing does, and its error is
+   * thrown on. Nested calls of `tx.transaction` can be undone alone. Other writes wait meanwhile: keep it short.
+   *
+   * Fails with TRANSACTION_TIMEOUT if it is open or idle for too long, TRANSACTION_ABORTED if the leader or the connection was
+   * lost before its commit (nothing was applied), and with outcome `unknown` only if after a lost answer no node could be
+   * asked what became of the commit. NESTED_CALL: `db` was to write inside the function, which would wait for itself.
+   *
+   * With `readOnly` it reads one moment, on any node, and nobody waits for it.
+   */
+  async transaction<T>(
+    run: (tx: Transaction) => Promise<T>,
+    options: TransactionOptions = {},
+  ): Promise<T> {
+    return runTransaction(this.#client, run, resolveTransactionOptions(this.#options, options));
   }
 
   /** Resolves when the cluster serves: a linearizable read was answered, which takes a leader and a majority. */

@@ -2,7 +2,7 @@
 
 export { type BalsaCode, BalsaError, type Facts, type Outcome, SqlError } from "../sql/errors.ts";
 export type { RunResult, StatementResult } from "../sql/result.ts";
-export type { Consistency, Statement as StatementInput } from "../sql/statement.ts";
+export type { Consistency, OnError, Statement as StatementInput } from "../sql/statement.ts";
 export type { Args, BindValue, IntegerMode, Row, Value } from "../sql/value.ts";
 export {
   ClusterAdmin,
@@ -11,6 +11,14 @@ export {
   type MemberStatus,
 } from "./cluster-admin.ts";
 export { type BatchStatementResult, connect, Database } from "./database.ts";
-export type { CallOptions, ClientLimits, ConnectOptions } from "./options.ts";
+export type {
+  BatchOptions,
+  CallOptions,
+  ClientLimits,
+  ConnectOptions,
+  TransactionOptions,
+} from "./options.ts";
 export { Statement } from "./statement.ts";
 export type { ClusterStatus, EndpointStatus, NodeStatus } from "./status.ts";
+export { Transaction } from "./transaction.ts";
+export { TransactionStatement } from "./transaction-statement.ts";

@@ -5,7 +5,7 @@
 
 import { BalsaError } from "../sql/errors.ts";
 import { DEFAULT_LIMITS, LIMITS_MAX } from "../sql/limits.ts";
-import { CONSISTENCIES, type Consistency } from "../sql/statement.ts";
+import { CONSISTENCIES, type Consistency, ON_ERROR, type OnError } from "../sql/statement.ts";
 import type { IntegerMode } from "../sql/value.ts";
 
 /** Options of a call; given to `connect` or `with` they hold for every call made through that object. */
@@ -28,6 +28,36 @@ export interface CallOptions {
   readonly atLeast?: number;
   /** How INTEGER comes back: `auto` (number when safe, else bigint; default), `number` or `bigint`. */
   readonly integers?: IntegerMode;
+}
+
+/** Options of `batch`. */
+export interface BatchOptions extends CallOptions {
+  /**
+   * What a statement that fails does to the others. Default `stop`: the batch fails, and nothing of it takes effect. With
+   * `continue` the statement leaves nothing, the ones behind it run, and all that succeeded takes effect together.
+   */
+  readonly onError?: OnError;
+}
+
+/** Options of a transaction. `deadlineMs` bounds its beginning, each step and its commit, not the whole. */
+export interface TransactionOptions extends CallOptions {
+  /**
+   * How long it may be without a request before it is rolled back, in milliseconds: other writes wait for it.
+   * Default 5 000, from 1; the nodes have a limit of their own.
+   */
+  readonly idleMs?: number;
+  /** How long it may be open, in milliseconds. Default 30 000, from 1; the nodes have a limit of their own. */
+  readonly totalMs?: number;
+  /**
+   * It writes nothing and blocks nobody: all its reads see one moment, on any node that is as fresh as `consistency` asks.
+   * Default false.
+   */
+  readonly readOnly?: boolean;
+  /**
+   * How often the function is run again when the transaction was rolled back because the leader or the connection was
+   * lost. Default 0: the function may do other things than this transaction. Range 0 to 100.
+   */
+  readonly retries?: number;
 }
 
 /** Options of a client. */
@@ -80,6 +110,15 @@ export interface ResolvedCallOptions {
   readonly integers: IntegerMode;
 }
 
+/** Options of a transaction, all decided. */
+export interface ResolvedTransactionOptions {
+  readonly call: ResolvedCallOptions;
+  readonly idleMs: number;
+  readonly totalMs: number;
+  readonly readOnly: boolean;
+  readonly retries: number;
+}
+
 /** Options of the client itself, all decided. */
 export interface ClientOptions {
   readonly endpoints: readonly string[];
@@ -113,6 +152,7 @@ const LIMIT_DEFAULTS: ClientLimits = {
 
 const LIMIT_NAMES = Object.keys(LIMIT_DEFAULTS) as (keyof ClientLimits)[];
 const CALL_NAMES = Object.keys(CALL_DEFAULTS);
+const TRANSACTION_NAMES = ["idleMs", "totalMs", "readOnly", "retries", ...CALL_NAMES];
 const CONNECT_NAMES = [
   "endpoints",
   "discover",
@@ -159,6 +199,33 @@ export function resolveCallOptions(
 ): ResolvedCallOptions {
   checkNames("with", options, CALL_NAMES);
   return mergeCallOptions(base, options);
+}
+
+/** As resolveCallOptions, of a batch. */
+export function resolveBatchOptions(
+  base: ResolvedCallOptions,
+  options: BatchOptions,
+): { readonly call: ResolvedCallOptions; readonly onError: OnError } {
+  checkNames("batch", options, ["onError", ...CALL_NAMES]);
+  const { onError = "stop", ...call } = options;
+  return { call: mergeCallOptions(base, call), onError: oneOf("onError", onError, ON_ERROR) };
+}
+
+/** As resolveCallOptions, of a transaction. */
+export function resolveTransactionOptions(
+  base: ResolvedCallOptions,
+  options: TransactionOptions,
+): ResolvedTransactionOptions {
+  checkNames("transaction", options, TRANSACTION_NAMES);
+  const { idleMs = 5_000, totalMs = 30_000, readOnly = false, retries = 0, ...call } = options;
+  if (typeof readOnly !== "boolean") throw invalid("readOnly", "must be true or false");
+  return {
+    call: mergeCallOptions(base, call),
+    idleMs: integerIn("idleMs", idleMs, 1, DAY_MS),
+    totalMs: integerIn("totalMs", totalMs, 1, DAY_MS),
+    readOnly,
+    retries: integerIn("retries", retries, 0, 100),
+  };
 }
 
 function mergeCallOptions(base: ResolvedCallOptions, options: CallOptions): ResolvedCallOptions {

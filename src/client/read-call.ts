@@ -41,6 +41,10 @@ export abstract class ReadCall extends Call {
     return WINDOW_CHUNKS;
   }
 
+  override get readConsistency(): Consistency {
+    return this.consistency;
+  }
+
   body(now: number): RequestBody {
     const { statement, consistency, atLeast, maxStalenessMs } = this.terms;
     return {

@@ -6,7 +6,7 @@
 import { BalsaError } from "../sql/errors.ts";
 import type { RunResult, StatementResult } from "../sql/result.ts";
 import type { Row } from "../sql/value.ts";
-import { decodeBatchResult } from "../wire/result-codec.ts";
+import { type DecodedResult, decodeBatchResult } from "../wire/result-codec.ts";
 import type { ExecuteResponse } from "../wire/sql-codec.ts";
 import { encodeBatch, encodeStatement } from "../wire/statement-codec.ts";
 import { type Given, toArgs } from "./args.ts";
@@ -118,7 +118,7 @@ function decodeOnly(response: ExecuteResponse, options: ResolvedCallOptions): St
 export function decodeResults(
   response: ExecuteResponse,
   options: ResolvedCallOptions,
-): StatementResult[] {
+): DecodedResult[] {
   try {
     return decodeBatchResult(response.result, options.integers);
   } catch (error) {

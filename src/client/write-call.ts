@@ -5,16 +5,22 @@ import type { ExecuteResponse, RequestBody, ResponseBody } from "../wire/sql-cod
 import { Call, type CallOwner, type CallTerms, type Receipt, unexpected } from "./call.ts";
 import type { Session } from "./session.ts";
 
+/** A call that takes effect once, by its number in a session. */
+export abstract class NumberedCall extends Call {
+  /** In which it is numbered; null while it waits for a number. */
+  session: Session | null = null;
+  sequence = 0;
+  /** Whoever made it gives the number back, later than its end. */
+  readonly keepsNumber: boolean = false;
+}
+
 /** Encoded statements, executed atomically on the leader, once. Its result stays encoded. */
-export class WriteCall extends Call {
-  readonly kind = "write";
+export class WriteCall extends NumberedCall {
+  readonly kind: "write" = "write";
   readonly promise: Promise<ExecuteResponse>;
   readonly #batch: Uint8Array;
   #resolve: (response: ExecuteResponse) => void = ignore;
   #reject: (error: BalsaError | SqlError) => void = ignore;
-  /** In which it is numbered; null while it waits for a number. */
-  session: Session | null = null;
-  sequence = 0;
 
   constructor(owner: CallOwner, terms: CallTerms, batch: Uint8Array) {
     super(owner, terms);
@@ -26,6 +32,10 @@ export class WriteCall extends Call {
   }
 
   body(now: number): RequestBody {
+    return this.executeBody(now);
+  }
+
+  protected executeBody(now: number): Extract<RequestBody, { kind: "execute" }> {
     return {
       kind: "execute",
       batch: this.#batch,

@@ -4,33 +4,33 @@
  */
 
 import { Session } from "./session.ts";
-import type { WriteCall } from "./write-call.ts";
+import type { NumberedCall } from "./write-call.ts";
 
 export interface WriteQueueOwner {
   /** Asks for a session until `deadline`, to end by `opened` or `openFailed`. */
   openSession(deadline: number): void;
   /** The write has its number. */
-  numbered(call: WriteCall): void;
+  numbered(call: NumberedCall): void;
 }
 
 export class WriteQueue {
   readonly #owner: WriteQueueOwner;
   #session: Session | null = null;
   #isOpening = false;
-  readonly #waiting = new Set<WriteCall>();
+  readonly #waiting = new Set<NumberedCall>();
 
   constructor(owner: WriteQueueOwner) {
     this.#owner = owner;
   }
 
   /** Numbers the write, now or when there is a session and room in its window. */
-  add(call: WriteCall): void {
+  add(call: NumberedCall): void {
     if (this.#waiting.size === 0 && this.#number(call)) return;
     this.#waiting.add(call);
     this.#ensureSession();
   }
 
-  #number(call: WriteCall): boolean {
+  #number(call: NumberedCall): boolean {
     const sequence = this.#session?.take() ?? 0;
     if (sequence === 0) return false;
     call.session = this.#session;
@@ -40,7 +40,7 @@ export class WriteQueue {
   }
 
   /** Nobody waits for this write any more. */
-  settled(call: WriteCall): void {
+  settled(call: NumberedCall): void {
     if (call.session === null) this.#waiting.delete(call);
     else {
       call.session.settle(call.sequence);
@@ -49,10 +49,11 @@ export class WriteQueue {
   }
 
   /** The nodes do not know the write's session. False if it may have been applied in it, and so must not move. */
-  sessionExpired(call: WriteCall): boolean {
+  sessionExpired(call: NumberedCall): boolean {
     const expired = call.session;
     if (expired === this.#session) this.#session = null;
-    if (call.uncertain || expired === null) return false;
+    // A transaction's beginning does nothing.
+    if ((call.uncertain && call.kind === "write") || expired === null) return false;
     call.session = null;
     call.sequence = 0;
     this.add(call);
@@ -72,7 +73,7 @@ export class WriteQueue {
   }
 
   /** No session will come of it. Returns the writes that waited for one. */
-  openFailed(): readonly WriteCall[] {
+  openFailed(): readonly NumberedCall[] {
     this.#isOpening = false;
     return [...this.#waiting];
   }

@@ -118,7 +118,10 @@ export class TransactionExecutor {
     const outcome = this.#step(bound, batch.length, bounds);
     if (outcome.kind === "broken") return outcome;
     if (outcome.kind === "failure" && !isSqlite(outcome.failure)) this.#reset(!outcome.guarded);
-    this.#note(open, { kind: "run", batch, statement, failed: "" }, outcome);
+    // The batch lies in a frame whose room is used again.
+    const isRead = outcome.kind === "done" && !outcome.wrote;
+    const kept = isRead ? NOTHING : Buffer.from(batch);
+    this.#note(open, { kind: "run", batch: kept, statement, failed: "" }, outcome);
     return outcome;
   }
 
