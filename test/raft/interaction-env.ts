@@ -4,6 +4,7 @@
  */
 
 import type { RaftStatus, SnapshotMark } from "../../src/raft/effect.ts";
+import { NOBODY } from "../../src/raft/entry.ts";
 import type { Message } from "../../src/raft/message.ts";
 import { isVoter, memberIds, voterIds } from "../../src/raft/quorum.ts";
 import { Misuse } from "./interaction-arguments.ts";
@@ -233,20 +234,34 @@ export class InteractionEnv {
 
   #handMessage(message: Message, snapshot: SnapshotMark | null): void {
     const { id, raft } = this.node(message.to);
-    const { configuration, currentTerm } = raft.status();
+    const { configuration } = raft.status();
     if (isAnswer(message) && !memberIds(configuration).includes(message.from)) {
       this.output.write("raft: cannot step as peer not found\n");
     }
-    if (snapshot !== null && !memberIds(snapshot.configuration).includes(id)) {
+    if (snapshot !== null) {
+      this.#handSnapshot(message, snapshot);
+      return;
+    }
+    this.act(id, () => raft.step({ kind: "message", message }), message);
+  }
+
+  #handSnapshot(sent: Message, snapshot: SnapshotMark): void {
+    const { id, raft } = this.node(sent.to);
+    const { currentTerm, role } = raft.status();
+    if (role === "leader" && sent.term === currentTerm) return;
+    // `send-snapshot` lets anybody send one; our core hears snapshots from the leader of the term only.
+    const leaders = this.nodes.map((node) => node.raft.status());
+    const isOfTerm = (each: RaftStatus) => each.currentTerm === sent.term && each.leader !== NOBODY;
+    const message = { ...sent, from: leaders.find(isOfTerm)?.leader ?? sent.from };
+    if (!memberIds(snapshot.configuration).includes(id)) {
       this.output.log("WARN", `${id} attempted to restore snapshot but it is not in the ConfState`);
       const past = { ...message, lastIncludedIndex: 0, lastIncludedTerm: 0 };
       this.act(id, () => raft.step({ kind: "message", message: past }), message);
       return;
     }
     this.act(id, () => raft.step({ kind: "message", message }), message);
-    if (snapshot === null || message.term < currentTerm) return;
-    if (snapshot.index <= raft.status().commitIndex) return;
-    this.act(message.to, () => raft.step({ kind: "snapshotReady", snapshot }));
+    if (message.term < currentTerm || snapshot.index <= raft.status().commitIndex) return;
+    this.act(id, () => raft.step({ kind: "snapshotReady", snapshot }));
   }
 
   sendSnapshot(from: number, to: number): void {
