@@ -11,6 +11,11 @@ import { MUTANTS } from "./mutants.ts";
 import { type Trial, tryKillers } from "./trial.ts";
 import { Workshop } from "./workshop.ts";
 
+/** One mutant's tests. */
+const MUTANT_MS_MAX = 180_000;
+/** All tests as they are, in one go. */
+const UNCHANGED_MS_MAX = 900_000;
+
 const ROOT = new URL("../..", import.meta.url).pathname;
 
 /** A killer of its own for every mention of the same tests: they are tried once. */
@@ -44,7 +49,7 @@ async function tryUnchanged(
   mutants: readonly Mutant[],
 ): Promise<Map<string, Trial>> {
   const killers = new Map(mutants.flatMap(({ killedBy }) => killedBy.map((k) => [keyOf(k), k])));
-  const trials = await tryKillers(workshop.directory, [...killers.values()]);
+  const trials = await tryKillers(workshop.directory, [...killers.values()], UNCHANGED_MS_MAX);
   const unfit = new Map<string, Trial>();
   for (const [killer, trial] of trials) {
     if (trial.outcome !== "passed") unfit.set(keyOf(killer), trial);
@@ -70,7 +75,7 @@ async function tryMutant(
   }
   const undo = workshop.apply(mutant);
   try {
-    const trials = await tryKillers(workshop.directory, mutant.killedBy);
+    const trials = await tryKillers(workshop.directory, mutant.killedBy, MUTANT_MS_MAX);
     return judge(mutant, trials);
   } finally {
     undo();
@@ -86,6 +91,10 @@ function judge(mutant: Mutant, trials: ReadonlyMap<Killer, Trial>): Verdict {
   }
   const by = [...new Set(mutant.killedBy.map(describeKiller))].join(", ");
   return { killed: true, words: `killed by ${by}` };
+}
+
+function secondsSince(startMs: number): string {
+  return ((performance.now() - startMs) / 1_000).toFixed(1);
 }
 
 function firstLines(text: string): string {
@@ -117,21 +126,24 @@ async function main(): Promise<number> {
   for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
   const [first] = workshops;
   if (first === undefined) return 2;
+  const began = performance.now();
   const unfit = await tryUnchanged(first, mutants);
+  console.log(`the tests as they are: ${unfit.size} do not pass (${secondsSince(began)} s)`);
   let killed = 0;
   const waiting = [...mutants];
   const work = async (workshop: Workshop): Promise<void> => {
     for (let mutant = waiting.shift(); mutant !== undefined; mutant = waiting.shift()) {
-      const began = performance.now();
+      const startedAt = performance.now();
       const verdict = await tryMutant(workshop, mutant, unfit).catch((error: Error) => {
         return { killed: false, words: `NOT TRIED: ${error.message}` };
       });
-      const seconds = ((performance.now() - began) / 1_000).toFixed(1);
-      console.log(`${mutant.guards.join(" ")} ${mutant.name}: ${verdict.words} (${seconds} s)`);
+      const said = `${mutant.guards.join(" ")} ${mutant.name}: ${verdict.words}`;
+      console.log(`${said} (${secondsSince(startedAt)} s)`);
       if (verdict.killed) killed += 1;
     }
   };
   await Promise.all(workshops.map(work));
+  console.log(`${mutants.length} mutants in ${secondsSince(began)} s`);
   console.log(`${killed} passed, ${mutants.length - killed} failed`);
   return killed === mutants.length ? 0 : 1;
 }

@@ -17,26 +17,29 @@ export interface Trial {
   readonly detail: string;
 }
 
-/** The whole of one run of tests. */
-const RUN_MS_MAX = 120_000;
+/** Of a single test: much, as a busy machine is no reason to call a mutant hung. */
+const TEST_MS_MAX = 60_000;
 
 /** What a program says that cannot run, as opposed to one that does the wrong thing. */
 const BROKEN = /^(\w+: )?(SyntaxError|ReferenceError|TypeError)\b/m;
 const HUNG = /timed out in \d+ms/;
 
-/** In the order of `killers`. All tests run in one go. */
+/** In the order of `killers`. All tests run in one go, which may take `limitMs`. */
 export async function tryKillers(
   directory: string,
   killers: readonly Killer[],
+  limitMs: number,
 ): Promise<Map<Killer, Trial>> {
   const trials = new Map<Killer, Trial>();
   const tests = killers.filter((killer) => killer.kind === "test");
   if (tests.length > 0) {
-    const report = await runTests(directory, tests);
+    const report = await runTests(directory, tests, limitMs);
     for (const killer of tests) trials.set(killer, judgeTests(report, killer));
   }
   for (const killer of killers) {
-    if (killer.kind === "seeds") trials.set(killer, await runSeeds(directory, killer));
+    if (killer.kind === "seeds") {
+      trials.set(killer, await runSeeds(directory, killer, limitMs));
+    }
   }
   return trials;
 }
@@ -53,15 +56,21 @@ interface Report {
   }[];
 }
 
-async function runTests(directory: string, tests: readonly TestKiller[]): Promise<Report | "hung"> {
+async function runTests(
+  directory: string,
+  tests: readonly TestKiller[],
+  limitMs: number,
+): Promise<Report | "hung"> {
   const file = join(directory, "report.json");
   rmSync(file, { force: true });
   const names = tests.map(({ name }) => name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
-  const { hung, output } = await run(directory, [
+  const { hung, output } = await run(directory, limitMs, [
     "node_modules/vitest/vitest.mjs",
     "run",
     "--project=unit",
     "--reporter=json",
+    `--testTimeout=${TEST_MS_MAX}`,
+    `--hookTimeout=${TEST_MS_MAX}`,
     `--outputFile=${file}`,
     `--testNamePattern=${[...new Set(names)].join("|")}`,
     ...new Set(tests.map((killer) => killer.file)),
@@ -72,7 +81,7 @@ async function runTests(directory: string, tests: readonly TestKiller[]): Promis
 }
 
 function judgeTests(report: Report | "hung", { file, name }: TestKiller): Trial {
-  if (report === "hung") return { outcome: "hung", detail: `no end within ${RUN_MS_MAX} ms` };
+  if (report === "hung") return { outcome: "hung", detail: "the run did not end in time" };
   const module = report.testResults.find((result) => result.name.endsWith(`/${file}`));
   if (module === undefined) return { outcome: "missing", detail: `${file} did not run` };
   const ran = module.assertionResults.filter(
@@ -96,14 +105,18 @@ function judgeFailures(failures: readonly string[]): Trial {
   return { outcome: "hung", detail: failures[0] ?? "" };
 }
 
-async function runSeeds(directory: string, { from, count }: SeedKiller): Promise<Trial> {
-  const { hung, failed, output } = await run(directory, [
+async function runSeeds(
+  directory: string,
+  { from, count }: SeedKiller,
+  limitMs: number,
+): Promise<Trial> {
+  const { hung, failed, output } = await run(directory, limitMs, [
     "--import=tsx",
     "test/sim/main.ts",
     `--from=${from}`,
     `--seeds=${count}`,
   ]);
-  if (hung) return { outcome: "hung", detail: `no end within ${RUN_MS_MAX} ms` };
+  if (hung) return { outcome: "hung", detail: "the seeds did not end in time" };
   if (!failed) return { outcome: "passed", detail: "" };
   if (!/^seed \d+ failed/m.test(output)) return { outcome: "broken", detail: output };
   return judgeFailures(
@@ -125,7 +138,7 @@ interface Ended {
   readonly output: string;
 }
 
-function run(directory: string, args: readonly string[]): Promise<Ended> {
+function run(directory: string, limitMs: number, args: readonly string[]): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const env = { ...process.env, BALSA_TEST_TALLY: join(directory, "tally"), NO_COLOR: "1" };
     // A group of its own, so that what it started can be ended with it.
@@ -143,7 +156,7 @@ function run(directory: string, args: readonly string[]): Promise<Ended> {
     const timer = setTimeout(() => {
       hung = true;
       end();
-    }, RUN_MS_MAX);
+    }, limitMs);
     process.once("exit", end);
     child.once("error", reject);
     child.once("close", (code) => {
