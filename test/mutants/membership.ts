@@ -391,4 +391,105 @@ const LOST_DISK: readonly Mutant[] = [
   },
 ];
 
-export const MEMBERSHIP: readonly Mutant[] = [...CHANGES, ...MAJORITIES, ...LOST_DISK];
+const OF_THE_NODE: readonly Mutant[] = [
+  {
+    name: "replaced-directory-heard",
+    guards: ["A12"],
+    removes: "messages of a directory that was replaced under its id are heard",
+    edits: [
+      edit(
+        "src/node/peer-book.ts",
+        'return expected === "" || expected === incarnation;',
+        'return expected === "" || incarnation.length >= 0;',
+      ),
+    ],
+    killedBy: [test("node/peer-book", "A12: of a replaced directory nothing is heard")],
+  },
+  {
+    name: "other-cluster-heard",
+    guards: ["N7"],
+    removes: "messages of another cluster's nodes are heard",
+    edits: [
+      edit(
+        "src/node/peer-book.ts",
+        ['    if (said !== "" && said !== clusterId) return false;', ""],
+        "",
+      ),
+    ],
+    killedBy: [test("node/peer-book", "another cluster's nodes are not heard")],
+  },
+  {
+    name: "new-incarnation-not-told",
+    guards: ["A12"],
+    removes: "the core is not told that another directory answers at a peer's address",
+    edits: [
+      edit(
+        "src/node/peer-door.ts",
+        'if (book.hello(peer)) parts.loop()?.step({ kind: "peerReset", peer: peer.id });',
+        "book.hello(peer);",
+      ),
+    ],
+    killedBy: [
+      test("node/peer-book", "A12: the core forgets what another incarnation of a peer said"),
+    ],
+  },
+  {
+    name: "admission-of-another",
+    guards: ["A12"],
+    removes: "a node takes an admission that was meant for the directory before its own",
+    edits: [
+      edit(
+        "src/node/formation.ts",
+        'if (incarnation !== identity.incarnation || identity.phase === "forming" || isOther) return;',
+        'if (incarnation === "" || identity.phase === "forming" || isOther) return;',
+      ),
+    ],
+    killedBy: [
+      test(
+        "node/formation",
+        "A12: an admission is for one incarnation, and brings from where it votes",
+      ),
+    ],
+  },
+  {
+    name: "votes-from-the-start",
+    guards: ["A12"],
+    removes: "an admitted node does not keep from where on it may vote",
+    edits: [
+      edit(
+        "src/node/formation.ts",
+        '    this.#become({ ...identity, clusterId, phase: "formed", members, votesFrom }, () =>',
+        '    this.#become({ ...identity, clusterId, phase: "formed", members, votesFrom: 0 * votesFrom }, () =>',
+      ),
+    ],
+    killedBy: [
+      test(
+        "node/formation",
+        "A12: an admission is for one incarnation, and brings from where it votes",
+      ),
+    ],
+  },
+  {
+    name: "lost-node-forms-again",
+    guards: ["A12", "N7"],
+    removes: "a node whose log was set aside helps to form another cluster",
+    edits: [
+      edit("src/node/formation.ts", ['    if (identity.phase === "lost") return;', ""], ""),
+      edit(
+        "src/node/formation.ts",
+        'view?.membersAgree === true && (view.phase === "blank" || view.phase === "forming");',
+        'view?.membersAgree === true && view.phase !== "formed";',
+      ),
+    ],
+    killedBy: [
+      test("node/formation", "A12: a node whose log was set aside forms no other cluster"),
+    ],
+  },
+];
+
+export const MEMBERSHIP: readonly Mutant[] = [
+  ...CHANGES,
+  ...MAJORITIES,
+  ...LOST_DISK,
+  ...OF_THE_NODE,
+];

@@ -202,8 +202,8 @@ const REAL_SYNCS: readonly Mutant[] = [
     edits: [
       edit(
         REAL_DISK,
-        "fs.constants.O_RDWR | (this.#dsync ? fs.constants.O_DSYNC : 0);",
-        "fs.constants.O_RDWR | (this.#dsync ? 0 : 0);",
+        "O_RDWR | (this.#dsync ? O_DSYNC : 0);",
+        "O_RDWR | (this.#dsync ? 0 * O_DSYNC : 0);",
       ),
     ],
     killedBy: [

@@ -190,6 +190,30 @@ describe("forming a cluster", () => {
     expect(clusterIds().size).toBe(2);
   });
 
+  it("A12: an admission is for one incarnation, and brings from where it votes", () => {
+    const peer = start(3, { ...blank(3), incarnation: "second life" });
+    const request = { clusterId: "c".repeat(32), phase: "formed" as const, members: [1, 2, 3] };
+    const admit = (incarnation: string) => {
+      peer.formation.form(1, { ...request, admission: { incarnation, votesFrom: 77 } });
+      clock.advance(1_000);
+    };
+    admit("first life");
+    expect(peer.identity).toMatchObject({ phase: "blank", clusterId: "" });
+    expect(peer.formed).toBe(0);
+    admit("second life");
+    expect(peer.identity).toMatchObject({ ...request, votesFrom: 77 });
+    expect(peer.formed).toBe(1);
+  });
+
+  it("A12: a node whose log was set aside forms no other cluster", () => {
+    // Its peers lost everything at the same time: together they must not begin from nothing.
+    start(3, { ...blank(3), clusterId: "d".repeat(32), phase: "lost" });
+    for (const id of [1, 2]) start(id, blank(id));
+    clock.advance(5_000);
+    expect(phases()).toEqual(["blank", "blank", "lost"]);
+    expect(MEMBERS.map((id) => peers.get(id)?.formed)).toEqual([0, 0, 0]);
+  });
+
   it("a directory of another cluster is told apart", () => {
     for (const id of MEMBERS) start(id, blank(id));
     clock.advance(2_000);
