@@ -114,10 +114,21 @@ describe("the scrub", () => {
     for (let stop = 0; stop < 60; stop += 1) {
       const { bench, log, told } = filled();
       const isOpen = new Set(segments(bench.disk));
+      let reading = "";
       bench.disk.onOperation = (operation, path) => {
-        if (operation === "remove") isOpen.delete(path);
-        if (operation === "read") expect(isOpen.has(path), path).toBe(true);
+        if (operation === "remove") {
+          expect(reading, path).not.toBe(path);
+          isOpen.delete(path);
+        }
+        if (operation === "read") {
+          expect(isOpen.has(path), path).toBe(true);
+          reading = path;
+          return 20;
+        }
         return null;
+      };
+      bench.disk.onCompleted = (operation) => {
+        if (operation === "read") reading = "";
       };
       advance(bench, HOUR_MS - 100);
       for (let step = 0; step < stop; step += 1) bench.step();

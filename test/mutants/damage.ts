@@ -33,14 +33,14 @@ const FAILURES: readonly Mutant[] = [
   },
   {
     name: "failure-leaves-no-mark",
-    guards: ["F2"],
+    guards: ["F2", "L3"],
     removes: "after a failed sync the next start trusts what it reads",
     edits: [edit(OPEN, ["  heedMarkerNow(disk, dir);", ""], "")],
     killedBy: [test("log/marker", "the log is not trusted before the machine was restarted")],
   },
   {
     name: "failed-sync-at-the-start",
-    guards: ["F2"],
+    guards: ["F2", "L3"],
     removes: "a sync that fails while the log is opened is forgotten by the next start",
     edits: [edit(OPEN, ["    leaveMarkerNow(disk, dir, poisoned);", ""], "")],
     killedBy: [test("log/marker", "a sync that fails while the log is opened poisons it")],
@@ -201,7 +201,7 @@ const DAMAGE: readonly Mutant[] = [
   },
   {
     name: "full-disk-is-a-failure",
-    guards: ["F6"],
+    guards: ["F6", "L4"],
     removes: "a full disk ends the log as a failed write does",
     edits: [
       edit(WRITER, ["if (isOutOfSpace(error)) this.#waitForSpace(bytes);", "      else if"], "if"),

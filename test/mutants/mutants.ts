@@ -9,6 +9,7 @@ import { READS } from "./reads.ts";
 import { REPLICATION } from "./replication.ts";
 import { SERVICE } from "./service.ts";
 import { SNAPSHOT_MUTANTS } from "./snapshots.ts";
+import { SPACE_AND_ROT } from "./space.ts";
 import { SYNCED } from "./storage.ts";
 
 export const MUTANTS: readonly Mutant[] = [
@@ -20,5 +21,6 @@ export const MUTANTS: readonly Mutant[] = [
   ...SNAPSHOT_MUTANTS,
   ...SYNCED,
   ...DAMAGED,
+  ...SPACE_AND_ROT,
   ...SERVICE,
 ];
