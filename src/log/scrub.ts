@@ -71,6 +71,8 @@ export class Scrub {
   leave(number: number, done: () => void): void {
     if (this.#reading?.segment.number !== number) return done();
     this.#reading = null;
+    // What comes behind it has nothing to be held against.
+    this.#check = new ChainCheck();
     if (this.#busy) this.#onIdle = done;
     else done();
   }

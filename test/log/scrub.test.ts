@@ -130,7 +130,8 @@ describe("the scrub", () => {
       bench.disk.onCompleted = (operation) => {
         if (operation === "read") reading = "";
       };
-      advance(bench, HOUR_MS - 100);
+      // To just before the scrub begins.
+      advance(bench, HOUR_MS - 1 - bench.scheduler.nowMs);
       for (let step = 0; step < stop; step += 1) bench.step();
       log.compactTo(20 + (stop % 30), () => {});
       for (let step = 0; step < 12; step += 1) bench.step();

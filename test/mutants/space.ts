@@ -120,6 +120,13 @@ const ROT: readonly Mutant[] = [
     killedBy: [test("log/scrub", "is not in the way of compaction and closing")],
   },
   {
+    name: "scrub-trips-over-a-removal",
+    guards: ["L6"],
+    removes: "a segment behind one that was removed while it was read is taken for damaged",
+    edits: [edit(SCRUB, ["    this.#check = new ChainCheck();", "    if"], "    if")],
+    killedBy: [test("log/scrub", "is not in the way of compaction and closing")],
+  },
+  {
     name: "found-damage-forgotten",
     guards: ["L3"],
     removes: "damage found by a running log leaves no marker",
