@@ -171,7 +171,14 @@ test("opening a session is repeated until it succeeds", async () => {
   expect(cluster.sessions.size).toBe(1);
 });
 
-const AGAIN: BalsaCode[] = ["LEADERSHIP_LOST", "UNAVAILABLE", "OVERLOADED", "NO_LEADER", "CLOSED"];
+const AGAIN: BalsaCode[] = [
+  "LEADERSHIP_LOST",
+  "UNAVAILABLE",
+  "OVERLOADED",
+  "NO_SPACE",
+  "NO_LEADER",
+  "CLOSED",
+];
 
 test.each(AGAIN)("a write refused with %s is repeated under its number", async (code) => {
   leader.script = first(2, (request, stream) => {

@@ -113,6 +113,26 @@ describe.skipIf(reason !== null)(title, { timeout: 300_000 }, () => {
     await expectRecovered(pids, items);
   });
 
+  it("does not keep a node from starting that was killed in the middle of its work", async () => {
+    const items = new Items(await start());
+    await items.write(20);
+    const [full] = (await cluster.followers()) as [number, number];
+    const writing = items.write(100, 20_000);
+    await cluster.until("nothing was written", LIMIT_MS, async () => {
+      return items.acknowledged.length > 60 ? true : null;
+    });
+    await cluster.kill(full);
+    disk(full).fill();
+    await cluster.restart(full);
+    await writing;
+    await cluster.recovered(LIMIT_MS);
+    expect(disk(full).freeBytes).toBeLessThan(MIN_FREE_BYTES);
+    const pids = cluster.ids.map((id) => cluster.pidOf(id));
+    await items.write(20);
+    disk(full).empty();
+    await expectRecovered(pids, items);
+  });
+
   it("of all nodes is told to writers, while reads are served; space on them brings all back", async () => {
     const db = await start();
     const items = new Items(db);

@@ -110,6 +110,35 @@ describe("after a failed write or sync", () => {
   });
 });
 
+test("whenever the power goes after a failed write, nothing told is lost, and a torn marker is heard", () => {
+  const outcomes = new Set<string>();
+  for (let steps = 0; steps < 12; steps += 1) {
+    for (let seed = 0; seed < 12; seed += 1) {
+      const bench = new Bench(seed);
+      const log = bench.open(SMALL);
+      for (let index = 1; index <= 9; index += 1) bench.append(log, hard(1), [entry(index, 1)]);
+      log.onFailure = () => {};
+      bench.disk.onOperation = (operation) => (operation === "writeDurably" ? eio("write") : null);
+      log.append(null, [entry(10, 1)], () => expect.unreachable());
+      for (let step = 0; step < steps; step += 1) bench.step();
+      bench.disk.onOperation = () => null;
+      bench.disk.crash();
+      const wasMarked = bench.disk.paths().includes(MARKER);
+      const isWhole = wasMarked && bench.disk.content(MARKER).at(-1) === 0x0a;
+      try {
+        expect(bench.open(SMALL).lastIndex()).toBeGreaterThanOrEqual(9);
+        outcomes.add(wasMarked ? "marker removed" : "no marker");
+        expect(wasMarked).toBe(isWhole);
+      } catch (error) {
+        if (!(error instanceof LogPoisonedError)) throw error;
+        outcomes.add("torn marker");
+        expect([wasMarked, isWhole]).toEqual([true, false]);
+      }
+    }
+  }
+  expect([...outcomes].sort()).toEqual(["marker removed", "no marker", "torn marker"]);
+});
+
 test("F2: a sync that fails while the log is opened poisons it", () => {
   const bench = new Bench();
   bench.append(bench.open(SMALL), hard(1), [entry(1, 1)]);

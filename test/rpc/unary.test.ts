@@ -83,6 +83,7 @@ describe("Execute", () => {
     [failure("SQLITE_IOERR", "disk I/O error"), "INTERNAL"],
     [failure("NO_LEADER"), "UNAVAILABLE"],
     [failure("OVERLOADED"), "RESOURCE_EXHAUSTED"],
+    [failure("NO_SPACE"), "RESOURCE_EXHAUSTED"],
     [failure("LEADERSHIP_LOST", "deposed", "unknown"), "ABORTED"],
     [failure("UNAVAILABLE", "lost", "unknown"), "ABORTED"],
     [failure("DEADLINE_EXCEEDED", "late", "unknown"), "DEADLINE_EXCEEDED"],
