@@ -210,6 +210,8 @@ export class Formation {
   #announce(): void {
     if (this.#announced) return;
     this.#announced = true;
+    // What each was told when it connected is past: a leader would take this node for one that lost its disk.
+    for (const peer of this.#peers.keys()) this.#answer(peer);
     this.#parts.trouble("");
     this.#parts.formed();
   }

@@ -26,6 +26,8 @@ export class PeerBook {
   readonly #options: PeerBookOptions;
   readonly #setPeers: (peers: ReadonlyMap<NodeId, string>) => void;
   readonly #views = new Map<NodeId, PeerView>();
+  /** As each said last; kept when it is gone: a disk is replaced while its node is away. */
+  readonly #incarnations = new Map<NodeId, string>();
   /** Where each said that clients reach it; kept when it is gone. */
   readonly #addresses = new Map<NodeId, string>();
   /** Nodes that an operator wants to add: they are called before they are members. */
@@ -43,17 +45,25 @@ export class PeerBook {
   /** True if another incarnation answers there than before. */
   hello(peer: PeerHello): boolean {
     const { phase, clusterId, incarnation, address } = peer;
-    const before = this.#views.get(peer.id);
+    const before = this.#incarnations.get(peer.id);
+    this.#incarnations.set(peer.id, incarnation);
     this.#views.set(peer.id, { phase, clusterId, incarnation, address });
     this.#addresses.set(peer.id, address);
     this.#dial();
-    return before !== undefined && before.incarnation !== incarnation;
+    return before !== undefined && before !== incarnation;
   }
 
   /** Its phase may have changed since its hello. */
   formResult(peer: NodeId, { phase, clusterId }: FormAnswer): void {
     const view = this.#views.get(peer);
     if (view !== undefined) this.#views.set(peer, { ...view, phase, clusterId });
+  }
+
+  /** Its core runs: only then does it send messages. */
+  takesPart(peer: NodeId, incarnation: string, clusterId: string): void {
+    const view = this.#views.get(peer);
+    if (view === undefined || view.phase === "formed" || view.incarnation !== incarnation) return;
+    this.#views.set(peer, { ...view, phase: "formed", clusterId });
   }
 
   gone(peer: NodeId): void {

@@ -34,7 +34,9 @@ export function peerDoor(parts: PeerDoorParts): TransportEvents {
       tellIfRemoved(parts, peer);
     },
     messages: (from, messages, about) => {
-      if (!book.admits(from, about.incarnation, parts.identity())) return;
+      const identity = parts.identity();
+      if (!book.admits(from, about.incarnation, identity)) return;
+      book.takesPart(from, about.incarnation, identity.clusterId);
       parts.heard(from, messages, about);
       for (const message of messages) parts.loop()?.step({ kind: "message", message });
     },

@@ -55,7 +55,9 @@ function refuse(core: Core, message: AppendEntries): void {
 }
 
 export function onHeartbeat(core: Core, message: Heartbeat): void {
-  core.commitTo(message.leaderCommit);
+  // A leader that was deposed meanwhile may still speak to the directory that this one replaces (trap A12).
+  const isForPredecessor = !core.mayVote && message.leaderCommit > core.log.lastIndex;
+  if (!isForPredecessor) core.commitTo(message.leaderCommit);
   core.send.push({
     kind: "HeartbeatResult",
     from: core.id,

@@ -104,6 +104,18 @@ describe("forming a cluster", () => {
     expect(MEMBERS.map((id) => peers.get(id)?.formed)).toEqual([1, 1, 1]);
   });
 
+  it("tells everybody that it takes part now: what they heard when it connected is past", () => {
+    const told = new Set<string>();
+    drop = (kind, from, to) => {
+      if (kind === "result" && peers.get(from)?.identity.phase === "formed")
+        told.add(`${from}>${to}`);
+      return false;
+    };
+    for (const id of MEMBERS) start(id, blank(id));
+    clock.advance(2_000);
+    expect([...told].sort()).toEqual(["1>2", "1>3", "2>1", "2>3", "3>1", "3>2"]);
+  });
+
   it("waits for every listed peer", () => {
     start(1, blank(1));
     start(2, blank(2));

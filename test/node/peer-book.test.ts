@@ -78,6 +78,20 @@ test("A12: the core forgets what another incarnation of a peer said", () => {
   expect(steps).toHaveLength(2);
 });
 
+test("A12: a disk is replaced while its node is away", () => {
+  expect(book.hello(hello(2, "old"))).toBe(false);
+  book.gone(2);
+  expect(book.hello(hello(2, "new"))).toBe(true);
+});
+
+test("who sends messages takes part, whatever it said when it connected", () => {
+  book.hello(hello(2, "a", { phase: "blank", clusterId: "" }));
+  book.takesPart(2, "b", CLUSTER);
+  expect(book.view(2)).toMatchObject({ phase: "blank" });
+  book.takesPart(2, "a", CLUSTER);
+  expect(book.view(2)).toMatchObject({ phase: "formed", clusterId: CLUSTER });
+});
+
 test("members are called, and whom an operator invites, and who may not know that it has no vote", () => {
   expect([...dialed.keys()]).toEqual([]);
   book.follow({ ...votersOnly([1, 2]), index: 4 });

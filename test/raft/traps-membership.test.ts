@@ -225,6 +225,14 @@ test("A12: a node that begins anew neither votes nor stands before it has commit
   expect(answer).toMatchObject({ term: 7, rejected: false });
 });
 
+test("A12: a deposed leader's word to its predecessor does not halt a node that begins anew", () => {
+  const subject = new Subject({ votesFrom: 3 });
+  subject.hear(heartbeat({ term: 4, leaderCommit: 67 })).settle();
+  expect(subject.status).toMatchObject({ commitIndex: 0, currentTerm: 4 });
+  subject.hear(append({ term: 6, entries: entriesOf(5, 5, 5), leaderCommit: 3 })).settle();
+  expect(() => subject.hear(heartbeat({ term: 6, leaderCommit: 4 }))).toThrow(/told to commit 4/);
+});
+
 test("D1: a leader whose disk does not answer gives up, and stands again only when it has answered", () => {
   const subject = aSettledLeader();
   const { currentTerm: term } = subject.status;

@@ -34,6 +34,7 @@ export const COVERED = [
   "messages replayed",
   "halts expected",
   "starts refused",
+  "logs set aside",
   "compactions",
   "snapshots installed",
   "installations finished at a start",
@@ -41,19 +42,10 @@ export const COVERED = [
   "unknown outcomes",
   "lost answers",
   "refused for good",
+  "sessions expired",
   "liveness with a broken minority",
   "worst-case disks opened",
 ] as const;
-
-/** Faults that the node does not bear yet, and that no run has. */
-export const NOT_YET: ReadonlySet<Covered> = new Set<Covered>([
-  "wipes",
-  "disk hangs",
-  "bits rotten",
-  "sectors lost",
-  "sectors misdirected",
-  "sectors garbled",
-]);
 
 export type Covered = (typeof COVERED)[number];
 

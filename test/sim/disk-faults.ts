@@ -108,7 +108,9 @@ export class DiskFaults {
     if (segments.length === 0) return false;
     const path = this.#dice.pick(segments);
     const bytes = disk.content(path);
-    const written = lastWritten(bytes);
+    // Of the last write nobody can tell, when it is gone as a whole, whether it had ever reached the disk.
+    const last = Math.floor((disk.lastWriteAt(path) ?? 0) / SECTOR) * SECTOR;
+    const written = kind === "bit" ? lastWritten(bytes) : last;
     if (written === 0) return false;
     const at = this.#dice.below(written);
     if (kind === "bit") {

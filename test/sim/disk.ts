@@ -60,6 +60,7 @@ export class SimulatedDisk implements Disk {
   /** Callbacks of an earlier life are dropped. */
   #life = 0;
   #boots = 1;
+  readonly #lastWrites = new Map<string, number>();
   /** Every operation so far, for placing crashes and faults. */
   operations = 0;
   /**
@@ -153,6 +154,11 @@ export class SimulatedDisk implements Disk {
     this.#durableNames.set(path, inode);
   }
 
+  /** Where the last durable write since the file was opened began; null: there was none. */
+  lastWriteAt(path: string): number | null {
+    return this.#lastWrites.get(path) ?? null;
+  }
+
   paths(): string[] {
     return [...this.#names.keys()].sort();
   }
@@ -205,6 +211,7 @@ export class SimulatedDisk implements Disk {
 
   openNow(path: string): DiskFile {
     this.#begin("open", path);
+    this.#lastWrites.delete(path);
     return new SimulatedFile(this, path, this.#inode(path));
   }
 
@@ -293,6 +300,11 @@ export class SimulatedDisk implements Disk {
       done(failure);
     };
     schedule(delayMsMin + random() * (delayMsMax - delayMsMin) + extra, complete, "operation");
+  }
+
+  /** For its files. */
+  noteWrite(path: string, offset: number): void {
+    this.#lastWrites.set(path, offset);
   }
 
   /** For its files: a blocking operation begins. */
@@ -406,7 +418,10 @@ class SimulatedFile implements DiskFile {
   }
 
   writeDurably(bytes: Uint8Array, offset: number, done: DiskCallback): void {
-    const effect = (): void => overwrite(this.#inode, bytes, offset);
+    const effect = (): void => {
+      this.#disk.noteWrite(this.path, offset);
+      overwrite(this.#inode, bytes, offset);
+    };
     const from = Math.floor(offset / SECTOR);
     const to = Math.ceil((offset + bytes.length) / SECTOR);
     const atEnd = (): void => {

@@ -1,25 +1,32 @@
 /**
- * How much may be broken for good at one time: never more copies than the cluster bears. A disk that was damaged counts
- * until the cluster has taken its node in anew; what would exceed a minority of voters, in any configuration that may be
- * in force, is not injected. It knows what was damaged and injects nothing itself.
+ * How much may be broken for good at one time: never more copies than the cluster bears. A disk that lost something, or
+ * may have, counts until the cluster has taken its node in anew, or until the node has looked and found it whole; what
+ * would exceed a minority of voters, in any configuration that may be in force, is not injected. It injects nothing.
  */
 
 import type { Configuration, NodeId } from "../../src/raft/entry.ts";
 
 export class FaultAtlas {
-  readonly #damaged = new Set<NodeId>();
+  readonly #lost = new Set<NodeId>();
+  readonly #suspect = new Set<NodeId>();
 
-  isDamaged(id: NodeId): boolean {
-    return this.#damaged.has(id);
+  /** Its log is gone, and the cluster does not know yet. */
+  isLost(id: NodeId): boolean {
+    return this.#lost.has(id);
   }
 
-  get damaged(): ReadonlySet<NodeId> {
-    return this.#damaged;
+  /** Something was done to its disk; the node may find out, or never notice. */
+  isSuspect(id: NodeId): boolean {
+    return this.#suspect.has(id);
+  }
+
+  isWhole(id: NodeId): boolean {
+    return !this.#lost.has(id) && !this.#suspect.has(id);
   }
 
   /** `configurations`: the one in force, and those that changes under way would make. */
   allows(id: NodeId, configurations: readonly Configuration[]): boolean {
-    const broken = new Set([...this.#damaged, id]);
+    const broken = new Set([...this.#lost, ...this.#suspect, id]);
     const bears = (voters: readonly NodeId[]): boolean => {
       const count = voters.filter((voter) => broken.has(voter)).length;
       return count === 0 || count * 2 < voters.length;
@@ -27,11 +34,22 @@ export class FaultAtlas {
     return configurations.every(({ voters, outgoing }) => bears(voters) && bears(outgoing));
   }
 
-  damage(id: NodeId): void {
-    this.#damaged.add(id);
+  suspect(id: NodeId): void {
+    this.#suspect.add(id);
   }
 
-  repaired(id: NodeId): void {
-    this.#damaged.delete(id);
+  /** It started on the log that it had. */
+  foundWhole(id: NodeId): void {
+    this.#suspect.delete(id);
+  }
+
+  lost(id: NodeId): void {
+    this.#suspect.delete(id);
+    this.#lost.add(id);
+  }
+
+  /** The configuration names the incarnation that it has now, or does not count it any more. */
+  takenIn(id: NodeId): void {
+    this.#lost.delete(id);
   }
 }

@@ -33,6 +33,10 @@ export interface Host {
   wallOffsetMs: number;
   /** A write of its log was refused, and no process has run on it since: a halt is the right answer. */
   isInjured: boolean;
+  /** Of the directory that the last process ran on; empty if that is gone. */
+  incarnation: string;
+  /** Remembered beside a log that was set aside; null: there is none. */
+  clusterId: string | null;
 }
 
 /** A running node as the checkers see it. */

@@ -19,6 +19,9 @@ export class Link {
   /** Messages that wait while the link is clogged; null when it is not. */
   held: Delivery[] | null = null;
   readonly recent: Delivery[] = [];
+  /** Messages sent so far; and those before this one come too late, as on a connection, which keeps the order. */
+  sent = 0;
+  floor = 0;
   #oldest = 0;
 
   remember(delivery: Delivery): void {

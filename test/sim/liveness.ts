@@ -15,7 +15,7 @@ export function chooseCore(world: World, dice: Prng): readonly Host[] {
   const configurations = world.configurations();
   const core: Host[] = [];
   for (const host of shuffled(world.hosts, dice)) {
-    if (world.atlas.isDamaged(host.id)) continue;
+    if (!world.atlas.isWhole(host.id)) continue;
     core.push(host);
     const ids = core.map(({ id }) => id);
     if (configurations.every((configuration) => isQuorum(configuration, ids))) return core;

@@ -140,17 +140,31 @@ export class SimNetwork {
     this.#refuse(id);
   }
 
-  /** Faults apply; `deliver` runs at the receiver if it is up by then. */
-  carry(from: SimTransport, to: NodeId, deliver: (end: SimTransport) => void): void {
+  /**
+   * Faults apply; `deliver` runs at the receiver if it is up by then. What was sent before a `barrier` never comes behind
+   * it: connections keep the order, and what a node does not understand before it is admitted it must not hear after.
+   */
+  carry(
+    from: SimTransport,
+    to: NodeId,
+    deliver: (end: SimTransport) => void,
+    kind: "message" | "hello" | "barrier" = "message",
+  ): void {
     const link = this.link(from.id, to);
+    link.sent += 1;
+    const number = link.sent;
     const addressee = this.#up.get(to)?.incarnation;
+    if (addressee === undefined && kind !== "hello") return;
     const delivery = (): void => {
       const end = this.#up.get(to);
       const sender = this.#up.get(from.id);
       const isSame = addressee === undefined || end?.incarnation === addressee;
       const isPast = sender !== undefined && sender.incarnation !== from.incarnation;
-      if (end !== undefined && !link.isCut && isSame && !isPast) deliver(end);
-      else this.#coverage.add("messages lost");
+      if (end === undefined || link.isCut || !isSame || isPast || number < link.floor) {
+        return this.#coverage.add("messages lost");
+      }
+      if (kind === "barrier") link.floor = number;
+      deliver(end);
     };
     link.remember(delivery);
     const { loss, duplicate } = this.weather;
@@ -205,13 +219,18 @@ export class SimNetwork {
   #greet(from: SimTransport, to: NodeId): void {
     const key = from.id * IDS_MAX + to;
     if (this.#greeted.has(key)) return;
-    this.carry(from, to, (end) => {
-      if (this.#up.get(from.id) !== from) return;
-      const hello = from.hello?.();
-      if (hello === undefined) return;
-      this.#greeted.add(key);
-      end.receive((events) => events.hello(hello));
-    });
+    this.carry(
+      from,
+      to,
+      (end) => {
+        if (this.#up.get(from.id) !== from) return;
+        const hello = from.hello?.();
+        if (hello === undefined) return;
+        this.#greeted.add(key);
+        end.receive((events) => events.hello(hello));
+      },
+      "hello",
+    );
   }
 }
 
@@ -240,7 +259,7 @@ export class SimTransport implements Transport {
   setPeers(): void {}
 
   send(to: NodeId, messages: readonly Message[], clockMs: number, lowSpace = false): void {
-    const about = { clockMs, lowSpace, incarnation: this.hello?.().incarnation ?? "" };
+    const about = { clockMs, lowSpace, incarnation: this.incarnation };
     for (const message of messages) {
       this.#network.onSend(this.id, to, message);
       this.#network.carry(this, to, (end) => {
@@ -260,9 +279,10 @@ export class SimTransport implements Transport {
   }
 
   sendForm(to: NodeId, request: FormRequest): void {
-    this.#network.carry(this, to, (end) => {
+    const deliver = (end: SimTransport): void => {
       end.receive((events) => events.form(this.id, request));
-    });
+    };
+    this.#network.carry(this, to, deliver, "barrier");
   }
 
   sendFormResult(to: NodeId, answer: FormAnswer): void {

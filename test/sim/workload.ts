@@ -230,6 +230,7 @@ export class SimClient {
         failed: ({ code, message, outcome }) =>
           once(() => {
             if (!isBalsaCode(code)) return finish(() => write.refused(true));
+            if (code === "SESSION_EXPIRED") return this.#beginAnew(write, mayGiveUp);
             if (!RETRY.has(code)) throw new Error(`unexpected failure ${code}: ${message}`);
             if (outcome !== "not-applied") {
               coverage.add("unknown outcomes");
@@ -241,6 +242,16 @@ export class SimClient {
           }),
       });
     }, lost);
+  }
+
+  /** What was tried under the old session is not tried again: nobody knows any more whether it was applied. */
+  #beginAnew(write: Write, isOfRow: boolean): void {
+    this.#parts.coverage.add("sessions expired");
+    this.busy = false;
+    if (isOfRow && write.isDefinite) write.refused(false);
+    this.#session = 0;
+    this.#sequence = 0;
+    this.#openSession();
   }
 
   #read(): void {

@@ -5,6 +5,7 @@
  */
 
 import { isOutOfSpace, LogUntrustedError } from "../../src/log/errors.ts";
+import { loadIdentity } from "../../src/log/identity-store.ts";
 import { MARKER_NAME } from "../../src/log/marker.ts";
 import type { SegmentedLog } from "../../src/log/segmented-log.ts";
 import { checkOptions, type Plant } from "../../src/node/config.ts";
@@ -16,6 +17,7 @@ import type { Raft } from "../../src/raft/raft.ts";
 import { next } from "./checkers/configuration-chain.ts";
 import { Referee } from "./checkers/referee.ts";
 import { Coverage } from "./coverage.ts";
+import type { SimulatedDisk } from "./disk.ts";
 import { DiskFaults, type Rot } from "./disk-faults.ts";
 import { SimEnvironment, SimLogger } from "./environment.ts";
 import { FaultAtlas } from "./fault-atlas.ts";
@@ -56,21 +58,23 @@ export class World {
   readonly #tailEntries: number;
   /** Changes that some leader proposed behind what is committed: they may or may not come to be. */
   #proposedChanges: { readonly index: number; readonly payload: Uint8Array }[] = [];
+  readonly #dice: Prng;
   #lives = 0;
 
   constructor(options: WorldOptions) {
     const { seed } = options;
     this.#options = options;
+    this.#dice = new Prng(seed, "world");
     this.#tailEntries = new Prng(seed, "tail").pick([5, 5, 20, 20, 100, 100_000]);
     this.network = new SimNetwork(this.scheduler, new Prng(seed, "network"), this.coverage);
     this.hosts = Array.from({ length: options.hosts }, (_, at) => this.#makeHost(at + 1));
     this.#founders = this.hosts.slice(0, options.founders).map(({ id }) => id);
     this.referee = new Referee({
       founders: this.#founders,
-      isDamaged: (id) => this.atlas.isDamaged(id),
+      isDamaged: (id) => this.atlas.isLost(id),
       worstCase: (id) => {
         const host = this.host(id);
-        if (this.atlas.isDamaged(id) || host.isInjured) return null;
+        if (!this.atlas.isWhole(id) || host.isInjured) return null;
         this.coverage.add("worst-case disks opened");
         return worstCase(id, host.faults.disk);
       },
@@ -97,6 +101,8 @@ export class World {
       clockRate: 1,
       wallOffsetMs: Math.floor(new Prng(seed, `clock${id}`).next() * 4_000) - 2_000,
       isInjured: false,
+      incarnation: "",
+      clusterId: null,
     };
   }
 
@@ -136,7 +142,7 @@ export class World {
       const after = next(configuration, index, payload);
       return after === null ? [] : [after];
     });
-    return [configuration, ...possible];
+    return [configuration, ...possible].flatMap(withVotesToCome);
   }
 
   // --- processes ----------------------------------------------------------------------------------------------
@@ -157,15 +163,41 @@ export class World {
       log = openSimLog(host.id, host.faults.disk, () => environment.random());
     } catch (error) {
       if (host.faults.refusals.EIO > refusals) host.isInjured = true;
-      return this.#refused(host, error);
+      if (this.#setsAside(host, error)) this.#startLater(host, 1);
+      else this.#refused(host, error);
+      return;
     }
-    this.#run(host, log, environment, label);
+    const { clusterId } = host;
+    if (clusterId === null || log.identity.phase !== "blank") {
+      return this.#run(host, log, environment, label);
+    }
+    // As openNode does: a node whose log was set aside remembers its cluster before it does anything else.
+    log.setIdentity({ ...log.identity, clusterId, phase: "lost" }, () => {
+      if (host.life === null && environment.alive) this.#run(host, log, environment, label);
+    });
+  }
+
+  /** What openNode does with a log that cannot be trusted: it begins a new one, and waits to be admitted. */
+  #setsAside(host: Host, error: unknown): boolean {
+    const isHurt = host.isInjured || !this.atlas.isWhole(host.id);
+    if (!(error instanceof LogUntrustedError) || !isHurt || this.#founders.length < 2) return false;
+    this.coverage.add("logs set aside");
+    this.note(host, `sets its log aside: ${error.message}`);
+    const { disk } = host.faults;
+    host.clusterId = clusterOn(disk) ?? host.clusterId ?? "";
+    disk.wipe();
+    host.store.wipe();
+    this.#lost(host);
+    return true;
   }
 
   #run(host: Host, log: SegmentedLog, environment: SimEnvironment, label: string): void {
     const { seed } = this.#options;
     host.faults.restarted();
     host.isInjured = false;
+    this.atlas.foundWhole(host.id);
+    host.incarnation = log.identity.incarnation;
+    this.#lookWhoIsTakenIn();
     const transport = this.network.transport(host.id, log.identity.incarnation);
     const machine = new SimMachine(host.store, environment, new Prng(seed, `machine${label}`));
     const dropped = log.firstIndex() - 1;
@@ -199,6 +231,7 @@ export class World {
       id,
       dir: "simulated",
       peers: new Map(this.#founders.map((founder) => [founder, `node${founder}:1`])),
+      join: !this.#founders.includes(id),
       advertise: `node${id}:1`,
       // Small, so that whoever was away for a while needs a snapshot.
       logTailEntries: this.#tailEntries,
@@ -244,21 +277,34 @@ export class World {
     this.note(host, "new disk");
     host.faults.disk.wipe();
     host.store.wipe();
-    this.injured(host);
+    host.clusterId = null;
+    this.#lost(host);
   }
 
   /** Some durable sector of its log changes behind its back; false if there is none yet. */
   rot(host: Host, kind: Rot): boolean {
     if (!host.faults.rot(kind)) return false;
     this.note(host, `rot: ${kind}`);
-    this.injured(host);
+    this.atlas.suspect(host.id);
     return true;
   }
 
   /** What was known of its disk holds no more. */
-  injured(host: Host): void {
-    this.atlas.damage(host.id);
+  #lost(host: Host): void {
+    host.incarnation = "";
+    this.atlas.lost(host.id);
     this.referee.damaged(host.id);
+    this.#lookWhoIsTakenIn();
+  }
+
+  /** Whose incarnation the cluster knows, or whom it does not count, is no copy that is missing. */
+  #lookWhoIsTakenIn(): void {
+    const { voters, outgoing, records } = this.referee.configurations.last.configuration;
+    for (const { id, incarnation } of this.hosts) {
+      const known = records.find((record) => record.id === id)?.incarnation;
+      const counts = voters.includes(id) || outgoing.includes(id);
+      if (!counts || (known !== undefined && known === incarnation)) this.atlas.takenIn(id);
+    }
   }
 
   pause(host: Host): void {
@@ -283,14 +329,14 @@ export class World {
   /** A halt is the right answer to a write that was refused or to bytes that were changed; to nothing else. */
   #halted(host: Host, error: Error): void {
     const isRefused = host.faults.refusals.EIO > 0;
-    const isHurt = isRefused || host.isInjured || this.atlas.isDamaged(host.id);
+    const isHurt = isRefused || host.isInjured || !this.atlas.isWhole(host.id);
     const isExpected = error instanceof LogUntrustedError && isHurt;
     if (!isExpected) return this.fail(error);
     if (isRefused) host.isInjured = true;
     this.coverage.add("halts expected");
-    // The node still tells its callers and writes its marker; then the process ends.
+    // The node still tells its callers and writes its marker; then the process ends, or the whole machine is restarted.
     this.scheduler.after(5, () => {
-      this.end(host, "killed");
+      this.end(host, this.#dice.chance(0.5) ? "killed" : "power cut");
       this.#startLater(host, 300);
     });
   }
@@ -298,7 +344,7 @@ export class World {
   #refused(host: Host, error: unknown): void {
     this.note(host, `does not start: ${error instanceof Error ? error.message : error}`);
     const wasRefused = isOutOfSpace(error) && host.faults.isFull;
-    const isHurt = host.isInjured || this.atlas.isDamaged(host.id);
+    const isHurt = host.isInjured || !this.atlas.isWhole(host.id);
     const isExpected = wasRefused || (error instanceof LogUntrustedError && isHurt);
     if (!isExpected) return this.fail(error);
     this.coverage.add("starts refused");
@@ -333,7 +379,9 @@ export class World {
     for (const entry of persist?.entries ?? []) {
       if (entry.kind === "configuration") this.#proposedChanges.push(entry);
     }
+    const before = this.referee.configurations.length;
     this.guard(() => view.during(effects, () => this.referee.stepped(view, effects)));
+    if (this.referee.configurations.length > before) this.#lookWhoIsTakenIn();
   }
 
   #watchLog({ id }: Host, view: LiveView, log: Log): void {
@@ -379,7 +427,27 @@ export class World {
     try {
       look();
     } catch (error) {
-      this.fail(error);
+      // A checker that reads may be the first to meet rot; the log has heard of it, too.
+      if (!(error instanceof LogUntrustedError)) this.fail(error);
     }
+  }
+}
+
+/** Learners that get a vote as soon as they have caught up: each may, or may not yet. */
+function withVotesToCome(configuration: Configuration): Configuration[] {
+  let all = [configuration];
+  for (const { id, awaitsVote } of configuration.records) {
+    if (!awaitsVote || configuration.voters.includes(id)) continue;
+    all = all.flatMap((one) => [one, { ...one, voters: [...one.voters, id] }]);
+  }
+  return all;
+}
+
+/** null: that cannot be read either. */
+function clusterOn(disk: SimulatedDisk): string | null {
+  try {
+    return loadIdentity(disk, "log")?.identity.clusterId ?? null;
+  } catch {
+    return null;
   }
 }

@@ -44,8 +44,6 @@ const WEIGHTS: { readonly [kind in FaultKind]?: number } = {
 };
 /** Without these a run shows little. */
 const ALWAYS: ReadonlySet<FaultKind> = new Set(["crash", "heal"]);
-/** Not yet borne by the node. */
-const OFF: ReadonlySet<FaultKind> = new Set(["wipe", "rot", "garble"]);
 
 export interface Choice {
   /** Kinds that this run does without. */
@@ -71,9 +69,7 @@ export class Adversary {
     this.#choice = choice;
     this.#dice = new Prng(seed, "faults");
     const kinds = FAULT_KINDS.filter((kind) => ALWAYS.has(kind) || this.#dice.chance(0.6));
-    this.#deck = kinds
-      .filter((kind) => !OFF.has(kind))
-      .flatMap((kind) => Array<FaultKind>(WEIGHTS[kind] ?? 1).fill(kind));
+    this.#deck = kinds.flatMap((kind) => Array<FaultKind>(WEIGHTS[kind] ?? 1).fill(kind));
   }
 
   start(): void {

@@ -3,9 +3,6 @@
 import type { Rot } from "../disk-faults.ts";
 import { anyHost, type Strike } from "./strike.ts";
 
-/** Whether a node bears a disk that never answers again. */
-const HANGS = false as boolean;
-
 export function slowDisk(strike: Strike): void {
   const { world, dice } = strike;
   const { faults } = anyHost(strike);
@@ -22,7 +19,7 @@ export function slowDisk(strike: Strike): void {
 export function hangDisk(strike: Strike): void {
   const { world, dice } = strike;
   const { faults } = anyHost(strike);
-  const comesBack = dice.chance(0.7) || !HANGS;
+  const comesBack = dice.chance(0.7);
   world.coverage.add(comesBack ? "disk stalls" : "disk hangs");
   faults.hang();
   if (comesBack) strike.mend(dice.next() * 3_000, () => faults.answer());
@@ -41,7 +38,8 @@ export function fillDisk(strike: Strike): void {
 export function failDisk(strike: Strike): void {
   const { world, dice } = strike;
   const host = anyHost(strike);
-  if (host.life === null) return;
+  if (host.life === null || !world.atlas.allows(host.id, world.configurations())) return;
+  world.atlas.suspect(host.id);
   const what = dice.chance(0.5) ? "write" : "sync";
   world.coverage.add(what === "write" ? "failed writes" : "failed syncs");
   host.faults.fail(what, 1 + dice.below(3));
@@ -55,6 +53,11 @@ export function rot(strike: Strike): void {
   if (!world.rot(host, kind)) return;
   if (kind === "bit") world.coverage.add("bits rotten");
   else world.coverage.add(kind === "lost" ? "sectors lost" : "sectors misdirected");
+  // Sooner or later it is started again, and looks.
+  strike.mend(500 + dice.next() * 4_000, () => {
+    if (world.atlas.isSuspect(host.id)) world.end(host, "killed");
+    world.start(host);
+  });
 }
 
 /** A power cut in the middle of a write: what was being written is neither old nor new. */
@@ -68,7 +71,7 @@ export function garble(strike: Strike): void {
   host.faults.garble = 0;
   if (host.faults.garbled > before) {
     world.coverage.add("sectors garbled");
-    world.injured(host);
+    world.atlas.suspect(host.id);
   }
   strike.mend(50 + dice.next() * 1_000, () => world.start(host));
 }
