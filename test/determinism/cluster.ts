@@ -5,8 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { MachineCore } from "../../src/machine/machine-core.ts";
-import type { ExecuteJob, ExecuteOutcome } from "../../src/node/ports.ts";
+import type { ExecuteJob, ExecuteOutcome, TransactionVerb } from "../../src/node/ports.ts";
 import type { Entry } from "../../src/raft/entry.ts";
+import { DEFAULT_LIMITS } from "../../src/sql/limits.ts";
+import { decodeCommand } from "../../src/wire/log-codec.ts";
 import { decodeOpenSessionResponse } from "../../src/wire/sql-codec.ts";
 import { encodeBatch, encodeScript } from "../../src/wire/statement-codec.ts";
 import { Dice } from "./dice.ts";
@@ -20,6 +22,11 @@ export class Divergence extends Error {
 const START_MS = Date.UTC(2024, 1, 28, 23, 59, 30);
 const ZONES = ["UTC", "America/New_York", "Asia/Kolkata", "Pacific/Chatham"];
 const EMPTY = new Uint8Array(0);
+const NESTED_EVENTS = {
+  savepoint: "event: nested transaction",
+  release: "event: nested transaction released",
+  rollbackTo: "event: nested transaction rolled back",
+} as const;
 
 /** Where a run keeps its files; removed with it. */
 export class Directory {
@@ -69,6 +76,8 @@ export class Leader {
       case "script":
         this.#coverage.add("event: script");
         return this.#took(this.#execute(encodeScript(step.sql), false), 2, step.covers);
+      case "transaction":
+        return this.#transaction(step);
       case "commit":
         this.#coverage.add("event: commit");
         return this.commit();
@@ -93,7 +102,9 @@ export class Leader {
   #request(step: Extract<Step, { kind: "request" }>): void {
     if (step.dtMs < 0) this.#coverage.add("event: clock ran back");
     this.#timeMs += step.dtMs;
-    const outcome = this.#execute(encodeBatch(step.statements), step.session);
+    const batch = encodeBatch(step.statements, DEFAULT_LIMITS, step.goOn ? "continue" : "stop");
+    const outcome = this.#execute(batch, step.session);
+    if (step.goOn) this.#wentOn(outcome);
     const { length } = step.statements;
     if (length > 1) this.#coverage.add("event: request of several statements");
     if (step.session && outcome.kind === "failure") {
@@ -109,7 +120,7 @@ export class Leader {
   #took(outcome: ExecuteOutcome, statements: number, covers: readonly string[]): void {
     const coverage = this.#coverage;
     if (outcome.kind === "proposal" || outcome.kind === "answer") {
-      for (const kind of covers) coverage.add(kind);
+      this.#cover(covers);
       coverage.add(outcome.kind === "answer" ? "event: answer without an entry" : "event: entry");
       return;
     }
@@ -127,6 +138,40 @@ export class Leader {
       coverage.add("event: writer given up");
       this.#reopen();
     }
+  }
+
+  #wentOn(outcome: ExecuteOutcome): void {
+    this.#coverage.add("event: batch that goes on");
+    if (outcome.kind !== "proposal") return;
+    const failed = decodeCommand(outcome.payload).failed?.length ?? 0;
+    this.#coverage.add("event: failed statement of a batch that goes on", failed);
+  }
+
+  /** It has the writer for itself: the cycle before it has ended, as on a node. */
+  #transaction({ parts, commits }: Extract<Step, { kind: "transaction" }>): void {
+    this.commit();
+    this.#verb("begin");
+    for (const part of parts) {
+      const batch = part.kind === "run" ? encodeBatch(part.statements) : EMPTY;
+      const outcome = this.#verb(part.kind, batch);
+      if (part.kind !== "run") this.#coverage.add(NESTED_EVENTS[part.kind]);
+      else if (outcome.kind === "failure")
+        this.#coverage.add("event: failed step of a transaction");
+      if (outcome.kind === "broken") return this.#took(outcome, 1, []);
+      if (part.kind === "run" && outcome.kind === "answer") this.#cover(part.covers);
+    }
+    const outcome = this.#keep(this.#verb(commits ? "commit" : "rollback"));
+    this.#coverage.add(`event: transaction ${commits ? "committed" : "rolled back"}`);
+    this.#took(outcome, 1, []);
+    if (outcome.kind !== "broken") this.commit();
+  }
+
+  #verb(verb: TransactionVerb, batch: Uint8Array = EMPTY): ExecuteOutcome {
+    return this.#core.execute({ ...this.#job(false), batch, openSession: false, verb });
+  }
+
+  #cover(kinds: readonly string[]): void {
+    for (const kind of kinds) this.#coverage.add(kind);
   }
 
   #job(session: boolean): Omit<ExecuteJob, "batch" | "openSession"> {

@@ -30,6 +30,7 @@ test("a failing plan is shortened to what makes it fail", () => {
     // Bound without its value: the generator must never write such.
     statements: [{ sql: "INSERT INTO sink(a) VALUES (?)", args: [] }],
     session: false,
+    goOn: false,
     dtMs: 0,
     covers: [],
   } as const;

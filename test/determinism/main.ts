@@ -36,7 +36,7 @@ function replay(seed: number): number {
   }
   console.log(`run ${seed} failed: ${report.failure}\nshortening …`);
   const kind = report.failure.slice(0, 30);
-  const short = shorten(plan, 400, (failure) => failure.startsWith(kind));
+  const short = shorten(plan, 1_000, (failure) => failure.startsWith(kind));
   for (const step of short.steps) console.log(describe(step));
   console.log(play(short).failure);
   return 1;

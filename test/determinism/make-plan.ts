@@ -2,7 +2,7 @@
 
 import { Dice } from "./dice.ts";
 import { Expressions } from "./expressions.ts";
-import type { Plan, Step } from "./plan.ts";
+import type { Part, Plan, Step } from "./plan.ts";
 import { SchemaChanges } from "./schema-changes.ts";
 import { type Schema, SchemaMaker } from "./schemas.ts";
 import { type Made, StatementMaker } from "./statements.ts";
@@ -33,6 +33,7 @@ export function makePlan(seed: number): Plan {
         [4, () => requestStep(dice, [statements.make(), changes.make(), statements.make()])],
         [3, () => requestStep(dice, [changes.analyze(), failing()])],
         [3, () => scriptStep(dice, changes)],
+        [7, () => transactionStep(dice, statements, changes)],
         [14, () => ({ kind: "commit" })],
         [5, () => ({ kind: "lose", share: dice.pick([0, 0.5, 1]) })],
         [3, () => ({ kind: "handover" })],
@@ -48,6 +49,7 @@ function schemaSteps(dice: Dice, { ddl, covers }: Schema): Step[] {
     kind: "request",
     statements: [{ sql }],
     session: false,
+    goOn: false,
     dtMs: 1,
     covers: i === 0 ? covers : [],
   }));
@@ -60,6 +62,7 @@ function requestStep(dice: Dice, list: readonly Made[]): Step {
     kind: "request",
     statements: list.map(({ statement }) => statement),
     session: dice.chance(0.4),
+    goOn: list.length > 1 && dice.chance(0.3),
     dtMs: dice.chance(0.02) ? 90_061_000 : dice.pick([0, 1, 137, 5_000, -40_000]),
     covers: list.flatMap(({ covers }) => [...covers]),
   };
@@ -73,6 +76,27 @@ function scriptStep(dice: Dice, changes: SchemaChanges): Step {
   if (dice.chance(0.5)) list.push(changes.make());
   const sql = list.map(({ statement }) => statement.sql).join(";\n");
   return { kind: "script", sql, covers: list.flatMap(({ covers }) => [...covers]) };
+}
+
+/** Nested transactions are closed as often as they are opened. */
+function transactionStep(dice: Dice, statements: StatementMaker, changes: SchemaChanges): Step {
+  const parts: Part[] = [];
+  let depth = 0;
+  for (let i = dice.between(2, 8); i > 0; i--) {
+    const list = dice.list(dice.chance(0.2) ? 2 : 1, () => statements.make());
+    if (dice.chance(0.08)) list.push(changes.make());
+    const covers = list.flatMap((made) => [...made.covers]);
+    parts.push({ kind: "run", statements: list.map(({ statement }) => statement), covers });
+    if (dice.chance(0.25)) {
+      parts.push({ kind: "savepoint" });
+      depth += 1;
+    } else if (depth > 0 && dice.chance(0.4)) {
+      parts.push({ kind: dice.pick(["release", "rollbackTo"]) });
+      depth -= 1;
+    }
+  }
+  for (; depth > 0; depth--) parts.push({ kind: dice.pick(["release", "rollbackTo"]) });
+  return { kind: "transaction", parts, commits: dice.chance(0.8) };
 }
 
 function failing(): Made {

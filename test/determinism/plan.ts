@@ -5,17 +5,29 @@
 
 import type { Statement } from "../../src/sql/statement.ts";
 
+/** A step of an interactive transaction. */
+export type Part =
+  | {
+      readonly kind: "run";
+      readonly statements: readonly Statement[];
+      readonly covers: readonly string[];
+    }
+  | { readonly kind: "savepoint" | "release" | "rollbackTo" };
+
 export type Step =
   /** `dtMs`: what the leader's clock does before; it may run back. */
   | {
       readonly kind: "request";
       readonly statements: readonly Statement[];
       readonly session: boolean;
+      /** A statement that fails does not stop the ones behind it. */
+      readonly goOn: boolean;
       readonly dtMs: number;
       /** Of what each statement is an example. */
       readonly covers: readonly string[];
     }
   | { readonly kind: "script"; readonly sql: string; readonly covers: readonly string[] }
+  | { readonly kind: "transaction"; readonly parts: readonly Part[]; readonly commits: boolean }
   /** SQLite commits what the leader executed. */
   | { readonly kind: "commit" }
   /** The leader's process ends. Of what it proposed since the last commit so much, of 1, is not in the log. */
@@ -152,6 +164,13 @@ const EVENT_KINDS = [
   "entry",
   "request of several statements",
   "script",
+  "batch that goes on",
+  "failed statement of a batch that goes on",
+  "transaction committed",
+  "transaction rolled back",
+  "failed step of a transaction",
+  "nested transaction released",
+  "nested transaction rolled back",
   "answer without an entry",
   "failed request",
   "failed request, in the middle of a batch",

@@ -2,6 +2,7 @@
 
 import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
+import type { Statement } from "../../src/sql/statement.ts";
 import { Directory, Divergence, follow, Leader, type Life } from "./cluster.ts";
 import { differences, factsOf, rowsApart } from "./compare.ts";
 import { makePlan } from "./make-plan.ts";
@@ -92,16 +93,29 @@ export function shorten(plan: Plan, attempts: number, wanted: (failure: string) 
 export function describe(step: Step): string {
   switch (step.kind) {
     case "request":
-      return step.statements
-        .map(({ sql, args }) => `${sql}${args === undefined ? "" : `  -- ${show(args)}`}`)
-        .join("\n   ; ");
+      return `${step.goOn ? "-- goes on:\n" : ""}${describeStatements(step.statements)}`;
     case "script":
       return step.sql;
+    case "transaction":
+      return describeTransaction(step);
     case "lose":
       return `-- leadership lost, ${step.share} of the open cycle thrown away`;
     default:
       return `-- ${step.kind}`;
   }
+}
+
+function describeStatements(statements: readonly Statement[]): string {
+  return statements
+    .map(({ sql, args }) => `${sql}${args === undefined ? "" : `  -- ${show(args)}`}`)
+    .join("\n   ; ");
+}
+
+function describeTransaction({ parts, commits }: Extract<Step, { kind: "transaction" }>): string {
+  const lines = parts.map((part) =>
+    part.kind === "run" ? describeStatements(part.statements) : `-- ${part.kind}`,
+  );
+  return ["-- begin", ...lines, commits ? "-- commit" : "-- rollback"].join("\n  ");
 }
 
 function show(args: unknown): string {
