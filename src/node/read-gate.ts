@@ -35,6 +35,8 @@ interface Round {
   waiters: Waiter[];
 }
 
+/** Rounds under way at once: reads that come meanwhile share the next one, which costs every node a message. */
+const ROUNDS_AT_ONCE = 2;
 /** A round that was not answered by then is asked again: its messages may be lost. */
 const ROUND_MS_MAX = 300;
 /** Without a leader for this long a read is refused, so that the caller may try elsewhere. */
@@ -112,6 +114,7 @@ export class ReadGate {
   }
 
   #begin(): void {
+    if (this.#rounds.size >= ROUNDS_AT_ONCE) return;
     const waiters = this.#gathering.filter((waiter) => !waiter.cancelled);
     this.#gathering = [];
     if (waiters.length === 0) return;
@@ -135,6 +138,7 @@ export class ReadGate {
       this.#rounds.delete(context);
       this.#await(index, round.startedAtMs, round.waiters, "proof");
     }
+    if (this.#gathering.length > 0) this.#schedule();
   }
 
   /** Leader lost: the same reads ask again, in a new round. */
