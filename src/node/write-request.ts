@@ -1,6 +1,6 @@
 /** One write on its way through the node, from the caller's door to its one answer. */
 
-import { BalsaError, type Failure, isBalsaCode, type Outcome, toFailure } from "../sql/errors.ts";
+import { type BalsaCode, type Failure, isBalsaCode, type Outcome } from "../sql/errors.ts";
 import type { Environment, ExecuteJob } from "./ports.ts";
 import type { ExecuteCall, ExecuteSink } from "./service.ts";
 import type { HoldingTransaction } from "./writer-hold.ts";
@@ -78,14 +78,14 @@ export function jobOf(
   };
 }
 
-/** A failure as data, in the words of the table in sql/errors.ts. */
+/** A failure as data. Not by way of an Error: a stack for each refusal would cost most where there is least time. */
 export function failure(
-  code: ConstructorParameters<typeof BalsaError>[0],
+  code: BalsaCode,
   message: string,
   outcome: Outcome = "not-applied",
   facts: Failure["facts"] = {},
 ): Failure {
-  return toFailure(new BalsaError(code, message, { outcome, facts }));
+  return { code, message, outcome, statementIndex: 0, facts };
 }
 
 /** Refusals that any node would give at any time need not wait for what the open transaction holds. */

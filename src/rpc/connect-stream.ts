@@ -22,6 +22,7 @@ import {
 } from "../wire/sql-codec.ts";
 import { toGrpc } from "../wire/status.ts";
 import type { StepRequest } from "../wire/transaction-codec.ts";
+import { RequestInbox } from "./request-inbox.ts";
 import { StreamTransactions } from "./stream-transactions.ts";
 import { type RunningWrite, toWrite, type WriteGate, type WriteRequest } from "./write-gate.ts";
 
@@ -105,6 +106,10 @@ export class ConnectStream {
   readonly #writes = new Map<number, StreamWrite>();
   readonly #queries = new Map<number, Query>();
   readonly #transactions: StreamTransactions;
+  readonly #inbox = new RequestInbox({
+    begin: (request) => this.#begin(request),
+    emptied: () => this.#caughtUp(),
+  });
   #writeBytes = 0;
   #granted = 0;
   #answers: ServerResponse[] = [];
@@ -114,6 +119,8 @@ export class ConnectStream {
   /** The client reads too slowly: no more rows are asked for, and no more requests read. */
   #congested = false;
   #paused = false;
+  /** The client sends no more; half-closed once all that it sent is begun. */
+  #endSeen = false;
   #halfClosed = false;
   #draining = false;
   #over = false;
@@ -147,9 +154,17 @@ export class ConnectStream {
     this.#endIfIdle();
   }
 
+  /** All requests that have come are begun. */
+  #caughtUp(): void {
+    this.#regulate();
+    if (this.#endSeen && !this.#halfClosed) this.#halfClose();
+    else this.#endIfIdle();
+  }
+
   /** It can fetch no more; what it has asked for still goes out as fast as it reads. */
   #halfClose(): void {
-    if (this.#over) return;
+    this.#endSeen = true;
+    if (this.#over || !this.#inbox.isEmpty) return;
     this.#halfClosed = true;
     // Nothing more will be asked of them.
     this.#transactions.cancelAll();
@@ -165,16 +180,20 @@ export class ConnectStream {
   #receive(bytes: Buffer): void {
     if (this.#over) return;
     try {
-      for (const request of decodeClientFrame(bytes)) {
-        if (this.#over) return;
-        this.#dispatch(request);
-      }
+      this.#inbox.add(decodeClientFrame(bytes));
     } catch (error) {
-      if (!(error instanceof BalsaError)) throw error;
-      this.#fail(toFailure(error));
-      return;
+      this.#failBy(error);
     }
     this.#regulate();
+  }
+
+  #begin(request: ClientRequest): void {
+    if (this.#over) return;
+    try {
+      this.#dispatch(request);
+    } catch (error) {
+      this.#failBy(error);
+    }
   }
 
   #dispatch({ id, body }: ClientRequest): void {
@@ -389,17 +408,18 @@ export class ConnectStream {
       this.#writeBytes / writeBytes,
       this.#granted / chunks,
     );
-    if (!this.#paused && (this.#congested || most > 1)) {
+    const mayRead = this.#inbox.isEmpty && !this.#congested;
+    if (!this.#paused && (!mayRead || most > 1)) {
       this.#paused = true;
       this.#call.pause();
-    } else if (this.#paused && !this.#congested && most <= 0.5) {
+    } else if (this.#paused && mayRead && most <= 0.5) {
       this.#paused = false;
       this.#call.resume();
     }
   }
 
   #endIfIdle(): void {
-    if (this.#over || !(this.#halfClosed || this.#draining)) return;
+    if (this.#over || !(this.#halfClosed || this.#draining) || !this.#inbox.isEmpty) return;
     if (this.#writes.size > 0 || this.#queries.size > 0 || this.#answers.length > 0) return;
     if (this.#transactions.size > 0) return;
     this.#over = true;
@@ -408,7 +428,9 @@ export class ConnectStream {
   }
 
   /** The stream itself is broken: the client spoke nonsense. */
-  #fail(failure: Failure): void {
+  #failBy(error: unknown): void {
+    if (!(error instanceof BalsaError)) throw error;
+    const failure = toFailure(error);
     this.#flush();
     if (this.#over) return;
     this.#withdrawAll();
@@ -422,6 +444,7 @@ export class ConnectStream {
 
   #withdrawAll(): void {
     this.#over = true;
+    this.#inbox.clear();
     const running = [...this.#writes.values(), ...this.#queries.values()];
     this.#writes.clear();
     this.#queries.clear();
