@@ -30,9 +30,8 @@ import { WriterRest } from "./writer-rest.ts";
 
 /** Requests handed to the writer and not answered yet: enough to keep its pipe full. */
 const EXECUTING_MAX = 256;
-/** Payload bytes of one follower transaction. */
+/** Payload bytes of one follower transaction, and entries of it, however small they are. */
 const APPLY_BYTES_MAX = 4 * 1024 * 1024;
-/** Entries of one, however small they are: a frame's parts travel as arguments, of which there may not be too many. */
 const APPLY_ENTRIES_MAX = 4_096;
 /** A follower commits about this often; a read that waits makes it at once. */
 const APPLY_PACE_MS = 5;
@@ -76,7 +75,7 @@ export class WriterDriver {
   readonly #waiting = new Deque<WriteRequest>();
   readonly #executing = new Deque<WriteRequest>();
   readonly #hold = new WriterHold();
-  /** Of the waiting, at most: settled, to be passed over. */
+  /** Of the waiting, at most: settled. Not taken out one by one: a client that goes away leaves thousands. */
   #withdrawn = 0;
   #headSinceMs = 0;
   #watch: Timer | null = null;
@@ -214,14 +213,10 @@ export class WriterDriver {
     if (request.stage === "waiting") {
       request.fail(failure("CANCELLED", "the caller gave up before the request was executed"));
       this.#withdrawn += 1;
-      // Not one by one: a client that goes away takes thousands with it.
-      if (this.#withdrawn * 2 > this.#waiting.length) this.#sweepWaiting();
+      if (this.#withdrawn * 2 <= this.#waiting.length) return;
+      this.#withdrawn = 0;
+      this.#waiting.filter(({ stage }) => stage === "waiting");
     } else if (request.stage === "executing") request.deadlineAtMs = 0;
-  }
-
-  #sweepWaiting(): void {
-    this.#withdrawn = 0;
-    this.#waiting.filter((request) => request.stage === "waiting");
   }
 
   /** A read waits until this index is in SQLite. */
@@ -303,14 +298,12 @@ export class WriterDriver {
 
   #requeue(): void {
     this.#hold.lose("its writer process ended");
-    const again: WriteRequest[] = [];
-    for (const request of this.#executing.drain()) {
+    const again = this.#executing.drain().filter((request) => {
       request.transaction?.lost(aborted("its writer process ended"));
-      if (request.stage === "settled" || request.transaction !== null) continue;
-      request.stage = "waiting";
-      again.push(request);
-    }
-    if (again.length > 0) this.#waiting.unshift(again);
+      return request.stage !== "settled" && request.transaction === null;
+    });
+    for (const request of again) request.stage = "waiting";
+    this.#waiting.unshift(again);
     this.#cycle.end();
   }
 

@@ -12,7 +12,6 @@ import { BalsaError, type Failure, toFailure } from "../sql/errors.ts";
 import { unreachable } from "../sql/invariant.ts";
 import {
   type ClientRequest,
-  decodeClientFrame,
   decodeOpenSessionResponse,
   encodeServerFrame,
   type QueryRequest,
@@ -22,7 +21,7 @@ import {
 } from "../wire/sql-codec.ts";
 import { toGrpc } from "../wire/status.ts";
 import type { StepRequest } from "../wire/transaction-codec.ts";
-import { RequestInbox } from "./request-inbox.ts";
+import { RequestInbox, type TurnBudget } from "./request-inbox.ts";
 import { StreamTransactions } from "./stream-transactions.ts";
 import { type RunningWrite, toWrite, type WriteGate, type WriteRequest } from "./write-gate.ts";
 
@@ -96,6 +95,8 @@ export interface ConnectStreamParts {
   readonly node: NodeService;
   readonly gate: WriteGate;
   readonly bounds: StreamBounds;
+  /** Of the node, for all its streams. */
+  readonly turn: TurnBudget;
   /** The stream is over. */
   ended(): void;
 }
@@ -106,10 +107,7 @@ export class ConnectStream {
   readonly #writes = new Map<number, StreamWrite>();
   readonly #queries = new Map<number, Query>();
   readonly #transactions: StreamTransactions;
-  readonly #inbox = new RequestInbox({
-    begin: (request) => this.#begin(request),
-    emptied: () => this.#caughtUp(),
-  });
+  readonly #inbox: RequestInbox;
   #writeBytes = 0;
   #granted = 0;
   #answers: ServerResponse[] = [];
@@ -128,6 +126,16 @@ export class ConnectStream {
   constructor(call: ServerDuplexStream<Buffer, Buffer>, parts: ConnectStreamParts) {
     this.#call = call;
     this.#parts = parts;
+    this.#inbox = new RequestInbox(
+      {
+        begin: (request) => {
+          if (!this.#over) this.#dispatch(request);
+        },
+        emptied: () => this.#caughtUp(),
+        failed: (error) => this.#failBy(error),
+      },
+      parts.turn,
+    );
     this.#transactions = new StreamTransactions({
       node: parts.node,
       most: parts.bounds.transactions,
@@ -179,21 +187,8 @@ export class ConnectStream {
 
   #receive(bytes: Buffer): void {
     if (this.#over) return;
-    try {
-      this.#inbox.add(decodeClientFrame(bytes));
-    } catch (error) {
-      this.#failBy(error);
-    }
+    this.#inbox.add(bytes);
     this.#regulate();
-  }
-
-  #begin(request: ClientRequest): void {
-    if (this.#over) return;
-    try {
-      this.#dispatch(request);
-    } catch (error) {
-      this.#failBy(error);
-    }
   }
 
   #dispatch({ id, body }: ClientRequest): void {

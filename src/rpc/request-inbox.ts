@@ -1,61 +1,80 @@
 /**
- * Requests of one stream that have come and are not begun yet. They are begun in order and in slices of a few
- * milliseconds: a flood of them leaves the node's thread time for its peers and its clock, without which it would lose
- * the leadership. Knows nothing of what they ask.
+ * Frames of requests that one stream has brought. Requests are decoded and begun in order, in slices: in a flood all streams
+ * of a node together get a few milliseconds of each turn of the event loop, and the rest is left for the node's peers
+ * and its clock, without which it would lose the leadership. Knows nothing of what the requests ask.
  */
 
-import type { ClientRequest } from "../wire/sql-codec.ts";
+import { ClientFrameReader, type ClientRequest } from "../wire/sql-codec.ts";
 
-const SLICE_MS = 3;
-/** Requests begun between two looks at the clock. */
+const TURN_MS = 5;
+/** Begun by each stream in each turn, whatever the time: a look at the clock costs something too. */
 const REQUESTS_BETWEEN = 32;
+
+/** The time for requests in a turn of the event loop; shared by all streams of a node. */
+export class TurnBudget {
+  #untilMs = 0;
+  #running = false;
+
+  hasTime(): boolean {
+    const nowMs = performance.now();
+    if (!this.#running) {
+      this.#running = true;
+      this.#untilMs = nowMs + TURN_MS;
+      setImmediate(() => {
+        this.#running = false;
+      });
+    }
+    return nowMs < this.#untilMs;
+  }
+}
 
 export interface InboxOwner {
   begin(request: ClientRequest): void;
   /** All that had come is begun. */
   emptied(): void;
+  /** Not a request: PROTOCOL. */
+  failed(error: unknown): void;
 }
 
 export class RequestInbox {
   readonly #owner: InboxOwner;
-  #requests: readonly ClientRequest[] = [];
-  #begun = 0;
+  readonly #budget: TurnBudget;
+  readonly #frames: ClientFrameReader[] = [];
 
-  constructor(owner: InboxOwner) {
+  constructor(owner: InboxOwner, budget: TurnBudget) {
     this.#owner = owner;
+    this.#budget = budget;
   }
 
   get isEmpty(): boolean {
-    return this.#begun === this.#requests.length;
+    return this.#frames.length === 0;
   }
 
-  /** Begins them, the first ones at once if none waited. */
-  add(requests: readonly ClientRequest[]): void {
-    if (!this.isEmpty) {
-      this.#requests = [...this.#requests.slice(this.#begun), ...requests];
-      this.#begun = 0;
-      return;
-    }
-    this.#requests = requests;
-    this.#begun = 0;
-    this.#slice();
+  /** Begins its requests, the first ones at once if none waited. */
+  add(frame: Uint8Array): void {
+    this.#frames.push(new ClientFrameReader(frame));
+    if (this.#frames.length === 1) this.#slice();
   }
 
   clear(): void {
-    this.#requests = [];
-    this.#begun = 0;
+    this.#frames.length = 0;
   }
 
   #slice(): void {
-    const untilMs = performance.now() + SLICE_MS;
-    while (!this.isEmpty) {
-      const request = this.#requests[this.#begun];
-      this.#begun += 1;
-      if (request !== undefined) this.#owner.begin(request);
-      if (this.#begun % REQUESTS_BETWEEN !== 0 || performance.now() < untilMs) continue;
-      if (!this.isEmpty) setImmediate(() => this.#slice());
-      break;
+    try {
+      for (;;) {
+        for (let count = 0; count < REQUESTS_BETWEEN; count += 1) {
+          const request = this.#frames[0]?.next();
+          if (request === undefined) return this.#owner.emptied();
+          if (request === null) this.#frames.shift();
+          else this.#owner.begin(request);
+        }
+        if (!this.isEmpty && !this.#budget.hasTime()) break;
+      }
+      setImmediate(() => this.#slice());
+    } catch (error) {
+      this.clear();
+      this.#owner.failed(error);
     }
-    if (this.isEmpty) this.#owner.emptied();
   }
 }

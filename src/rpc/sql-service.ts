@@ -24,6 +24,7 @@ import {
   type UnaryCall,
   type UnaryCallback,
 } from "./grpc-methods.ts";
+import { TurnBudget } from "./request-inbox.ts";
 import { toWrite, type WriteGate, type WriteRequest } from "./write-gate.ts";
 
 /** Chunks of a unary query that the node may have ready before the client has taken them. */
@@ -38,6 +39,7 @@ export interface SqlServiceParts {
 export class SqlService {
   readonly #parts: SqlServiceParts;
   readonly #streams = new Set<ConnectStream>();
+  readonly #turn = new TurnBudget();
   #draining = false;
 
   constructor(parts: SqlServiceParts) {
@@ -62,6 +64,7 @@ export class SqlService {
   #connect(call: ServerDuplexStream<Buffer, Buffer>): void {
     const stream: ConnectStream = new ConnectStream(call, {
       ...this.#parts,
+      turn: this.#turn,
       ended: () => this.#streams.delete(stream),
     });
     this.#streams.add(stream);

@@ -351,13 +351,29 @@ export function encodeClientFrame(requests: readonly ClientRequest[]): Buffer {
   return writer.finish();
 }
 
-export function decodeClientFrame(bytes: Uint8Array): ClientRequest[] {
-  const reader = new MessageReader(bytes);
-  const requests: ClientRequest[] = [];
-  for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
-    if (tag === 10) requests.push(readInside(reader, readRequest));
-    else reader.skip(tag);
+/** The requests of a frame, one by one: a frame may hold thousands, and its reader have other things to do. */
+export class ClientFrameReader {
+  readonly #reader: MessageReader;
+
+  constructor(bytes: Uint8Array) {
+    this.#reader = new MessageReader(bytes);
   }
+
+  /** Null at the end. @throws BalsaError PROTOCOL. */
+  next(): ClientRequest | null {
+    const reader = this.#reader;
+    for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
+      if (tag === 10) return readInside(reader, readRequest);
+      reader.skip(tag);
+    }
+    return null;
+  }
+}
+
+export function decodeClientFrame(bytes: Uint8Array): ClientRequest[] {
+  const reader = new ClientFrameReader(bytes);
+  const requests: ClientRequest[] = [];
+  for (let next = reader.next(); next !== null; next = reader.next()) requests.push(next);
   return requests;
 }
 
