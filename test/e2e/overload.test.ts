@@ -1,4 +1,4 @@
-/** More writes at once than a node admits: those beyond the bound are refused in words, nobody stands for leader, and it is soon well. */
+/** More writes at once than a node admits: those beyond are refused in words, nobody stands for leader, and it is soon well. */
 
 import { Client, credentials, type ServiceError } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
