@@ -6,6 +6,7 @@ import type { BalsaCode, Failure } from "../sql/errors.ts";
 export interface QueryOwner {
   fetched(query: PooledQuery): void;
   cancelled(query: PooledQuery): void;
+  stepped(query: PooledQuery, batch: Uint8Array): void;
 }
 
 export class PooledQuery implements RunningQuery {
@@ -39,6 +40,12 @@ export class PooledQuery implements RunningQuery {
     if (this.ended) return;
     this.credit += chunks;
     this.#owner.fetched(this);
+  }
+
+  step(batch: Uint8Array): void {
+    if (this.ended) return;
+    this.credit += 1;
+    this.#owner.stepped(this, batch);
   }
 
   cancel(): void {

@@ -132,6 +132,15 @@ export class PooledReader {
     if (head?.query === query && this.#streaming) this.#refill(head, query);
   }
 
+  /** Something to read in its snapshot. */
+  stepped(query: PooledQuery, batch: Uint8Array): void {
+    const head = this.#given[0];
+    if (head?.query !== query || !this.#streaming) return;
+    if (head.ahead === 0) this.#runningSinceMs = performance.now();
+    head.ahead += 1;
+    this.#child?.send(TO_READER.step, head.id, batch);
+  }
+
   /** Nobody waits for it here any more. True if it was given to this reader. */
   abandon(query: PooledQuery): boolean {
     const given = this.#given.find((candidate) => candidate.query === query);

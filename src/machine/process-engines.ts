@@ -29,7 +29,8 @@ export interface Chunk {
 /** One query at a time: begun, continued until done or stopped. What it throws is the query's failure. */
 export interface ReaderEngine {
   start(statement: Uint8Array): Chunk;
-  next(): Chunk;
+  /** `step`: what to read in the snapshot that an empty statement has begun. */
+  next(step?: Uint8Array): Chunk;
   /** Ends the query that is not done, and with it its snapshot, unless that is held. */
   stop(): void;
   /** All queries until `release` see one snapshot, taken by the first of them. */

@@ -17,6 +17,7 @@ import {
   type PreparedStatement,
   StatementCache,
 } from "./prepared-statement.ts";
+import { ReadSnapshot } from "./read-snapshot.ts";
 import { checkParameters, checkStatement } from "./request-limits.ts";
 
 export interface ReadExecutorOptions {
@@ -45,6 +46,7 @@ export class ReadExecutor {
   readonly #begin: Database.Statement;
   readonly #end: Database.Statement;
   #rows: Iterator<SqliteValue[]> | null = null;
+  #snapshot: ReadSnapshot | null = null;
 
   private constructor(options: ReadExecutorOptions) {
     this.#limits = options.limits ?? DEFAULT_LIMITS;
@@ -64,8 +66,9 @@ export class ReadExecutor {
 
   /** Begins a query; its snapshot is taken now. The query before must be done or stopped. */
   start(statement: Uint8Array): ReadChunk {
-    invariant(this.#rows === null, "one query at a time");
+    invariant(this.#rows === null && this.#snapshot === null, "one query at a time");
     try {
+      if (statement.length === 0) return this.#openSnapshot();
       const bound = decodeStatement(statement);
       const prepared = this.#prepare(bound, statement.length);
       const args = bindArguments(prepared, bound.args);
@@ -81,7 +84,11 @@ export class ReadExecutor {
   }
 
   /** The next rows of the query that is not done. */
-  next(): ReadChunk {
+  next(step?: Uint8Array): ReadChunk {
+    if (step !== undefined) {
+      invariant(this.#snapshot !== null, "a snapshot is held");
+      return { bytes: this.#snapshot.run(step), done: false };
+    }
     const rows = this.#rows;
     invariant(rows !== null, "a query is under way");
     try {
@@ -96,6 +103,8 @@ export class ReadExecutor {
   stop(): void {
     this.#rows?.return?.();
     this.#rows = null;
+    if (this.#snapshot?.isOwn === true) this.#end.run();
+    this.#snapshot = null;
   }
 
   /**
@@ -114,6 +123,16 @@ export class ReadExecutor {
     this.stop();
     this.release();
     this.#database.close();
+  }
+
+  /** Everything read until `stop` is of this moment. */
+  #openSnapshot(): ReadChunk {
+    const isOwn = !this.#database.inTransaction;
+    if (isOwn) this.#begin.run();
+    // SQLite takes it at the first look at the file.
+    this.#database.prepare("SELECT count(*) FROM sqlite_schema").get();
+    this.#snapshot = new ReadSnapshot(this.#cache, this.#limits, isOwn);
+    return { bytes: Buffer.alloc(0), done: false };
   }
 
   #prepare(bound: BoundStatement, bytes: number): PreparedStatement {

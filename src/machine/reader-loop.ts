@@ -25,6 +25,12 @@ interface Query {
   /** Chunks that may still be sent. */
   credit: number;
   cancelled: boolean;
+  /** Of a snapshot, which has no statement of its own: what to read in it. */
+  readonly steps: Uint8Array[];
+}
+
+function isReady({ statement, steps, credit }: Query): boolean {
+  return statement.length === 0 ? steps.length > 0 : credit > 0;
 }
 
 export function runReader(open: () => ReaderEngine): never {
@@ -61,10 +67,14 @@ class ReaderLoop {
   take(type: number, id: number, payload: Uint8Array): void {
     switch (type) {
       case TO_READER.query:
-        this.#queue.push({ id, ...decodeQuery(payload), cancelled: false });
+        this.#queue.push({ id, ...decodeQuery(payload), cancelled: false, steps: [] });
         return;
       case TO_READER.fetch:
         if (this.#running?.id === id) this.#running.credit += decodeCount(payload);
+        return;
+      case TO_READER.step:
+        // A copy: the room of its frame is used again before its turn.
+        if (this.#running?.id === id) this.#running.steps.push(Buffer.from(payload));
         return;
       case TO_READER.cancel:
         return this.#cancel(id);
@@ -128,13 +138,13 @@ class ReaderLoop {
     if (chunk === null || chunk.done) return false;
     while (chunk !== null && !chunk.done) {
       // Waiting is the only place where a fetch or a cancel is heard; a few chunks of credit are soon used up.
-      while (query.credit === 0 && !query.cancelled) this.#channel.receive();
+      while (!isReady(query) && !query.cancelled) this.#channel.receive();
       if (query.cancelled) {
         this.#engine.stop();
         this.#channel.send(FROM_READER.dropped, query.id);
         return true;
       }
-      chunk = this.#step(query, () => this.#engine.next());
+      chunk = this.#step(query, () => this.#engine.next(query.steps.shift()));
     }
     return true;
   }

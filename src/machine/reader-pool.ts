@@ -5,11 +5,13 @@
  */
 
 import { availableParallelism } from "node:os";
-import type { QuerySink, ReaderLimits, Readers, RunningQuery } from "../node/ports.ts";
+import type { QuerySink, ReaderLimits, Readers, RunningQuery, StepAnswer } from "../node/ports.ts";
 import type { Failure } from "../sql/errors.ts";
+import { decodeFailure as readFailureOf } from "../wire/failure-codec.ts";
 import type { ChildSupply } from "./child-supply.ts";
 import { PooledQuery, type QueryOwner, readFailure } from "./pooled-query.ts";
 import { PooledReader, type ReaderEvents } from "./pooled-reader.ts";
+import { STEP_ANSWER } from "./step-answer.ts";
 
 export interface ReaderPoolOptions {
   readonly supply: ChildSupply;
@@ -152,6 +154,16 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
 
   fetched(query: PooledQuery): void {
     for (const reader of this.#readers) reader.fetched(query);
+  }
+
+  stepped(query: PooledQuery, batch: Uint8Array): void {
+    for (const reader of this.#readers) reader.stepped(query, batch);
+    this.#arm(TICK_MS);
+  }
+
+  readStep(bytes: Uint8Array): StepAnswer {
+    const rest = bytes.subarray(1);
+    return bytes[0] === STEP_ANSWER.result ? { result: rest } : { failure: readFailureOf(rest) };
   }
 
   cancelled(query: PooledQuery): void {

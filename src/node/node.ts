@@ -27,7 +27,7 @@ import { peerDoor } from "./peer-door.ts";
 import { PendingQuery, queryBounds } from "./pending-query.ts";
 import type { Identity, MachineState, NodeParts, PeerHello, RunningQuery, Timer } from "./ports.ts";
 import { Proposals } from "./proposals.ts";
-import { ReadGate } from "./read-gate.ts";
+import { ReadGate, type Waiter } from "./read-gate.ts";
 import { notLeader, notReady, notServing } from "./refusals.ts";
 import type {
   BeginCall,
@@ -96,6 +96,12 @@ export class Node implements NodeService {
   /** Role, leader and term as last told: a commit alone is no news to watchers. */
   #told = "";
 
+  readonly #door = {
+    refusal: () => this.#refuseWrite(),
+    refuseRead: () => this.#refuseRead(),
+    admit: (call: QueryCall, waiter: Waiter) => this.#gate.admit(call, waiter),
+  };
+
   constructor(config: NodeConfig, parts: NodeParts) {
     this.#config = config;
     this.#parts = parts;
@@ -119,10 +125,7 @@ export class Node implements NodeService {
       { writeDeadlineMs: config.writeDeadlineMs, dedup: config.plant !== "no-dedup" },
       { ...parts, events: this.#driverEvents() },
     );
-    this.#writes = new Writes(config, this.#driver, this.#admission, {
-      environment,
-      refusal: () => this.#refuseWrite(),
-    });
+    this.#writes = new Writes(config, this.#driver, this.#admission, { ...parts, ...this.#door });
     this.#keeper = new LogKeeper({
       ...parts,
       limits: config.log,
@@ -335,7 +338,11 @@ export class Node implements NodeService {
     this.#membership.moved(status);
     const term = status.role === "leader" ? status.currentTerm : null;
     const before = this.#leading?.term ?? null;
-    if (before !== null && before !== term) this.#lost();
+    if (before !== null && before !== term) {
+      this.#leading = null;
+      this.#proposals.leadershipLost();
+      this.#driver.follow(this.#notLeader());
+    }
     this.#proposals.committed(status.commitIndex, (index) => this.#keeper.termAt(index));
     if (term !== null && before !== term) {
       this.#leading = { term };
@@ -347,12 +354,6 @@ export class Node implements NodeService {
     this.#failover.changed(status);
     this.#handover.changed(status);
     this.#tell();
-  }
-
-  #lost(): void {
-    this.#leading = null;
-    this.#proposals.leadershipLost();
-    this.#driver.follow(this.#notLeader());
   }
 
   // --- callers ------------------------------------------------------------------------------------------------

@@ -185,9 +185,14 @@ export interface QuerySink {
 export interface RunningQuery {
   /** Allows `chunks` more chunks to be sent. */
   fetch(chunks: number): void;
+  /** In a snapshot: an encoded balsa.v1.Batch to read in it, answered by one chunk. */
+  step?(batch: Uint8Array): void;
   /** No more chunks, and no further call of the sink. */
   cancel(): void;
 }
+
+/** An encoded balsa.v1.BatchResult, or why there is none. */
+export type StepAnswer = { readonly result: Uint8Array } | { readonly failure: Failure };
 
 export interface ReaderLimits {
   /** Execution time, waiting for the caller not counted. */
@@ -197,8 +202,13 @@ export interface ReaderLimits {
 }
 
 export interface Readers {
-  /** `statement`: encoded balsa.v1.Statement. The sink is never called before query() has returned. */
+  /**
+   * `statement`: encoded balsa.v1.Statement. Empty: holds a snapshot; the first chunk says so, and it is never done. The
+   * sink is never called before query() has returned.
+   */
   query(statement: Uint8Array, limits: ReaderLimits, sink: QuerySink): RunningQuery;
+  /** What the chunk that answers a step says. */
+  readStep?(bytes: Uint8Array): StepAnswer;
   /** Bytes of the database file and its WAL. */
   databaseBytes(): number;
   close(done: () => void): void;

@@ -3,12 +3,15 @@
 import type { Failure } from "../sql/errors.ts";
 import type { Admission } from "./admission.ts";
 import type { NodeConfig } from "./config.ts";
-import type { Environment } from "./ports.ts";
+import type { Environment, Machine } from "./ports.ts";
+import type { Waiter } from "./read-gate.ts";
+import { ReadTransaction } from "./read-transaction.ts";
 import type {
   BeginCall,
   BeginSink,
   ExecuteCall,
   ExecuteSink,
+  QueryCall,
   RunningTransaction,
 } from "./service.ts";
 import { Transaction } from "./transaction.ts";
@@ -17,8 +20,13 @@ import type { WriterDriver } from "./writer-driver.ts";
 
 export interface WritesParts {
   readonly environment: Environment;
+  readonly machine: Machine;
   /** Why nothing can be written here now. */
   refusal(): Failure | null;
+  /** Why nothing can be read. */
+  refuseRead(): Failure | null;
+  /** Lets a read pass when this node is as fresh as it must be. */
+  admit(call: QueryCall, waiter: Waiter): void;
 }
 
 export class Writes {
@@ -50,6 +58,7 @@ export class Writes {
   }
 
   begin(call: BeginCall, sink: BeginSink): RunningTransaction {
+    if (call.readOnly) return this.#read(call, sink);
     const driver = this.#driver;
     const admission = this.#admission;
     const config = this.#config;
@@ -69,6 +78,31 @@ export class Writes {
       leave: (bytes) => admission.leaveWrite(bytes),
     });
     transaction.start(this.#parts.refusal());
+    return transaction;
+  }
+
+  #read(call: BeginCall, sink: BeginSink): RunningTransaction {
+    const config = this.#config;
+    const admission = this.#admission;
+    const { environment, machine } = this.#parts;
+    const { readDeadlineMs } = config;
+    const timeoutMs = call.timeoutMs > 0 ? call.timeoutMs : readDeadlineMs;
+    const deadlineAtMs = environment.monotonicMs() + timeoutMs;
+    const transaction = new ReadTransaction(deadlineAtMs, sink, {
+      environment,
+      readers: machine.readers,
+      idleMs: atMost(call.idleMs, config.transactionIdleMs),
+      totalMs: atMost(call.totalMs, config.transactionTotalMs),
+      deadlineMs: readDeadlineMs,
+      served: (lagMs) => ({ node: config.id, index: this.#driver.applied, lagMs }),
+      enter: (bytes) => admission.enterRead(bytes),
+      leave: (bytes) => admission.leaveRead(bytes),
+    });
+    const full = transaction.enter();
+    const refusal = this.#parts.refuseRead() ?? full;
+    const query = { ...call, statement: new Uint8Array(0), timeoutMs, window: 1 };
+    if (refusal === null) this.#parts.admit(query, transaction);
+    else environment.soon(() => transaction.refuse(refusal));
     return transaction;
   }
 

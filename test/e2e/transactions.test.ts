@@ -243,6 +243,75 @@ describe("a transaction", () => {
   });
 });
 
+describe("a read-only transaction", () => {
+  let cluster: TestCluster;
+  let db: Database;
+
+  beforeAll(async () => {
+    cluster = await TestCluster.start();
+    await cluster.ready();
+    db = cluster.connect();
+    await db.exec("CREATE TABLE t (id INTEGER PRIMARY KEY, k UNIQUE)");
+  });
+  afterAll(() => cluster.stop());
+
+  const readOnly = { readOnly: true } as const;
+  const count = async (tx: Transaction) =>
+    (await tx.prepare("SELECT count(*) AS n FROM t").get())?.["n"];
+
+  it.each(["linearizable", "session", "stale"] as const)(
+    "sees one moment on every node, while others write: %s",
+    async (consistency) => {
+      await db.exec("DELETE FROM t; INSERT INTO t(k) VALUES (1)");
+      await cluster.caughtUp();
+      for (const endpoint of cluster.endpoints) {
+        const one = cluster.connect({ endpoints: [endpoint], discover: false, consistency });
+        const counts = await one.transaction(async (tx) => {
+          const before = await count(tx);
+          // Nobody waits for it, the writer of this very client included.
+          await db.prepare("INSERT INTO t(k) VALUES (?)").run(endpoint);
+          const [nested] = await tx.transaction((inner) =>
+            inner.batch([{ sql: "SELECT count(*) AS n FROM t" }]),
+          );
+          return [before, nested?.rows[0]?.["n"], await count(tx)];
+        }, readOnly);
+        expect(new Set(counts).size).toBe(1);
+        await cluster.caughtUp();
+      }
+      const after = await db.transaction(count, readOnly);
+      expect(after).toBe(1 + cluster.endpoints.length);
+    },
+  );
+
+  it("writes nothing, and goes on behind an error", async () => {
+    await db.transaction(async (tx) => {
+      const insert = tx.prepare("INSERT INTO t(k) VALUES ('no')").run();
+      await expect(insert).rejects.toMatchObject({ code: "REFUSED" });
+      const wrong = tx.prepare("SELECT nosuch FROM t").all();
+      await expect(wrong).rejects.toMatchObject({ code: "SQLITE_ERROR" });
+      expect(await tx.prepare("SELECT ? AS x").all(7)).toEqual([{ x: 7 }]);
+    }, readOnly);
+  });
+
+  it("ends when it is idle for too long", async () => {
+    const idle = db.transaction(
+      async (tx) => {
+        await pause(500);
+        return count(tx);
+      },
+      { ...readOnly, idleMs: 100 },
+    );
+    expect(await caught(idle)).toMatchObject({ code: "TRANSACTION_TIMEOUT" });
+  });
+
+  it("serves more of them than there are readers", async () => {
+    const all = Array.from({ length: 30 }, () =>
+      db.transaction(async (tx) => [await count(tx), await count(tx)], readOnly),
+    );
+    for (const [first, second] of await Promise.all(all)) expect(second).toBe(first);
+  });
+});
+
 describe("a bank, whose leaders are killed", () => {
   let cluster: HarshCluster;
 
