@@ -1,7 +1,7 @@
 /** The simulator's command line: `npm run sim -- --help`. Ends with `N passed, N failed`. */
 
 import { Command, InvalidArgumentError } from "commander";
-import { FAULT_KINDS } from "./faults/adversary.ts";
+import { OPTIONAL } from "./faults/adversary.ts";
 import { parseRange, type Range, runMany } from "./fleet.ts";
 import { type SimOptions, type SimReport, simulate } from "./run.ts";
 import { commandOf, shrink } from "./shrink.ts";
@@ -26,10 +26,10 @@ function whole(text: string): number {
 
 function kinds(text: string): ReadonlySet<string> {
   const given = text.split(",").filter((kind) => kind !== "");
-  const unknown = given.find((kind) => !FAULT_KINDS.some((known) => known === kind));
+  const unknown = given.find((kind) => !OPTIONAL.some((known) => known === kind));
   if (unknown === undefined) return new Set(given);
   throw new InvalidArgumentError(
-    `There is no fault "${unknown}". There are: ${FAULT_KINDS.join(", ")}.`,
+    `There is no fault "${unknown}". There are: ${OPTIONAL.join(", ")}.`,
   );
 }
 
@@ -46,7 +46,7 @@ const program = new Command("sim")
   .option("--seeds <n>", "how many seeds to run, over all cores", whole, 200)
   .option("--from <n>", "the first of them", whole, 1)
   .option("--seed <n>", "run this one alone, twice, and show what its nodes logged", whole)
-  .option("--without <kinds>", `leave out these faults: ${FAULT_KINDS.join(", ")}`, kinds)
+  .option("--without <kinds>", `leave out these faults: ${OPTIONAL.join(", ")}`, kinds)
   .option(
     "--only <numbers>",
     "only these strikes of the run happen, by number, e.g. 3,7",

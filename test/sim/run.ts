@@ -14,6 +14,7 @@ import { Adversary, type Choice } from "./faults/adversary.ts";
 import type { Host } from "./host.ts";
 import { chooseCore, mendAll, mendCore } from "./liveness.ts";
 import { ModelStore } from "./model-engine.ts";
+import { Operator } from "./operator.ts";
 import { Prng } from "./prng.ts";
 import { SqliteStore } from "./sqlite-store.ts";
 import { SimClient, type WorkloadParts } from "./workload.ts";
@@ -71,18 +72,25 @@ class Simulation {
   readonly #world: World;
   readonly #history = new ClientHistory();
   readonly #adversary: Adversary;
+  readonly #operator: Operator | null;
   readonly #clients: SimClient[];
 
   /** `directory`: for real database files; null for the model. */
   constructor(options: SimOptions, directory: string | null) {
     const { seed } = options;
     this.#options = options;
-    const founders = new Prng(seed, "shape").pick([1, 3, 3, 3, 3, 5, 5]);
+    const dice = new Prng(seed, "shape");
+    const founders = dice.pick([1, 3, 3, 3, 3, 5, 5]);
+    // In every other seed the members change, and up to two machines stand ready.
+    const hasSpares = dice.chance(0.5);
+    const hosts = founders + (hasSpares ? 1 + dice.below(2) : 0);
     const makeStore = (id: number, storeDice: Prng) =>
       directory === null ? new ModelStore(storeDice) : new SqliteStore(directory, id, storeDice);
     const plant = options.plant ?? null;
-    this.#world = new World({ seed, founders, hosts: founders, plant, makeStore });
+    this.#world = new World({ seed, founders, hosts, plant, makeStore });
     this.#adversary = new Adversary(this.#world, seed, options);
+    const isOperated = hasSpares && options.without?.has("operator") !== true;
+    this.#operator = isOperated ? new Operator(this.#world, new Prng(seed, "operator")) : null;
     let rows = 0;
     const parts: WorkloadParts = {
       ...this.#world,
@@ -114,8 +122,10 @@ class Simulation {
     for (const client of this.#clients) client.start();
     this.#until(3_000, () => this.#history.acknowledged > 0);
     this.#adversary.start();
+    this.#operator?.start();
     this.#until(this.#options.faultsMs ?? 12_000, () => false);
     this.#adversary.stop();
+    this.#operator?.stop();
     const dice = new Prng(this.#options.seed, "liveness");
     const core = chooseCore(world, dice);
     world.lines.push(`=== the core is ${core.map(({ id }) => id).join(", ")}`);
@@ -163,9 +173,11 @@ class Simulation {
     });
   }
 
-  /** No client waits, and every member has applied the same last entry. */
+  /** No client waits, nobody waits for a vote, and every member has applied the same last entry. */
   #isQuiet(): boolean {
     if (this.#clients.some((client) => client.busy)) return false;
+    const { outgoing, records } = this.#world.referee.configurations.last.configuration;
+    if (outgoing.length > 0 || records.some(({ awaitsVote }) => awaitsVote)) return false;
     const { length } = this.#world.referee.ledger;
     return this.#members().every(({ life }) => {
       if (life === null || life.view.raft === null) return false;

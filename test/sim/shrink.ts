@@ -43,7 +43,7 @@ class Shrinking {
   }
 
   #dropKinds(): void {
-    const kinds = new Set(this.#report.strikes.map(({ kind }) => kind));
+    const kinds = new Set([...this.#report.strikes.map(({ kind }) => kind), "operator"]);
     for (const kind of kinds) {
       this.#try({ without: new Set([...(this.#options.without ?? []), kind]) });
     }

@@ -34,6 +34,9 @@ const FAULTS = {
 export type FaultKind = keyof typeof FAULTS;
 export const FAULT_KINDS = Object.keys(FAULTS) as FaultKind[];
 
+/** What a run can do without. */
+export const OPTIONAL: readonly string[] = [...FAULT_KINDS, "operator"];
+
 /** How often, compared with others. */
 const WEIGHTS: { readonly [kind in FaultKind]?: number } = {
   crash: 6,
