@@ -51,6 +51,8 @@ export class ClusterAdmin {
   readonly #endpoints: readonly string[];
   readonly #deadlineMs: number;
   readonly #clients = new Map<string, Client>();
+  /** Members that some node named: those that were given may leave the cluster one day. */
+  readonly #learnt = new Set<string>();
 
   /** Connects when it is first asked something. @throws BalsaError INVALID_ARGUMENT without endpoints */
   constructor({ endpoints, deadlineMs = 10_000 }: ClusterAdminOptions) {
@@ -64,14 +66,14 @@ export class ClusterAdmin {
   /** What every known node says of itself; never fails: a node that does not answer is listed with the error. */
   async status(): Promise<ClusterStatus> {
     const asked = new Map<string, EndpointStatus>();
-    let unknown = [...this.#endpoints];
+    let unknown = [...new Set([...this.#endpoints, ...this.#learnt])];
     while (unknown.length > 0) {
       for (const answer of await Promise.all(unknown.map((one) => this.#statusOf(one)))) {
         asked.set(answer.endpoint, answer);
       }
       const named = [...asked.values()].flatMap(({ status }) => status?.members ?? []);
-      const addresses = new Set(named.map(({ address }) => address));
-      unknown = [...addresses].filter((address) => address !== "" && !asked.has(address));
+      for (const { address } of named) if (address !== "") this.#learnt.add(address);
+      unknown = [...this.#learnt].filter((address) => !asked.has(address));
     }
     return summarize([...asked.values()], this.#endpoints);
   }

@@ -134,19 +134,25 @@ export class Membership {
 
   /** A cluster without a majority that answers would not come back by itself. */
   #quorumProblem(steps: readonly MemberStep[]): string | null {
+    const removes = steps.some(({ kind }) => kind === "remove");
+    const problem = this.#quorumProblemOf(steps.map((step) => this.#step(step)));
+    return problem?.isQuorum === true && !removes ? null : (problem?.text ?? null);
+  }
+
+  #quorumProblemOf(
+    steps: readonly ChangeStep[],
+  ): { readonly text: string; readonly isQuorum: boolean } | null {
     const { configuration } = this.#parts.status();
-    const change = { transition: "auto" as const, steps: steps.map((step) => this.#step(step)) };
-    const result = changeConfiguration(configuration, change);
-    if (result.kind === "invalid") return result.reason;
+    const result = changeConfiguration(configuration, { transition: "auto", steps });
+    if (result.kind === "invalid") return { text: result.reason, isQuorum: false };
     const { voters } = result.configuration;
     const present = voters.filter((id) => this.#isPresent(id));
     const needed = Math.floor(voters.length / 2) + 1;
-    const removes = steps.some(({ kind }) => kind === "remove");
-    if (!removes || present.length >= needed) return null;
-    return (
+    if (present.length >= needed) return null;
+    const text =
       `no quorum would be left: of the ${voters.length} voters ${voters.join(", ")} only ` +
-      `${present.length === 0 ? "none" : present.join(", ")} can be reached, and ${needed} are needed`
-    );
+      `${present.length === 0 ? "none" : present.join(", ")} can be reached, and ${needed} are needed`;
+    return { text, isQuorum: true };
   }
 
   #isPresent(id: NodeId): boolean {
@@ -208,6 +214,8 @@ export class Membership {
       id,
       record: { address, incarnation, awaitsVote },
     };
+    // Without it, too, those that are left must be able to go on.
+    if (this.#quorumProblemOf([step]) !== null) return;
     this.#propose(
       [step],
       nowMs,

@@ -71,9 +71,17 @@ export class PeerBook {
     this.#dial();
   }
 
-  /** null while it is not connected. */
+  /** null while it is not connected, or if only a directory that was replaced answers there. */
   view(peer: NodeId): PeerView | null {
-    return this.#views.get(peer) ?? null;
+    const view = this.#views.get(peer);
+    if (view === undefined || (view.phase === "formed" && this.#isReplaced(peer, view)))
+      return null;
+    return view;
+  }
+
+  #isReplaced(peer: NodeId, { incarnation }: { readonly incarnation: string }): boolean {
+    const expected = this.#configuration?.records.find(({ id }) => id === peer)?.incarnation ?? "";
+    return expected !== "" && expected !== incarnation;
   }
 
   /**
@@ -83,8 +91,7 @@ export class PeerBook {
   admits(peer: NodeId, incarnation: string, { clusterId }: Identity): boolean {
     const said = this.#views.get(peer)?.clusterId ?? "";
     if (said !== "" && said !== clusterId) return false;
-    const expected = this.#configuration?.records.find(({ id }) => id === peer)?.incarnation ?? "";
-    return expected === "" || expected === incarnation;
+    return !this.#isReplaced(peer, { incarnation });
   }
 
   /** Where clients reach it; empty if that is not known. */

@@ -65,6 +65,8 @@ function tellIfRemoved(parts: PeerDoorParts, { id, phase, clusterId }: PeerHello
   if (status?.role !== "leader" || phase !== "formed" || clusterId !== own) return;
   const { configuration } = status;
   const { voters, outgoing, learners, learnersNext, index } = configuration;
-  const isMember = [voters, outgoing, learners, learnersNext].some((ids) => ids.includes(id));
+  const isMember =
+    parts.book.view(id) !== null &&
+    [voters, outgoing, learners, learnersNext].some((ids) => ids.includes(id));
   if (!isMember) parts.sendFormResult(id, { clusterId: own, phase: "formed", removedAt: index });
 }

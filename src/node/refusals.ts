@@ -28,8 +28,8 @@ export function notLeader({ id, leader }: RaftStatus, addressOf: (id: NodeId) =>
 /** Of a node that is no member any more. */
 export function removedText(index: LogIndex): string {
   return (
-    `this node was removed from the cluster at log entry ${index}: it has no vote and serves nothing; ` +
-    "stop it, and keep or delete its directory"
+    `this node is no member since log entry ${index}: it was removed from the cluster, or its directory was replaced ` +
+    "by another one. It has no vote and serves nothing; stop it, and keep or delete its directory"
   );
 }
 

@@ -8,6 +8,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
+  ClusterAdmin,
   type ClusterStatus,
   type ConnectOptions,
   connect,
@@ -32,18 +33,24 @@ const READY_MS_MAX = 30_000;
 const POLL_MS = 50;
 
 export class TestCluster {
-  readonly nodes: readonly NodeProcess[];
+  /** By id; those that were removed, too. */
+  readonly nodes: NodeProcess[];
   readonly dir: string;
+  /** Changes the members and hands the leadership over. */
+  readonly admin: ClusterAdmin;
+  readonly #options: TestClusterOptions;
   readonly #temporary: boolean;
   readonly #clients = new Set<Database>();
   /** For the cluster's own questions. */
   readonly #db: Database;
   readonly #onExit = () => this.#cleanUp();
 
-  private constructor(dir: string, temporary: boolean, nodes: readonly NodeProcess[]) {
+  private constructor(dir: string, options: TestClusterOptions, nodes: NodeProcess[]) {
     this.dir = dir;
-    this.#temporary = temporary;
+    this.#options = options;
+    this.#temporary = options.dir === undefined;
     this.nodes = nodes;
+    this.admin = new ClusterAdmin({ endpoints: this.endpoints, deadlineMs: READY_MS_MAX });
     this.#db = connect({ endpoints: this.endpoints, discover: false, deadlineMs: 2_000 });
     process.once("exit", this.#onExit);
   }
@@ -62,9 +69,39 @@ export class TestCluster {
       const [nodeDir, logFile] = [join(dir, `node${id}`), join(dir, `node${id}.log`)];
       return new NodeProcess({ id, endpoint, dir: nodeDir, logFile, peers, args, env });
     });
-    const cluster = new TestCluster(dir, options.dir === undefined, nodes);
+    const cluster = new TestCluster(dir, options, nodes);
     for (const node of nodes) node.start();
     return cluster;
+  }
+
+  /** Starts another node and adds it; resolves when it is a voter. Its id was never used before. */
+  async add(): Promise<NodeProcess> {
+    const id = this.nodes.length + 1;
+    const [port] = await freePorts(1);
+    const { args = [], env = {} } = this.#options;
+    const [dir, logFile] = [join(this.dir, `node${id}`), join(this.dir, `node${id}.log`)];
+    const endpoint = `127.0.0.1:${port}`;
+    const node = new NodeProcess({ id, endpoint, dir, logFile, peers: null, args, env });
+    this.nodes.push(node);
+    node.start();
+    await this.admin.changeMembers({ steps: [{ kind: "add", id, address: endpoint }] });
+    await this.voter(id);
+    return node;
+  }
+
+  /** Takes it out of the cluster and stops its process. */
+  async remove(id: number): Promise<void> {
+    await this.admin.changeMembers({ steps: [{ kind: "remove", id }] });
+    await this.node(id).stop();
+  }
+
+  /** Waits until this node has a vote and takes part. */
+  async voter(id: number, limitMs = READY_MS_MAX): Promise<void> {
+    await this.until(`node ${id} got no vote`, limitMs, async () => {
+      const { members } = await this.admin.leader();
+      const member = members.find((one) => one.id === id);
+      return (member?.role === "voter" && member.connected) || null;
+    });
   }
 
   get endpoints(): string[] {
@@ -148,8 +185,8 @@ export class TestCluster {
   }
 
   /** The last lines of each node's log. */
-  lastWords(): string {
-    return this.nodes.map((node) => `--- node ${node.id}\n${node.lastWords()}`).join("\n");
+  lastWords(lines = 10): string {
+    return this.nodes.map((node) => `--- node ${node.id}\n${node.lastWords(lines)}`).join("\n");
   }
 
   /** Stops the processes in order; their files stay until `remove()`. */
@@ -160,6 +197,7 @@ export class TestCluster {
 
   /** Ends everything and removes what it made. */
   async stop(): Promise<void> {
+    this.admin.close();
     await Promise.all([...this.#clients, this.#db].map((db) => db.close()));
     for (const node of this.nodes) node.signal("SIGKILL");
     await Promise.all(this.nodes.map((node) => node.kill()));

@@ -15,8 +15,8 @@ export interface NodeProcessOptions {
   readonly dir: string;
   /** What it writes to standard error goes to the end of this file. */
   readonly logFile: string;
-  /** HOST:PORT by id, as this node sees its peers. */
-  readonly peers: ReadonlyMap<number, string>;
+  /** HOST:PORT by id, as this node sees its peers; null: it waits until a cluster adds it. */
+  readonly peers: ReadonlyMap<number, string> | null;
   readonly args: readonly string[];
   readonly env: NodeJS.ProcessEnv;
 }
@@ -51,8 +51,9 @@ export class NodeProcess {
   start(): void {
     if (this.#child !== null) return;
     const { id, dir, endpoint, peers, logFile, args, env } = this.options;
-    const list = [...peers].map(([peer, address]) => `${peer}=${address}`).join(",");
-    const flags = ["--id", `${id}`, "--dir", dir, "--listen", endpoint, "--peers", list];
+    const list = [...(peers ?? [])].map(([peer, address]) => `${peer}=${address}`).join(",");
+    const who = peers === null ? ["--join"] : ["--peers", list];
+    const flags = ["--id", `${id}`, "--dir", dir, "--listen", endpoint, ...who];
     const log = openSync(logFile, "a");
     // Standard input is a pipe: its end tells the node that the test is gone, also after SIGKILL.
     const child = spawn(process.execPath, [MAIN, "serve", ...flags, "--until-eof", ...args], {

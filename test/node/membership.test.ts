@@ -200,6 +200,27 @@ describe("a member that lost its disk", () => {
     expect(steps()).toMatchObject([{ kind: "addLearner", id: 3 }]);
   });
 
+  test("A12: is not one whose hello was from before the cluster was formed", () => {
+    say(3, "blank", { incarnation: "disk of 3" });
+    book.takesPart(3, "disk of 3", CLUSTER);
+    membership.sweep();
+    expect(proposed).toEqual([]);
+    say(3, "blank", { incarnation: "new disk" });
+    book.takesPart(3, "disk of 3", CLUSTER);
+    membership.sweep();
+    expect(proposed).toHaveLength(1);
+  });
+
+  test("stays a voter as long as those that are left could not go on without it", () => {
+    book.gone(2);
+    say(3, "blank");
+    membership.sweep();
+    expect(proposed).toEqual([]);
+    say(2, "formed");
+    membership.sweep();
+    expect(proposed).toHaveLength(1);
+  });
+
   test("is not looked after by a follower", () => {
     status = { ...status, role: "follower" };
     say(3, "blank");
@@ -214,6 +235,8 @@ describe("a member that lost its disk", () => {
     expect(book.admits(3, "new disk", identity)).toBe(true);
     expect(book.admits(3, "disk of 3", identity)).toBe(false);
     expect(book.admits(2, "disk of 2", identity)).toBe(true);
+    say(3, "formed");
+    expect(book.view(3)).toBeNull();
   });
 });
 
@@ -371,7 +394,7 @@ describe("a node that is removed", () => {
   test("says so, serves nothing, and comes back if it is added again", () => {
     membership.moved({ ...status, role: "follower", configuration: without(21) });
     expect(membership.isRemoved).toBe(true);
-    expect(trouble).toMatch(/removed from the cluster at log entry 21/);
+    expect(trouble).toMatch(/no member since log entry 21/);
     const back = { ...votersOnly([1, 2, 3]), index: 25 };
     membership.moved({ ...status, configuration: back });
     expect(membership.isRemoved).toBe(false);

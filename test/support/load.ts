@@ -4,8 +4,12 @@
  */
 
 import { setTimeout as pause } from "node:timers/promises";
-import { BalsaError, type Database, SqlError } from "../../src/client/index.ts";
-import type { HarshCluster } from "./cluster.ts";
+import {
+  BalsaError,
+  type ConnectOptions,
+  type Database,
+  SqlError,
+} from "../../src/client/index.ts";
 import { History, type Pending } from "./history.ts";
 import type { ListOperation, RegisterOperation } from "./linearizability-models.ts";
 import { randomOf } from "./random.ts";
@@ -24,6 +28,11 @@ export interface LoadOptions {
   /** How often each kind of operation comes, relative to the others. */
   readonly mix?: Mix;
   readonly seed?: number;
+}
+
+export interface LoadTarget {
+  readonly ids: readonly number[];
+  connect(options: Partial<ConnectOptions> & { readonly only?: number }): Database;
 }
 
 export type Mix = { readonly [kind in RegisterOperation["kind"] | "list"]: number };
@@ -78,7 +87,7 @@ export class Load {
   #appended = 0;
   #value = 0;
 
-  constructor(cluster: HarshCluster, options: LoadOptions = {}) {
+  constructor(cluster: LoadTarget, options: LoadOptions = {}) {
     this.#options = {
       clients: 12,
       keys: 12,
