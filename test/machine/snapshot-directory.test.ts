@@ -6,6 +6,7 @@ import {
   mkdtempSync,
   readdirSync,
   rmSync,
+  statSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
@@ -26,9 +27,13 @@ function fresh(): string {
   return dir;
 }
 
+/** Never closed, as a killed process closes nothing; held, as collecting one would close it and empty the WAL. */
+const killed: MachineCore[] = [];
+
 /** A writer that has put `marks` into a table, one entry each, and is then killed: nothing is checkpointed. */
 function write(path: string, marks: readonly string[]): void {
   const core = MachineCore.open({ path });
+  killed.push(core);
   let { appliedIndex: index } = core.state;
   const statements = ["CREATE TABLE IF NOT EXISTS t (mark TEXT)"];
   for (const mark of marks) statements.push(`INSERT INTO t VALUES ('${mark}')`);
@@ -82,6 +87,25 @@ describe("a snapshot", () => {
     await directory.install(MARK);
     expect(marks(join(dir, "main.db"))).toEqual(NEW);
     expect(readdirSync(directory.path)).toEqual([]);
+  });
+
+  test("gets the database's name when the old one's WAL is gone, not before", async () => {
+    const { dir, directory } = await prepared();
+    const database = join(dir, "main.db");
+    const old = statSync(database).ino;
+    const wals = () => ["-wal", "-shm"].filter((suffix) => existsSync(database + suffix));
+    const seen: string[] = [];
+    directory.onStep = (step) => {
+      seen.push(`${step}: ${statSync(database).ino === old ? "old" : "new"}, ${wals().join(" ")}`);
+    };
+    await directory.install(MARK);
+    expect(seen).toEqual([
+      "remove -wal: old, -wal -shm",
+      "remove -shm: old, -shm",
+      "sync the removal: old, ",
+      "rename: old, ",
+      "sync the rename: new, ",
+    ]);
   });
 
   test.each(STEPS)(

@@ -87,6 +87,44 @@ const CHANGES: readonly Mutant[] = [
     killedBy: [member("C3: finds after a restart what was committed above the machine's state")],
   },
   {
+    name: "change-taken-twice",
+    guards: ["C3"],
+    removes: "a change that the database file has already is made once more",
+    edits: [
+      edit("src/raft/core.ts", ["      if (index <= this.configuration.index) continue;", ""], ""),
+    ],
+    killedBy: [
+      member("C3: does not go back to a change that is older than what came with the database"),
+    ],
+  },
+  {
+    name: "founders-for-ever",
+    guards: ["C3"],
+    removes: "after a restart the members are those of the founding",
+    edits: [
+      edit(
+        "src/node/open-core.ts",
+        "state.configuration ?? votersOnly(members)",
+        "votersOnly(members)",
+      ),
+    ],
+    killedBy: [test("node/open-core", "C3: the members are those that the database file names")],
+  },
+  {
+    name: "configuration-not-kept",
+    guards: ["C3"],
+    removes: "the database file is not told of new members",
+    edits: [
+      edit("src/node/kept-configuration.ts", ["    this.#writer.configure(this.#wanted);", ""], ""),
+    ],
+    killedBy: [
+      test(
+        "node/open-core",
+        "C3: each writer is told what its file lacks, once, and nothing older",
+      ),
+    ],
+  },
+  {
     name: "refusal-tells-no-commit",
     guards: ["C4", "C5"],
     removes: "who is refused a vote does not learn what is committed",

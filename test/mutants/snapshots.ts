@@ -251,7 +251,7 @@ const OF_FILES: readonly Mutant[] = [
     edits: [
       edit(DIRECTORY, ["        await rm(this.database + suffix, { force: true });", ""], ""),
     ],
-    killedBy: [directory("takes the place of a database whose WAL was not empty")],
+    killedBy: [directory("gets the database's name when the old one's WAL is gone, not before")],
   },
   {
     name: "wal-removed-after-rename",
@@ -273,9 +273,7 @@ const OF_FILES: readonly Mutant[] = [
         ['      this.onStep("rename");', ""],
       ),
     ],
-    killedBy: [
-      directory("is installed by the next start after a crash before the step: remove -shm"),
-    ],
+    killedBy: [directory("gets the database's name when the old one's WAL is gone, not before")],
   },
   {
     name: "installation-not-finished",

@@ -9,21 +9,21 @@ const CHECK = "src/log/chain-check.ts";
 const FULL: readonly Mutant[] = [
   {
     name: "full-leader-takes-writes",
-    guards: ["L5"],
+    guards: ["F6", "L5"],
     removes: "a leader without room takes writes",
     edits: [edit(LOW_SPACE, "    if (!this.isLow) return null;\n", "    return null;\n")],
     killedBy: [test("node/low-space", "refuses writes, those that wait too, until there is space")],
   },
   {
     name: "full-leader-stays",
-    guards: ["L5"],
+    guards: ["F6", "L5"],
     removes: "a leader without room keeps the leadership",
     edits: [edit(LOW_SPACE, "    if (isLow) this.#handOver();\n", "    void this.#handOver;\n")],
     killedBy: [test("node/low-space", "hands the leadership to the best that has space")],
   },
   {
     name: "full-node-stands-first",
-    guards: ["L5"],
+    guards: ["F6", "L5"],
     removes: "a node without room stands for leader as fast as one that has some",
     edits: [edit(LOW_SPACE, "    if (!this.isLow) return true;\n", "    return true;\n")],
     killedBy: [test("node/low-space", "lets another stand for leader first")],

@@ -342,6 +342,18 @@ describe("a follower", () => {
     expect(left.status).toMatchObject({ role: "leader", currentTerm: 6 });
   });
 
+  test("C3: does not go back to a change that is older than what came with the database file", () => {
+    // Node 3 has left for 4, jointly. The file knows; the stored commit index is behind.
+    const log = new Subject({ term: 5 });
+    const enter = { ...entry(1, "v4 r3"), payload: encodeChange(steps("v4 r3", "explicit")) };
+    log.hear(append({ term: 5, entries: [enter, entry(2, "")] })).settle();
+    const configuration = { ...votersOnly([1, 2, 4]), index: 2 };
+    const subject = new Subject({ term: 5, log: log.log, commitIndex: 1, configuration });
+    expect(subject.status.configuration).toEqual(configuration);
+    subject.hear(append({ term: 5, prevLogIndex: 2, prevLogTerm: 5, leaderCommit: 2 })).settle();
+    expect(subject.status.configuration).toEqual(configuration);
+  });
+
   test("C5: learns that from a refusal in an older term, too", () => {
     // It stood once in a term that the removed node never heard of.
     const subject = new Subject({ term: 6, voters: [1, 2], log: [] });
