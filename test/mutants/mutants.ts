@@ -3,6 +3,7 @@
 import { DAMAGED } from "./damage.ts";
 import { ELECTIONS } from "./elections.ts";
 import { FLOW_AND_BOUNDS } from "./flow.ts";
+import { MAJORITIES_AND_LOST_DISKS } from "./lost-disks.ts";
 import { MEMBERSHIP } from "./membership.ts";
 import type { Mutant } from "./mutant.ts";
 import { READS } from "./reads.ts";
@@ -16,6 +17,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...ELECTIONS,
   ...READS,
   ...MEMBERSHIP,
+  ...MAJORITIES_AND_LOST_DISKS,
   ...REPLICATION,
   ...FLOW_AND_BOUNDS,
   ...SNAPSHOT_MUTANTS,
