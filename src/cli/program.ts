@@ -18,6 +18,7 @@ import {
   wholeOption,
 } from "./option-values.ts";
 import type { Output } from "./output.ts";
+import { addDataCommands } from "./program-data.ts";
 
 const DAY_MS = 86_400_000;
 const DEFAULT_ENDPOINTS = ["127.0.0.1:4001", "127.0.0.1:4002", "127.0.0.1:4003"];
@@ -68,6 +69,8 @@ function makeProgram(output: Output, finish: Finish): Command {
   addLog(program, output, finish);
   addMember(program, output, finish);
   addTransfer(program, output, finish);
+  const shared = { endpoints: endpointsOptionWithDefault, deadline: deadlineOption };
+  addDataCommands(program, shared, output, finish);
   return program;
 }
 

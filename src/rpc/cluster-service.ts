@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { UntypedServiceImplementation } from "@grpc/grpc-js";
+import type { SnapshotFiles } from "../node/ports.ts";
 import type { ChangeCall, MemberStep, NodeService, NodeStatus } from "../node/service.ts";
 import { BalsaError, type Failure } from "../sql/errors.ts";
 import {
@@ -12,6 +13,7 @@ import {
   encodeStatusResponse,
 } from "../wire/cluster-codec.ts";
 import { formatAddress, parseAddress } from "./addresses.ts";
+import { type ExportCall, serveExport } from "./export-stream.ts";
 import { refuse, remainingMs, type UnaryCall, type UnaryCallback } from "./grpc-methods.ts";
 
 /** Where package.json lies, seen from src/rpc and from dist/rpc. */
@@ -23,13 +25,18 @@ const STEP_KINDS: readonly string[] = ["add", "promote", "remove"] satisfies Mem
 /** No cluster has so many members; a longer list is a mistake. */
 const STEPS_MAX = 64;
 
-export function clusterService(node: NodeService): UntypedServiceImplementation {
+/** `files`: the node's copies of its database, once it has them. */
+export function clusterService(
+  node: NodeService,
+  files: () => SnapshotFiles | null,
+): UntypedServiceImplementation {
   const version = packageVersion();
   return {
     status: (_call: UnaryCall, callback: UnaryCallback) => {
       const status = { ...node.status(), version, pid: process.pid };
       callback(null, Buffer.from(encodeStatusResponse(status)));
     },
+    export: (call: ExportCall) => serveExport(call, node, files()),
     changeMembers: (call: UnaryCall, callback: UnaryCallback) => {
       answer(callback, () => {
         const request = checkChange(decodeCluster("ChangeMembersRequest", call.request));

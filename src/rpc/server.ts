@@ -9,7 +9,7 @@ import { Server as GrpcServer, ServerCredentials } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import { ReflectionService } from "@grpc/reflection";
 import { HealthImplementation, protoPath as healthProto } from "grpc-health-check";
-import type { Logger } from "../node/ports.ts";
+import type { Logger, SnapshotFiles } from "../node/ports.ts";
 import type { NodeService, NodeStatus } from "../node/service.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
 import { PROTO_DIRECTORY } from "../wire/proto.ts";
@@ -44,7 +44,7 @@ export interface ServerOptions {
   /** Takes over connections of peers; null refuses them. */
   readonly peers: { accept(socket: Socket): void } | null;
   /** Takes over connections of nodes that fetch a snapshot; absent: refuses them. */
-  readonly snapshots?: { accept(socket: Socket): void };
+  readonly snapshots?: { accept(socket: Socket): void; readonly files: SnapshotFiles | null };
   readonly logger: Logger;
   readonly limits?: Partial<Limits>;
   readonly bounds?: Partial<StreamBounds>;
@@ -77,7 +77,10 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
 
   const grpc = new GrpcServer(GRPC_OPTIONS);
   grpc.addService(SQL_METHODS, sql.implementation());
-  grpc.addService(CLUSTER_METHODS, clusterService(node));
+  grpc.addService(
+    CLUSTER_METHODS,
+    clusterService(node, () => options.snapshots?.files ?? null),
+  );
   addReflection(grpc);
   const forgetHealth = addHealth(grpc, node);
   const forgetLeader = node.watch(({ leaderAddress }) => forwarder.leads(leaderAddress));

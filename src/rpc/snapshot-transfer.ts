@@ -53,6 +53,11 @@ export class SnapshotTransfer implements SnapshotTransport {
     this.#started = { files, status };
   }
 
+  /** Null until the node runs, and when it has stopped. */
+  get files(): SnapshotFiles | null {
+    return this.#started?.files ?? null;
+  }
+
   stop(done: () => void): void {
     this.#started = null;
     this.#fetching?.cancel();

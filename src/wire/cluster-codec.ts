@@ -64,6 +64,18 @@ export interface StatusResponse {
   readonly configurationIndex: number;
 }
 
+/** The first message of an export has the facts, each later one only data. */
+export interface ExportResponse {
+  /** Of the last entry that the file holds. */
+  readonly index: number;
+  readonly term: number;
+  readonly bytes: number;
+  /** SHA-256 of the file, hex. */
+  readonly digest: string;
+  readonly node: number;
+  readonly data: Uint8Array;
+}
+
 const AS_OBJECT: protobuf.IConversionOptions = { longs: Number, defaults: true, arrays: true };
 
 export interface ClusterMessages {
@@ -72,6 +84,8 @@ export interface ClusterMessages {
   readonly ChangeMembersResponse: { readonly configurationIndex: number };
   readonly TransferLeadershipRequest: TransferLeadershipRequest;
   readonly TransferLeadershipResponse: { readonly leader: number };
+  readonly ExportRequest: { readonly stale: boolean };
+  readonly ExportResponse: ExportResponse;
 }
 
 export function encodeCluster<N extends keyof ClusterMessages>(

@@ -58,10 +58,16 @@ const ARROWS: { readonly [module: string]: Arrows } = {
   adapters: { values: ["client", "sql"], types: [], packages: [] },
   testing: { values: ["client", "sql"], types: [], packages: [] },
   cli: {
-    // `balsa log` reads a stopped node's log: the files named do not run one.
+    // `balsa log` reads a stopped node's log, others make files of databases: the files named do not run a node.
     values: [
       ...["rpc", "node", "client", "wire", "sql"],
       ...["log/inspect.ts", "raft/membership.ts", "machine/directory-lock.ts"],
+      ...[
+        "machine/plain-copy.ts",
+        "machine/sql-dump.ts",
+        "machine/seed-file.ts",
+        "log/seed-log.ts",
+      ],
     ],
     types: ["raft", "log"],
     packages: ["commander", "pino"],

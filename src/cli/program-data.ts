@@ -1,0 +1,68 @@
+/**
+ * The commands that carry whole databases in and out, with their options. What a command does stands in its own file, which
+ * is loaded only when the command is called.
+ */
+
+import { type Command, Option } from "commander";
+import type { ExitCode } from "./exit-code.ts";
+import { idOption } from "./option-values.ts";
+import type { Output } from "./output.ts";
+
+/** Sets the status with which the process is to end. */
+type Finish = (status: ExitCode) => void;
+
+/** Options that other commands have, too. */
+export interface SharedOptions {
+  endpoints(): Option;
+  deadline(what: string, defaultMs: number): Option;
+}
+
+const SILENCE_MS = 600_000;
+
+export function addDataCommands(
+  program: Command,
+  shared: SharedOptions,
+  output: Output,
+  finish: Finish,
+): void {
+  addExport(program, shared, output, finish);
+  addDump(program, shared, output, finish);
+}
+
+function addSource(command: Command, shared: SharedOptions): Command {
+  return command
+    .addOption(shared.endpoints())
+    .addOption(new Option("--dir <dir>", "instead: the data directory of a node that is stopped"))
+    .addOption(
+      new Option("--node <id>", "the node to copy (default: a follower)").argParser(idOption),
+    )
+    .option("--stale", "what that node has, also when it hears of no leader")
+    .addOption(shared.deadline("how long nothing may come from the node", SILENCE_MS));
+}
+
+function addExport(program: Command, shared: SharedOptions, output: Output, finish: Finish): void {
+  const command = program
+    .command("export")
+    .description("write a plain SQLite file with all data as of one log index; nobody waits for it")
+    .argument("<file>", "the file to make")
+    .option("--compact", "without free pages, rows in order (VACUUM INTO)")
+    .option("--force", "replace the file if it is there");
+  addSource(command, shared)
+    .option("--json", "JSON instead of a sentence")
+    .action(async (file: string, options) => {
+      const { exportFile } = await import("./export.ts");
+      finish(await exportFile(file, options, output));
+    });
+}
+
+function addDump(program: Command, shared: SharedOptions, output: Output, finish: Finish): void {
+  const command = program
+    .command("dump")
+    .description("write all data as SQL, as of one log index; nobody waits for it")
+    .argument("[file]", "the file to make (default: standard output)", "-")
+    .option("--force", "replace the file if it is there");
+  addSource(command, shared).action(async (file: string, options) => {
+    const { dumpSql } = await import("./dump.ts");
+    finish(await dumpSql(file, options, output));
+  });
+}
