@@ -18,6 +18,7 @@ import {
 import { measureRaftBatches } from "../wire/raft-codec.ts";
 import type { Address } from "./addresses.ts";
 import { PeerConnection } from "./peer-connection.ts";
+import { type Platform, platformConflict } from "./platform.ts";
 
 /** In milliseconds. */
 export interface PeerTiming {
@@ -51,6 +52,7 @@ export interface PeerLinkParts {
   readonly maxQueueBytes: number;
   readonly logger: Logger;
   readonly random: () => number;
+  readonly platform: Platform;
   /** This node's hello, encoded, to that peer. */
   readonly hello: () => Buffer;
   readonly events: PeerLinkEvents;
@@ -253,6 +255,11 @@ export class PeerLink {
     if (hello.version !== PEER_VERSION || hello.id !== peer) {
       const who = `node ${hello.id} with protocol version ${hello.version}`;
       this.#fail("other", new Error(`${who} answers there, not node ${peer} with ${PEER_VERSION}`));
+      return;
+    }
+    const conflict = platformConflict(this.#parts.platform, hello);
+    if (conflict !== null) {
+      this.#fail("other", new Error(`node ${peer} cannot be a peer: ${conflict}`));
       return;
     }
     clearTimeout(state.timer);

@@ -29,6 +29,7 @@ import type { RaftBatch } from "../wire/raft-codec.ts";
 import { parseAddress } from "./addresses.ts";
 import { PeerConnection } from "./peer-connection.ts";
 import { PeerLink, type PeerLinkCounts, type PeerTiming } from "./peer-link.ts";
+import { enginesDiffer, ownPlatform, type Platform, platformConflict } from "./platform.ts";
 
 const MIB = 1024 * 1024;
 
@@ -51,6 +52,8 @@ export interface PeerTransportOptions {
   readonly maxQueueBytes?: number;
   /** Dice for the jitter. Default Math.random. */
   readonly random?: () => number;
+  /** What this node runs on. Default: what this process finds. */
+  readonly platform?: Platform;
 }
 
 export interface PeerCounts extends PeerLinkCounts {
@@ -70,6 +73,7 @@ interface Incoming {
 export class PeerTransport implements Transport {
   readonly #options: PeerTransportOptions;
   readonly #timing: PeerTiming;
+  readonly #platform: Platform;
   readonly #links = new Map<NodeId, PeerLink>();
   readonly #incoming = new Set<Incoming>();
   #events: TransportEvents | null = null;
@@ -80,6 +84,7 @@ export class PeerTransport implements Transport {
   /** Starts nothing. @throws BalsaError INVALID_ARGUMENT for a peer's address that is none. */
   constructor(options: PeerTransportOptions) {
     this.#options = options;
+    this.#platform = options.platform ?? ownPlatform();
     this.#timing = { ...DEFAULT_PEER_TIMING, ...options.timing };
     for (const [peer, address] of options.peers) {
       if (peer !== options.id) this.#links.set(peer, this.#link(peer, address));
@@ -200,10 +205,12 @@ export class PeerTransport implements Transport {
       maxQueueBytes,
       logger,
       random,
+      platform: this.#platform,
       hello: () => this.#encodedHello(peer),
       events: {
         established: (hello) => {
           logger.info({ peer, address: hello.address }, "connected to the peer");
+          this.#compareEngines(hello);
           this.#events?.hello(toPeerHello(hello));
         },
         lost: (how) => this.#events?.disconnected(peer, how),
@@ -215,7 +222,17 @@ export class PeerTransport implements Transport {
   #encodedHello(to: NodeId): Buffer {
     const hello = this.#hello?.();
     if (hello === undefined) return encodeGoodbye();
-    return encodeHello({ ...hello, version: PEER_VERSION, to });
+    return encodeHello({ ...hello, ...this.#platform, version: PEER_VERSION, to });
+  }
+
+  /** Both vote and append; digests tell if the two ever differ. */
+  #compareEngines({ id: peer, engine }: Hello): void {
+    if (!enginesDiffer(this.#platform, { machine: "", engine })) return;
+    const facts = { peer, theirs: engine, ours: this.#platform.engine };
+    this.#options.logger.warn(
+      facts,
+      "the peer runs another SQLite: bring all nodes to one version",
+    );
   }
 
   // --- incoming ------------------------------------------------------------------------------------------------
@@ -256,13 +273,14 @@ export class PeerTransport implements Transport {
     const { connection } = incoming;
     const { id, logger } = this.#options;
     connection.write(this.#encodedHello(hello.id));
-    if (hello.version !== PEER_VERSION || hello.to !== id || hello.id === id || hello.id === 0) {
+    const misled =
+      hello.version !== PEER_VERSION || hello.to !== id || hello.id === id || hello.id === 0;
+    const conflict = platformConflict(this.#platform, hello);
+    if (misled || conflict !== null) {
       const { version, to } = hello;
       const facts = { remote: connection.remote, version, from: hello.id, to, id };
-      logger.warn(
-        facts,
-        "refused a peer's connection: wrong version or address, or the id is ours",
-      );
+      const why = misled ? "wrong version or address, or the id is ours" : conflict;
+      logger.warn(facts, `refused a peer's connection: ${why}`);
       if (incoming.timer !== null) clearTimeout(incoming.timer);
       this.#incoming.delete(incoming);
       connection.finish(this.#timing.goodbyeMs, () => {});

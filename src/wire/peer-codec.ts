@@ -43,6 +43,10 @@ export interface Hello {
   readonly address: string;
   /** Whom the sender believes to be talking to. */
   readonly to: number;
+  /** Architecture and C library. */
+  readonly machine: string;
+  /** The SQLite in use. */
+  readonly engine: string;
 }
 
 export interface Form {
@@ -93,6 +97,8 @@ export function encodeHello(hello: Hello): Buffer {
   writer.string(6, hello.incarnation);
   writer.string(7, hello.address);
   writer.uint(8, hello.to);
+  writer.string(9, hello.machine);
+  writer.string(10, hello.engine);
   return rareFrame(HELLO);
 }
 
@@ -195,6 +201,7 @@ const BODIES: { readonly [field: number]: (reader: MessageReader) => PeerFrame }
 function readHello(reader: MessageReader): PeerFrame {
   let [version, id, to] = [0, 0, 0];
   let [clusterId, phase, incarnation, address] = ["", "", "", ""];
+  let [machine, engine] = ["", ""];
   const members: number[] = [];
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
     if (tag === 8) version = reader.uint();
@@ -205,10 +212,12 @@ function readHello(reader: MessageReader): PeerFrame {
     else if (tag === 50) incarnation = reader.string();
     else if (tag === 58) address = reader.string();
     else if (tag === 64) to = reader.uint();
+    else if (tag === 74) machine = reader.string();
+    else if (tag === 82) engine = reader.string();
     else reader.skip(tag);
   }
   const who = { version, id, clusterId, phase: toPhase(phase), members };
-  return { kind: "hello", hello: { ...who, incarnation, address, to } };
+  return { kind: "hello", hello: { ...who, incarnation, address, to, machine, engine } };
 }
 
 function readForm(reader: MessageReader): PeerFrame {

@@ -7,6 +7,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { formatAddress } from "../../src/rpc/addresses.ts";
 import { FrameReader } from "../../src/rpc/frame-reader.ts";
 import { PeerTransport } from "../../src/rpc/peer-transport.ts";
+import { ownPlatform } from "../../src/rpc/platform.ts";
 import {
   decodePeerFrame,
   encodeGoodbye,
@@ -183,7 +184,9 @@ describe("the end of a connection", () => {
       // Says hello and then nothing, as a stopped process does.
       peer: (socket) => {
         socket.resume();
-        socket.write(encodeHello({ ...helloOf(2), version: PEER_VERSION, to: 1 }));
+        socket.write(
+          encodeHello({ ...helloOf(2), ...ownPlatform(), version: PEER_VERSION, to: 1 }),
+        );
       },
     });
     const peers = new Map([[2, formatAddress(mute.address)]]);
@@ -201,7 +204,9 @@ describe("the end of a connection", () => {
     other.open({
       http2: (socket) => socket.destroy(),
       peer: (socket) => {
-        socket.write(encodeHello({ ...helloOf(2), version: PEER_VERSION, to: 1 }));
+        socket.write(
+          encodeHello({ ...helloOf(2), ...ownPlatform(), version: PEER_VERSION, to: 1 }),
+        );
         const reader = new FrameReader(1000);
         socket.on("data", (chunk: Buffer) => {
           reader.push(chunk, (bytes) => {
@@ -222,7 +227,7 @@ describe("the end of a connection", () => {
   test("a node answers its peers' pings", async () => {
     const [one] = pair(await startPeers(2));
     const socket = await dial(one.listener.address);
-    const hello = encodeHello({ ...helloOf(7), version: PEER_VERSION, to: 1 });
+    const hello = encodeHello({ ...helloOf(7), ...ownPlatform(), version: PEER_VERSION, to: 1 });
     socket.write(Buffer.concat([PEER_MAGIC, hello, encodePing("question")]));
     const frames: string[] = [];
     const reader = new FrameReader(1000);
@@ -263,7 +268,7 @@ describe("the wrong peer", () => {
     const socket = await dial(one.listener.address);
     const hello = { ...helloOf(7), clusterId: "d".repeat(32) };
     socket.write(PEER_MAGIC);
-    socket.write(encodeHello({ ...hello, version: PEER_VERSION, to: 1 }));
+    socket.write(encodeHello({ ...hello, ...ownPlatform(), version: PEER_VERSION, to: 1 }));
     await eventually(() => {
       expect(one.witness.of("hello").map(({ peer }) => peer)).toContainEqual(hello);
     });
@@ -278,15 +283,18 @@ describe("the wrong peer", () => {
     ["another version", { version: PEER_VERSION + 1, to: 1, id: 7 }],
     ["another receiver", { version: PEER_VERSION, to: 2, id: 7 }],
     ["our own id", { version: PEER_VERSION, to: 1, id: 1 }],
+    ["another machine", { version: PEER_VERSION, to: 1, id: 7, machine: "arm64 musl" }],
   ])("a hello with %s is answered with ours and refused", async (_what, wrong) => {
     const [one] = pair(await startPeers(2));
     const hellos = one.witness.of("hello").length;
     const socket = await dial(one.listener.address);
     socket.write(PEER_MAGIC);
-    socket.write(encodeHello({ ...helloOf(7), ...wrong }));
+    socket.write(encodeHello({ ...helloOf(7), ...ownPlatform(), ...wrong }));
     const answer = await readAll(socket);
     const to = wrong.id;
-    expect(answer).toEqual(encodeHello({ ...helloOf(1), version: PEER_VERSION, to }));
+    expect(answer).toEqual(
+      encodeHello({ ...helloOf(1), ...ownPlatform(), version: PEER_VERSION, to }),
+    );
     expect(one.witness.of("hello")).toHaveLength(hellos);
   });
 
@@ -308,7 +316,7 @@ describe("the wrong peer", () => {
 
   test("a peer that dials anew has lost its old connection", async () => {
     const [one] = pair(await startPeers(2));
-    const greet = encodeHello({ ...helloOf(7), version: PEER_VERSION, to: 1 });
+    const greet = encodeHello({ ...helloOf(7), ...ownPlatform(), version: PEER_VERSION, to: 1 });
     const old = await dial(one.listener.address);
     const ended = readAll(old);
     old.write(Buffer.concat([PEER_MAGIC, greet]));
@@ -326,7 +334,7 @@ describe("the queue to a peer", () => {
   test("is bounded: what does not fit is dropped and counted, and the rest arrives", async () => {
     const listener = await bindListener();
     const slow = await bindListener();
-    const answer = encodeHello({ ...helloOf(2), version: PEER_VERSION, to: 1 });
+    const answer = encodeHello({ ...helloOf(2), ...ownPlatform(), version: PEER_VERSION, to: 1 });
     let wake = () => {};
     slow.open({
       http2: (socket) => socket.destroy(),

@@ -32,6 +32,8 @@ const hello: fc.Arbitrary<Hello> = fc.record({
   incarnation: fc.string(),
   address: fc.string({ unit: "grapheme" }),
   to: fc.maxSafeNat(),
+  machine: fc.string(),
+  engine: fc.string(),
 });
 
 function body(frame: Buffer): Buffer {

@@ -1,0 +1,50 @@
+/** Nodes of one architecture and C library are peers, others are not. The side that is dialed: peer-transport.test.ts. */
+
+import { afterEach, expect, test } from "vitest";
+import { formatAddress } from "../../src/rpc/addresses.ts";
+import { enginesDiffer, ownPlatform, platformConflict } from "../../src/rpc/platform.ts";
+import { encodeHello, PEER_VERSION } from "../../src/wire/peer-codec.ts";
+import { bindListener, closeEverything, eventually, helloOf, startPeerNode } from "./loopback.ts";
+
+afterEach(closeEverything);
+
+test("this process knows what it runs on", () => {
+  expect(ownPlatform().machine).toMatch(/^\S+ (glibc|musl|darwin|win32)$/);
+  expect(ownPlatform().engine).toMatch(/^better-sqlite3 \d+\.\d+\.\d+/);
+});
+
+test("another machine is a conflict that names both and the way out; one that says nothing is none", () => {
+  const mine = { machine: "x64 glibc", engine: "e 1" };
+  expect(platformConflict(mine, mine)).toBeNull();
+  expect(platformConflict(mine, { machine: "", engine: "" })).toBeNull();
+  const conflict = platformConflict(mine, { machine: "arm64 musl", engine: "e 1" });
+  expect(conflict).toMatch(/arm64 musl.*x64 glibc.*run all nodes on one/);
+});
+
+test("another SQLite is no conflict, but told", () => {
+  const mine = { machine: "x64 glibc", engine: "e 1" };
+  expect(platformConflict(mine, { ...mine, engine: "e 2" })).toBeNull();
+  expect(enginesDiffer(mine, { ...mine, engine: "e 2" })).toBe(true);
+  expect(enginesDiffer(mine, mine)).toBe(false);
+});
+
+test("a peer that answers from another machine is not connected to", async () => {
+  const listener = await bindListener();
+  const other = await bindListener();
+  const hello = { ...helloOf(2), ...ownPlatform(), version: PEER_VERSION, to: 1 };
+  let answers = 0;
+  other.open({
+    http2: (socket) => socket.destroy(),
+    peer: (socket) => {
+      answers += 1;
+      socket.on("error", () => undefined);
+      // The first two times from elsewhere, then as it should be.
+      socket.write(encodeHello(answers < 3 ? { ...hello, machine: "arm64 musl" } : hello));
+    },
+  });
+  const peers = new Map([[2, formatAddress(other.address)]]);
+  const one = startPeerNode({ id: 1, listener, peers });
+  await eventually(() => expect(one.transport.counts().get(2)?.connected).toBe(true));
+  expect(answers).toBeGreaterThanOrEqual(3);
+  expect(one.witness.of("unreachable").length).toBeGreaterThanOrEqual(2);
+});
