@@ -84,7 +84,7 @@ export class Formation {
       return;
     }
     if (request.admission !== null) return this.#admitted(from, request, request.admission);
-    if (identity.phase === "lost") return;
+    if (identity.phase === "lost" || this.#knowsAnother) return;
     const proposed = phase === "forming" && from === this.#parts.members[0];
     const listed = members.length === this.#parts.members.length;
     if (proposed && listed && members.every((id, at) => id === this.#parts.members[at])) {
@@ -156,8 +156,16 @@ export class Formation {
     return phase === "blank" || phase === "forming";
   }
 
+  /** Whoever has met a formed cluster that is not the own forms none beside it, whatever its list says. */
+  get #knowsAnother(): boolean {
+    const { clusterId } = this.#parts.identity();
+    const views = [...this.#peers.values()];
+    return views.some((peer) => peer.phase === "formed" && peer.clusterId !== clusterId);
+  }
+
   /** As the proposer. */
   #propose(identity: Identity, others: readonly NodeId[]): void {
+    if (this.#knowsAnother) return;
     const views = others.map((id) => this.#peers.get(id));
     const willing = (view: PeerView | undefined) =>
       view?.membersAgree === true && (view.phase === "blank" || view.phase === "forming");

@@ -116,6 +116,26 @@ describe("forming a cluster", () => {
     expect([...told].sort()).toEqual(["1>2", "1>3", "2>1", "2>3", "3>1", "3>2"]);
   });
 
+  it("forms nothing beside a cluster that one of the listed has met, though all listed are blank", () => {
+    for (const [id, met] of [
+      [1, false],
+      [2, false],
+      [3, true],
+    ] as const) {
+      const peer = start(id, blank(id));
+      const other = {
+        id: 5,
+        clusterId: "f".repeat(32),
+        phase: "formed",
+        incarnation: "5",
+      } as const;
+      if (met) peer.formation.hello({ ...other, members: MEMBERS, address: "n5" });
+    }
+    clock.advance(5_000);
+    expect(phases()[2]).toBe("blank");
+    expect(MEMBERS.map((id) => peers.get(id)?.formed)).toEqual([0, 0, 0]);
+  });
+
   it("waits for every listed peer", () => {
     start(1, blank(1));
     start(2, blank(2));

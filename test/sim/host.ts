@@ -35,6 +35,8 @@ export interface Host {
   isInjured: boolean;
   /** Of the directory that the last process ran on; empty if that is gone. */
   incarnation: string;
+  /** It is started to join a cluster, not to found one. */
+  joins: boolean;
   /** Remembered beside a log that was set aside; null: there is none. */
   clusterId: string | null;
 }

@@ -163,7 +163,9 @@ export class Operator {
     world.scheduler.after(this.#dice.next() * 2_000, () => {
       if (this.#isMember(host.id)) return;
       world.end(host, "killed");
-      if (isCleared) world.wipe(host);
+      if (!isCleared) return;
+      world.wipe(host);
+      host.joins = true;
     });
   }
 

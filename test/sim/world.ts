@@ -4,7 +4,7 @@
  * when, others decide.
  */
 
-import { isOutOfSpace, LogUntrustedError } from "../../src/log/errors.ts";
+import { isOutOfSpace, LogCorruptionError, LogUntrustedError } from "../../src/log/errors.ts";
 import { loadIdentity } from "../../src/log/identity-store.ts";
 import { MARKER_NAME } from "../../src/log/marker.ts";
 import type { SegmentedLog } from "../../src/log/segmented-log.ts";
@@ -103,6 +103,7 @@ export class World {
       isInjured: false,
       incarnation: "",
       clusterId: null,
+      joins: id > this.#options.founders,
     };
   }
 
@@ -226,12 +227,12 @@ export class World {
     node.start();
   }
 
-  #configOf({ id }: Host, onCore: (raft: Raft) => void) {
+  #configOf({ id, joins }: Host, onCore: (raft: Raft) => void) {
     return checkOptions({
       id,
       dir: "simulated",
       peers: new Map(this.#founders.map((founder) => [founder, `node${founder}:1`])),
-      join: !this.#founders.includes(id),
+      join: joins,
       advertise: `node${id}:1`,
       // Small, so that whoever was away for a while needs a snapshot.
       logTailEntries: this.#tailEntries,
@@ -278,6 +279,8 @@ export class World {
     host.faults.disk.wipe();
     host.store.wipe();
     host.clusterId = null;
+    // Who founded alone would do so again.
+    if (this.#founders.length === 1) host.joins = true;
     this.#lost(host);
   }
 
@@ -348,6 +351,8 @@ export class World {
     const isExpected = wasRefused || (error instanceof LogUntrustedError && isHurt);
     if (!isExpected) return this.fail(error);
     this.coverage.add("starts refused");
+    // Whoever founded alone cannot know that it is not alone any more: somebody replaces it.
+    if (error instanceof LogCorruptionError && this.#founders.length === 1) this.wipe(host);
     // Somebody comes, restarts the machine, and takes away a marker that was not written to its end.
     if (!wasRefused) {
       this.#losePower(host);
