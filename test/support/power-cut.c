@@ -819,6 +819,8 @@ EXPORT long syscall(long number, ...) {
     errno = ENOSYS;
     return -1;
   }
+  /* libuv closes by number: a descriptor that is a socket next must not pass for the file that it was. */
+  if (active && number == SYS_close) return close((int)a);
   if (active && number == SYS_copy_file_range)
     return copy_file_range((int)a, (off_t *)b, (int)c, (off_t *)d, (size_t)e, (unsigned)f);
   return real_syscall(number, a, b, c, d, e, f);
