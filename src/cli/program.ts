@@ -134,6 +134,8 @@ function addTuning(command: Command): void {
   whole("readers-max", "reader processes at most", 4, 1, 64);
   whole("read-deadline-ms", "running time of one read", 10_000, 1, DAY_MS);
   whole("write-deadline-ms", "running time of one write", 30_000, 1, DAY_MS);
+  whole("transaction-idle-ms", "most that a transaction may be idle", 30_000, 1, DAY_MS);
+  whole("transaction-total-ms", "most that a transaction may be open", 120_000, 1, DAY_MS);
   const mib = 1024 * 1024;
   whole("log-tail-entries", "log entries kept for nodes that were away", 100_000, 1, 10_000_000);
   whole("log-tail-bytes", "bytes of these, if that is less", 64 * mib, 4096, 2 ** 40);

@@ -41,6 +41,8 @@ export interface ServeOptions {
   readonly readersMax?: number;
   readonly readDeadlineMs?: number;
   readonly writeDeadlineMs?: number;
+  readonly transactionIdleMs?: number;
+  readonly transactionTotalMs?: number;
   readonly logTailEntries?: number;
   readonly logTailBytes?: number;
   readonly logHoldBytes?: number;
@@ -169,7 +171,7 @@ async function start(
 function nodeOptions(options: ServeOptions, advertise: string): NodeOptions {
   const { id, dir, limits } = options;
   const { heartbeatMs, electionMs, readersMin, readersMax } = options;
-  const { readDeadlineMs, writeDeadlineMs } = options;
+  const { readDeadlineMs, writeDeadlineMs, transactionIdleMs, transactionTotalMs } = options;
   const { logTailEntries, logTailBytes, logHoldBytes } = options;
   const { scrubIntervalMs, minFreeBytes } = options;
   return {
@@ -185,6 +187,8 @@ function nodeOptions(options: ServeOptions, advertise: string): NodeOptions {
     ...(readersMax === undefined ? {} : { readersMax }),
     ...(readDeadlineMs === undefined ? {} : { readDeadlineMs }),
     ...(writeDeadlineMs === undefined ? {} : { writeDeadlineMs }),
+    ...(transactionIdleMs === undefined ? {} : { transactionIdleMs }),
+    ...(transactionTotalMs === undefined ? {} : { transactionTotalMs }),
     ...(logTailEntries === undefined ? {} : { logTailEntries }),
     ...(logTailBytes === undefined ? {} : { logTailBytes }),
     ...(logHoldBytes === undefined ? {} : { logHoldBytes }),

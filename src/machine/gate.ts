@@ -17,7 +17,7 @@ export type GateMode = "read" | "write";
 export type StatementClass = "replicated" | "readonly" | "inspection" | "sqlite";
 
 const TRANSACTION =
-  "a request is a transaction of its own: send the statements that belong together as one batch or script";
+  "a request is a transaction of its own: use db.transaction(), or send what belongs together as one batch or script";
 const ELSEWHERE = "a replicated database is one file on every node";
 
 /** By leading word: what is never allowed, and the way out. */
