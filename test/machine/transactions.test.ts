@@ -3,55 +3,23 @@
  * same content and remembered answers; what failed or was rolled back left nothing.
  */
 
-import Database from "better-sqlite3";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { readFileContent } from "../../src/machine/content-digest.ts";
 import type { ExecuteOutcome } from "../../src/node/ports.ts";
 import type { Statement } from "../../src/sql/statement.ts";
 import { decodeCommand, encodeCommand } from "../../src/wire/log-codec.ts";
 import { NOT_APPLIED } from "../../src/wire/result-codec.ts";
 import { encodeBatch, encodeScript } from "../../src/wire/statement-codec.ts";
+import { DEFERRED, expectAgreement, leaderWith, TEXTS } from "./support/agreement.ts";
 import {
   failureOf,
   freshPath,
   onlyResult,
   openCore,
   resultsOf,
-  TestLeader,
+  type TestLeader,
   TIME_MS,
 } from "./support/machine-harness.ts";
-
-const SCHEMA = `
-  CREATE TABLE a (id INTEGER PRIMARY KEY AUTOINCREMENT, k UNIQUE, v);
-  CREATE TABLE n (r DEFAULT (random()), at DEFAULT CURRENT_TIMESTAMP, c DEFAULT (0));
-`;
-const DEFERRED = `
-  CREATE TABLE parent (id INTEGER PRIMARY KEY);
-  CREATE TABLE child (p REFERENCES parent(id) DEFERRABLE INITIALLY DEFERRED);
-`;
-const TEXTS = "CREATE VIRTUAL TABLE f USING fts5(text)";
-
-function leaderWith(...scripts: string[]): TestLeader {
-  const leader = new TestLeader();
-  for (const script of [SCHEMA, ...scripts]) leader.exec(script);
-  leader.commit();
-  return leader;
-}
-
-/** Everything users and sessions left, of the leader's file and of followers that cut the log otherwise. */
-function expectAgreement(leader: TestLeader): void {
-  leader.commit();
-  const expected = contentOf(leader.path);
-  for (const size of [1, 2, 100]) expect(contentOf(leader.follower(() => size))).toEqual(expected);
-}
-
-function contentOf(path: string): unknown {
-  const db = new Database(path, { readonly: true });
-  const sessions = db.prepare("SELECT * FROM balsa_session").all();
-  db.close();
-  return [readFileContent(path).digest, sessions];
-}
 
 function expectDone(outcome: ExecuteOutcome): void {
   expect(outcome.kind, JSON.stringify(outcome)).toMatch(/^(answer|proposal)$/);
@@ -460,69 +428,3 @@ function runTransaction(
   for (; depth > 0; depth--) leader.transact("release");
   return leader.transact(end as "commit");
 }
-
-describe("a leader that is lost at any point of the write path", () => {
-  const RETURNING = [{ sql: "INSERT INTO a(k) VALUES (?) RETURNING id, k", args: ["x"] }];
-  // Whether the next leader has the entry in its log.
-  const POINTS: readonly (readonly [string, boolean])[] = [
-    ["before it is executed", false],
-    ["executed, before it is appended", false],
-    ["appended, before it is committed", true],
-    ["committed, before SQLite's COMMIT and the answer", true],
-    ["answered", true],
-  ];
-
-  /** The next leader, and the first answer if there was one. */
-  function fail(at: string, hasEntry: boolean, write: (leader: TestLeader) => ExecuteOutcome) {
-    const old = leaderWith();
-    const session = old.openSession();
-    old.commit();
-    const before = old.log.length;
-    const first = at === "before it is executed" ? null : write(old);
-    if (at === "answered") old.commit();
-    const next = new TestLeader();
-    next.log.push(...old.log.slice(0, hasEntry ? old.log.length : before));
-    next.core.apply(next.log);
-    next.timeMs = old.timeMs + 5_000;
-    return { next, session, first, index: before + 1 };
-  }
-
-  test.each(POINTS)("a batch: %s", (at, hasEntry) => {
-    for (const onError of ["stop", "continue"] as const) {
-      const request = { session: 1, sequence: 1 };
-      const write = (leader: TestLeader) =>
-        leader.execute(encodeBatch(RETURNING, undefined, onError), request);
-      const { next, session, first, index } = fail(at, hasEntry, write);
-      expect(session).toBe(1);
-      const retried = write(next);
-      expect(retried.kind).toBe(hasEntry ? "answer" : "proposal");
-      if (first !== null) expect(resultsOf(retried)).toEqual(resultsOf(first));
-      if (retried.kind === "answer") expect(retried.index).toBe(index);
-      expect(resultsOf(retried)[0]?.rows).toEqual([{ id: 1, k: "x" }]);
-      expect(next.all("SELECT count(*) AS n FROM a")).toEqual([{ n: 1 }]);
-      const late = write(next);
-      expect(resultsOf(late)).toEqual(resultsOf(retried));
-      expectAgreement(next);
-    }
-  });
-
-  test.each(POINTS)("a transaction's commit: %s", (at, hasEntry) => {
-    const request = { session: 1, sequence: 1 };
-    const write = (leader: TestLeader) => {
-      leader.transact("begin", new Uint8Array(), request);
-      leader.step("INSERT INTO a(k) VALUES ('x')");
-      return leader.transact("commit");
-    };
-    const { next } = fail(at, hasEntry, write);
-    const settled = next.transact("settle", new Uint8Array(), request);
-    expect(settled.kind).toBe(hasEntry ? "answer" : "proposal");
-    const result = settled.kind === "answer" || settled.kind === "proposal" ? settled.result : null;
-    expect(Buffer.from(result ?? [])).toEqual(Buffer.from(hasEntry ? [] : NOT_APPLIED));
-    // And so it stays, whoever asks, and whatever comes late.
-    const again = next.transact("settle", new Uint8Array(), request);
-    expect(again.kind === "answer" && Buffer.from(again.result)).toEqual(Buffer.from(result ?? []));
-    expect(next.transact("begin", new Uint8Array(), request).kind).toBe("failure");
-    expect(next.all("SELECT count(*) AS n FROM a")).toEqual([{ n: hasEntry ? 1 : 0 }]);
-    expectAgreement(next);
-  });
-});
