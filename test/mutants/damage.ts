@@ -6,9 +6,6 @@ const crash = (name: string) => test("log/crash", name);
 const opening = (name: string) => test("log/opening", name);
 const log = (name: string) => test("log/log", name);
 
-const ALL_CRASHES = crash(
-  "at every operation, with every sector lost or kept, nothing told is lost",
-);
 const FLIPS = crash("in any byte of any file is refused or changes nothing");
 
 const WRITER = "src/log/batch-writer.ts";
@@ -181,7 +178,7 @@ const DAMAGE: readonly Mutant[] = [
   {
     name: "segment-named-early",
     guards: ["F6"],
-    removes: "a segment has its name while it is being filled",
+    removes: "a segment has its name while it is being filled, and is used however short it is",
     edits: [
       edit(
         SEGMENT,
@@ -196,8 +193,15 @@ const DAMAGE: readonly Mutant[] = [
           "  const then =",
         ],
       ),
+      edit(
+        WRITER,
+        "if (this.#spare !== null && this.#spare.bytes >= bytes) return true;",
+        "if (this.#spare !== null && bytes > 0) return true;",
+      ),
     ],
-    killedBy: [ALL_CRASHES],
+    killedBy: [
+      crash("a log goes on where it stood, and a second power cut while it is being opened"),
+    ],
   },
   {
     name: "full-disk-is-a-failure",

@@ -1,11 +1,14 @@
-/** Mutants of a node that lost its disk, or took another's place: trap A12. And of majorities. */
+/** Mutants of majorities, of a node that lost its disk (trap A12), and of changes that operators ask for (C6, C7, C10). */
 
 import { edit, type Mutant, test } from "./mutant.ts";
 
 const trap = (name: string) => test("raft/traps-membership", name);
 const quorum = (name: string) => test("raft/quorum", name);
 
+const node = (name: string) => test("node/membership", name);
+
 const QUORUM = "src/raft/quorum.ts";
+const MEMBERSHIP = "src/node/membership.ts";
 
 const MAJORITIES: readonly Mutant[] = [
   {
@@ -110,8 +113,8 @@ const OF_THE_NODE: readonly Mutant[] = [
     edits: [
       edit(
         "src/node/peer-book.ts",
-        'return expected === "" || expected === incarnation;',
-        'return expected === "" || incarnation.length >= 0;',
+        ["    return !this.#isReplaced(peer, { incarnation });", ""],
+        ["    return !this.#isReplaced(peer, { incarnation }) || incarnation.length >= 0;", ""],
       ),
     ],
     killedBy: [test("node/peer-book", "A12: of a replaced directory nothing is heard")],
@@ -198,8 +201,157 @@ const OF_THE_NODE: readonly Mutant[] = [
   },
 ];
 
+const AS_LEADER: readonly Mutant[] = [
+  {
+    name: "admitted-before-in-force",
+    guards: ["A12"],
+    removes: "a node is admitted before the configuration that makes it a learner is in force",
+    edits: [
+      edit(
+        MEMBERSHIP,
+        "const isNamed = this.#recordOf(id)?.incarnation === view.incarnation;",
+        "const isNamed = view.incarnation.length >= 0;",
+      ),
+    ],
+    killedBy: [node("A12: that loses it again before it was admitted is another node again")],
+  },
+  {
+    name: "admitted-with-its-vote",
+    guards: ["A12"],
+    removes: "a node that lost its disk is admitted as the voter that it was",
+    edits: [
+      edit(
+        MEMBERSHIP,
+        [
+          "    const step: ChangeStep = {",
+          '      kind: "addLearner",',
+          "      id,",
+          "      record: { address, incarnation, awaitsVote },",
+        ],
+        [
+          "    const step: ChangeStep = {",
+          '      kind: "addVoter",',
+          "      id,",
+          "      record: { address, incarnation, awaitsVote },",
+        ],
+      ),
+    ],
+    killedBy: [
+      node("A12: becomes a learner, is admitted when that is in force, and gets its vote back"),
+    ],
+  },
+  {
+    name: "votes-from-the-beginning",
+    guards: ["A12"],
+    removes: "an admission does not say up to where the node may not vote",
+    edits: [
+      edit(
+        MEMBERSHIP,
+        "const admission = { incarnation, votesFrom: commitIndex };",
+        "const admission = { incarnation, votesFrom: 0 * commitIndex };",
+      ),
+    ],
+    killedBy: [
+      node("A12: becomes a learner, is admitted when that is in force, and gets its vote back"),
+    ],
+  },
+  {
+    name: "admission-told-once",
+    guards: ["A12"],
+    removes: "an admission that was lost on the way is not told again",
+    edits: [
+      edit(
+        MEMBERSHIP,
+        "?? Number.NEGATIVE_INFINITY) < ADMIT_MS) return;",
+        "?? Number.NEGATIVE_INFINITY) < 1e12) return;",
+      ),
+    ],
+    killedBy: [node("A12: is told again until it takes part")],
+  },
+];
+
+const BY_OPERATORS: readonly Mutant[] = [
+  {
+    name: "change-told-before-in-force",
+    guards: ["C10"],
+    removes: "an operator is told that a change is done when it is proposed",
+    edits: [
+      edit(
+        MEMBERSHIP,
+        "if (proposed !== null && configuration.index >= proposed && !isJoint(configuration)) {",
+        "if (proposed !== null) {",
+      ),
+    ],
+    killedBy: [
+      node("C10: calls the new node, adds it when it answers, and is over when that is in force"),
+    ],
+  },
+  {
+    name: "change-told-while-joint",
+    guards: ["C10"],
+    removes: "an operator is told that a change is done while the old majority still decides",
+    edits: [
+      edit(
+        MEMBERSHIP,
+        "if (proposed !== null && configuration.index >= proposed && !isJoint(configuration)) {",
+        "if (proposed !== null && configuration.index >= proposed) {",
+      ),
+    ],
+    killedBy: [node("C10: is not over while the configuration is joint")],
+  },
+  {
+    name: "last-quorum-removed",
+    guards: ["C6"],
+    removes: "a member is removed although those that are left could not go on",
+    edits: [
+      edit(
+        MEMBERSHIP,
+        ["    if (present.length >= needed) return null;", ""],
+        ["    if (present.length >= 0) return null;", ""],
+      ),
+    ],
+    killedBy: [node("C6: is refused if no quorum would be left")],
+  },
+  {
+    name: "operators-unserialized",
+    guards: ["C7"],
+    removes: "a second operator's change is taken while the first one's is under way",
+    edits: [
+      edit(
+        MEMBERSHIP,
+        'this.#pending === null ? this.#problem(call) : "another change is under way";',
+        "this.#pending === null ? this.#problem(call) : null;",
+      ),
+    ],
+    killedBy: [
+      node(
+        "C7: is refused if it was meant for another configuration, and while another is under way",
+      ),
+    ],
+  },
+  {
+    name: "operators-expectation-ignored",
+    guards: ["C7"],
+    removes: "a change is made although the members are not those that the operator saw",
+    edits: [
+      edit(
+        MEMBERSHIP,
+        "    if (expected !== null && expected !== configuration.index) {",
+        "    if (expected !== null && expected < 0) {",
+      ),
+    ],
+    killedBy: [
+      node(
+        "C7: is refused if it was meant for another configuration, and while another is under way",
+      ),
+    ],
+  },
+];
+
 export const MAJORITIES_AND_LOST_DISKS: readonly Mutant[] = [
   ...MAJORITIES,
   ...LOST_DISK,
   ...OF_THE_NODE,
+  ...AS_LEADER,
+  ...BY_OPERATORS,
 ];

@@ -147,8 +147,8 @@ const OF_THE_WRITER: readonly Mutant[] = [
     edits: [
       edit(
         DRIVER,
-        '} else this.#replace("leadership was lost");',
-        '} else this.#mode = "following";',
+        '      else this.#replace("leadership was lost");',
+        '      else this.#mode = "following";',
       ),
     ],
     killedBy: [

@@ -20,8 +20,8 @@ export interface Trial {
 /** Of a single test: much, as a busy machine is no reason to call a mutant hung. */
 const TEST_MS_MAX = 60_000;
 
-/** What a program says that cannot run, as opposed to one that does the wrong thing. */
-const BROKEN = /^(\w+: )?(SyntaxError|ReferenceError|TypeError)\b/m;
+/** What a program says that cannot run, as opposed to one that does the wrong thing: not what an assertion says of its value. */
+const BROKEN = /^(\w+: )?(SyntaxError|ReferenceError|TypeError)\b(?!: \.to[A-Z])/m;
 const HUNG = /timed out in \d+ms/;
 
 /** In the order of `killers`. All tests run in one go, which may take `limitMs`. */
