@@ -4,7 +4,7 @@
  */
 
 import { execFileSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, describe, expect, it } from "vitest";
@@ -58,12 +58,12 @@ async function fillSegments(): Promise<void> {
 const title = reason === null ? "a failed disk" : `a failed disk (skipped: ${reason})`;
 
 describe.skipIf(reason !== null)(title, { timeout: 300_000 }, () => {
-  const ways: readonly [string, string][] = [
-    ["write to a segment", "dsync:*node1/log/*.wal@1"],
-    ["sync of a new segment", "fdatasync:*node1/log/*.wal.new@1"],
+  const ways: readonly [string, string, "machine" | "node"][] = [
+    ["write to a segment", "dsync:*node1/log/*.wal@1", "machine"],
+    ["sync of a new segment", "fdatasync:*node1/log/*.wal.new@1", "node"],
   ];
 
-  it.for(ways)("ends its node at the first failed %s, for good", async ([, failing]) => {
+  it.for(ways)("ends its node at the first failed %s, for good", async ([, failing, restarted]) => {
     const powerCut = { realSync: false, fail: [failing], failOnDemand: true };
     cluster = await HarshCluster.start({ powerCut });
     const load = new Load(cluster, { paceMs: 5 });
@@ -82,7 +82,7 @@ describe.skipIf(reason !== null)(title, { timeout: 300_000 }, () => {
     const { status, stderr } = startByHand(1);
     expect(status).toBe(1);
     expect(stderr).toMatch(/^balsa: LOG_POISONED: .*EIO.*OPERATING\.md$/m);
-    restartMachine(1);
+    if (restarted === "machine") restartMachine(1);
     await cluster.restart(1);
     await cluster.recovered();
     await load.readAll();
@@ -90,6 +90,9 @@ describe.skipIf(reason !== null)(title, { timeout: 300_000 }, () => {
     assertLinearizable(register, load.registers.operations());
     assertLinearizable(appendList, load.lists.operations());
     await cluster.caughtUp();
+    // In the same boot it has been taken in anew; else it has gone on with its log.
+    const kept = readdirSync(cluster.dirOf(1)).filter((name) => name.startsWith("log.damaged"));
+    expect(kept).toHaveLength(restarted === "node" ? 1 : 0);
     const [first, ...others] = await cluster.contents();
     for (const other of others) expect(other).toBe(first);
   });
