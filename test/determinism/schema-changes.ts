@@ -67,6 +67,26 @@ export class SchemaChanges {
       ],
       [1, () => made(`PRAGMA table_info(${table.name})`, "PRAGMA read")],
       [2, () => made(dice.pick(REFUSED), "refused")],
+      [1.5, () => this.#lateTrigger(n)],
+      [
+        1,
+        () =>
+          made(
+            `DROP TRIGGER IF EXISTS ${dice.pick(["tr1", "tr2", "doc_i", `late_tr${n - 1}`])}`,
+            "DROP TRIGGER",
+          ),
+      ],
+      [1, () => this.#lateView(n)],
+      [1, () => made(`DROP VIEW IF EXISTS ${dice.pick(["v1", `late_v${n - 1}`])}`, "DROP VIEW")],
+      [1, () => this.#uniqueIndex(n)],
+      [1, () => this.#child(n)],
+      [0.7, () => made(`ALTER TABLE ${table.name} RENAME TO ${table.name}`, "ALTER TABLE RENAME")],
+      [
+        0.7,
+        () =>
+          made(`UPDATE sqlite_sequence SET seq = seq + ${dice.below(50)}`, "sqlite_sequence write"),
+      ],
+      [0.5, () => made("EXPLAIN QUERY PLAN SELECT * FROM sink, t0", "EXPLAIN")],
     ]);
     return make();
   }
@@ -96,6 +116,69 @@ export class SchemaChanges {
     const { indexes } = this.#schema;
     const name = indexes.length === 0 ? "none" : this.#dice.pick(indexes);
     return made(`DROP INDEX IF EXISTS ${name}`, "DROP INDEX");
+  }
+
+  #lateTrigger(n: number): Made {
+    const dice = this.#dice;
+    const table = dice.pick(this.#schema.tables);
+    const event = dice.pick(["INSERT", "DELETE", "UPDATE"]);
+    const body = dice.pick([
+      "INSERT INTO sink VALUES (random(), date('now'), last_insert_rowid(), changes())",
+      "UPDATE sink SET b = strftime('%f', 'now') WHERE rowid = (SELECT max(rowid) FROM sink)",
+      "DELETE FROM sink WHERE rowid = (SELECT min(rowid) FROM sink)",
+    ]);
+    return made(
+      `CREATE TRIGGER late_tr${n} AFTER ${event} ON ${table.name} BEGIN ${body}; END`,
+      "CREATE TRIGGER",
+    );
+  }
+
+  #lateView(n: number): Made {
+    const dice = this.#dice;
+    const [a, b] = [dice.pick(this.#schema.tables), dice.pick(this.#schema.tables)];
+    const on = `x.${dice.pick(a.columns).name} = y.${dice.pick(b.columns).name}`;
+    const name = `late_v${n}`;
+    this.#schema.views.push({ name, columns: ["p", "q", "r"], writable: false });
+    const list = `x.${dice.pick(a.columns).name}, y.${dice.pick(b.columns).name}, random()`;
+    return made(
+      `CREATE VIEW ${name}(p, q, r) AS SELECT ${list} FROM ${a.name} AS x LEFT JOIN ${b.name} AS y ON ${on}`,
+      "CREATE VIEW",
+    );
+  }
+
+  /** Often it cannot be: rows are alike. */
+  #uniqueIndex(n: number): Made {
+    const dice = this.#dice;
+    const table = dice.pick(this.#schema.tables);
+    const column = dice.pick(table.columns).name;
+    this.#schema.indexes.push(`late_u${n}`);
+    const where = dice.chance(0.7) ? ` WHERE ${column} > 10` : "";
+    return made(
+      `CREATE UNIQUE INDEX late_u${n} ON ${table.name}(${column}, abs(${column}))${where}`,
+      "CREATE UNIQUE INDEX",
+    );
+  }
+
+  /** Keys of a table that is made late, and rows for it; a composite primary key. */
+  #child(n: number): Made {
+    const dice = this.#dice;
+    const parents = this.#schema.tables.filter(({ keys }) => keys.length > 0);
+    if (parents.length === 0) return this.#createIndex(n);
+    const parent = dice.pick(parents);
+    const name = `child${n}`;
+    const column = (each: string) => ({ name: each, type: "", generated: false });
+    this.#schema.tables.push({
+      name,
+      columns: ["a", "b", "p"].map(column),
+      keys: [],
+      rowid: false,
+    });
+    const action = dice.pick(["CASCADE", "SET NULL", "RESTRICT"]);
+    const key = `${parent.name}(${dice.pick(parent.keys)}) ON DELETE ${action} ON UPDATE CASCADE`;
+    return made(
+      `CREATE TABLE ${name}(a, b, p REFERENCES ${key}, PRIMARY KEY (b, a)) WITHOUT ROWID`,
+      "CREATE TABLE",
+    );
   }
 
   #createAs(n: number, table: string): Made {

@@ -37,6 +37,19 @@ export interface Schema {
 const TYPES = ["INTEGER", "TEXT", "REAL", "BLOB", "NUMERIC", ""];
 const STRICT_TYPES = ["INTEGER", "INT", "TEXT", "REAL", "BLOB", "ANY"];
 const ACTIONS = ["CASCADE", "SET NULL", "SET DEFAULT", "RESTRICT"] as const;
+const FTS5_OPTIONS = [
+  "",
+  ", prefix='2'",
+  ", detail=column",
+  ", tokenize='trigram'",
+  ", tokenize='porter unicode61'",
+  ", columnsize=0",
+  ", content='', contentless_delete=1",
+];
+const RTREES = [
+  "rtree(id, x0, x1, y0, y1, +note)",
+  "rtree_i32(id, x0, x1, y0, y1, +note)",
+] as const;
 const NAMES = ["t0", "t1", "t2", "t3", "t4"];
 
 export class SchemaMaker {
@@ -209,10 +222,7 @@ export class SchemaMaker {
 
   #fullText(): void {
     const dice = this.#dice;
-    this.#add(
-      "FTS5",
-      `CREATE VIRTUAL TABLE f USING fts5(x, y${dice.pick(["", ", prefix='2'", ", detail=column"])})`,
-    );
+    this.#add("FTS5", `CREATE VIRTUAL TABLE f USING fts5(x, y${dice.pick(FTS5_OPTIONS)})`);
     this.#schema.fts.push("f");
     if (dice.chance(0.4)) {
       this.#add("FTS4", "CREATE VIRTUAL TABLE f4 USING fts4(x, y)");
@@ -240,7 +250,7 @@ export class SchemaMaker {
   }
 
   #rtree(): void {
-    this.#add("R*Tree", "CREATE VIRTUAL TABLE r USING rtree(id, x0, x1, y0, y1, +note)");
+    this.#add("R*Tree", `CREATE VIRTUAL TABLE r USING ${this.#dice.pick(RTREES)}`);
     this.#schema.rtrees.push("r");
   }
 

@@ -408,7 +408,12 @@ export class StatementMaker {
           "FTS5 query",
         );
       case 1: {
-        const command = dice.pick(["('optimize')", "('rebuild')", "('integrity-check')"]);
+        const command = dice.pick([
+          "('optimize')",
+          "('rebuild')",
+          "('integrity-check')",
+          "('delete-all')",
+        ]);
         if (dice.chance(0.5))
           return draft.done(`INSERT INTO f(f) VALUES ${command}`, "FTS5 command");
         const setting = dice.pick([
