@@ -138,10 +138,15 @@ export class Transaction {
       return await call.promise;
     } catch (error) {
       // A step that was given up, or lost, has taken the transaction with it.
-      if (call.uncertain) end(this.#shared, error);
+      if (call.uncertain || hasEnded(error)) end(this.#shared, error);
       throw this.#shared.ended ?? error;
     }
   }
+}
+
+/** The node says so before it says the same of the transaction itself. */
+function hasEnded(error: unknown): boolean {
+  return error instanceof BalsaError && error.code.startsWith("TRANSACTION_");
 }
 
 /** The first reason counts. */
