@@ -1,4 +1,4 @@
-/** Transactions as the client drives them: what is sent once, what is asked when an answer is lost, and what the caller is told. */
+/** Transactions as the client drives them: what is sent once, what is asked when an answer is lost, what the caller is told. */
 
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { connect, type Database, type Transaction } from "../../src/client/index.ts";
