@@ -69,6 +69,7 @@ function makeProgram(output: Output, finish: Finish): Command {
   addLog(program, output, finish);
   addMember(program, output, finish);
   addTransfer(program, output, finish);
+  addRecover(program, output, finish);
   const shared = { endpoints: endpointsOptionWithDefault, deadline: deadlineOption };
   addDataCommands(program, shared, output, finish);
   return program;
@@ -332,6 +333,20 @@ function addTransfer(program: Command, output: Output, finish: Finish): void {
     .action(async (options) => {
       const { transferLeadership } = await import("./member.ts");
       finish(await transferLeadership(options, output));
+    });
+}
+
+function addRecover(program: Command, output: Output, finish: Finish): void {
+  program
+    .command("recover")
+    .description(
+      "a majority is lost for good: make a stopped node the only member of a new cluster",
+    )
+    .requiredOption("--dir <dir>", "its data directory")
+    .option("--yes", "it is understood what is lost")
+    .action(async (options) => {
+      const { recover } = await import("./recover.ts");
+      finish(await recover(options, output));
     });
 }
 

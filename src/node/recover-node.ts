@@ -1,0 +1,74 @@
+/**
+ * For a cluster whose majority is lost for good: makes a stopped node the only member of a new cluster, with all that its
+ * own disk holds (docs/decisions/0008-membership.md). Other nodes of the old cluster are told apart by its id for ever.
+ */
+
+import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { loadIdentity } from "../log/identity-store.ts";
+import { NodeDisk } from "../log/node-disk.ts";
+import { openLog } from "../log/open-log.ts";
+import { DirectoryLock } from "../machine/directory-lock.ts";
+import { openWriterEngine } from "../machine/engines.ts";
+import { votersOnly } from "../raft/entry.ts";
+import { BalsaError } from "../sql/errors.ts";
+import type { Identity } from "./ports.ts";
+
+export interface RecoveredNode {
+  readonly id: number;
+  readonly clusterId: string;
+  /** The last entry of its log: all up to here is kept, also what was not committed. */
+  readonly lastIndex: number;
+}
+
+/**
+ * `dir`: the data directory of a node that does not run. What was acknowledged by others alone is lost.
+ *
+ * @throws BalsaError INVALID_ARGUMENT if it is none, or never took part; what opening log and database throw
+ */
+export async function recoverNode(dir: string): Promise<RecoveredNode> {
+  if (!existsSync(join(dir, "log")) || !existsSync(join(dir, "main.db"))) {
+    throw new BalsaError("INVALID_ARGUMENT", `${dir} is no directory of a node`);
+  }
+  const lock = DirectoryLock.take(dir);
+  try {
+    return await recover(dir);
+  } finally {
+    lock.release();
+  }
+}
+
+async function recover(dir: string): Promise<RecoveredNode> {
+  const id = loadIdentity(new NodeDisk(), join(dir, "log"))?.identity.nodeId ?? 0;
+  if (id === 0) throw new BalsaError("INVALID_ARGUMENT", `${dir} does not say whose it is`);
+  const log = await openLog({ dir: join(dir, "log"), nodeId: id });
+  try {
+    const { phase } = log.identity;
+    if (phase !== "formed") {
+      const message = `node ${id} holds nothing that a cluster could go on with: it is ${phase}`;
+      throw new BalsaError("INVALID_ARGUMENT", message);
+    }
+    const lastIndex = log.lastIndex();
+    // The database first: a crash in between leaves the old cluster's id, and the same again does no harm.
+    const engine = openWriterEngine(join(dir, "main.db"));
+    try {
+      const { appliedIndex, appliedTerm } = engine.state;
+      // Whatever the log says of members up to its end is overruled.
+      engine.configure({ ...votersOnly([id]), index: lastIndex });
+      engine.commit({ index: appliedIndex, term: appliedTerm });
+      if (engine.checkpoint()?.complete !== true) throw new Error("the database cannot be synced");
+    } finally {
+      engine.close();
+    }
+    const clusterId = randomBytes(16).toString("hex");
+    const identity: Identity = { ...log.identity, clusterId, members: [id], votesFrom: 0 };
+    await new Promise<void>((resolve, reject) => {
+      log.onFailure = reject;
+      log.setIdentity(identity, resolve);
+    });
+    return { id, clusterId, lastIndex };
+  } finally {
+    await new Promise<void>((resolve) => log.close(resolve));
+  }
+}
