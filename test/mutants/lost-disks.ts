@@ -55,7 +55,7 @@ const MAJORITIES: readonly Mutant[] = [
 const LOST_DISK: readonly Mutant[] = [
   {
     name: "votes-before-admission",
-    guards: ["A12"],
+    guards: ["A12", "N9"],
     removes: "a node that lost its disk votes before it has committed its admission",
     edits: [edit("src/raft/elections.ts", ["  if (!core.mayVote) return;", ""], "")],
     killedBy: [
@@ -64,7 +64,7 @@ const LOST_DISK: readonly Mutant[] = [
   },
   {
     name: "stands-before-admission",
-    guards: ["A12"],
+    guards: ["A12", "N9"],
     removes: "a node that lost its disk stands for election before it has committed its admission",
     edits: [
       edit(
@@ -79,7 +79,7 @@ const LOST_DISK: readonly Mutant[] = [
   },
   {
     name: "incarnations-alike",
-    guards: ["A12"],
+    guards: ["A12", "N9"],
     removes: "the leader goes on believing of a new incarnation what the old one acknowledged",
     edits: [
       edit(
@@ -108,7 +108,7 @@ const LOST_DISK: readonly Mutant[] = [
 const OF_THE_NODE: readonly Mutant[] = [
   {
     name: "replaced-directory-heard",
-    guards: ["A12"],
+    guards: ["A12", "N9"],
     removes: "messages of a directory that was replaced under its id are heard",
     edits: [
       edit(
@@ -167,7 +167,7 @@ const OF_THE_NODE: readonly Mutant[] = [
   },
   {
     name: "votes-from-the-start",
-    guards: ["A12"],
+    guards: ["A12", "N9"],
     removes: "an admitted node does not keep from where on it may vote",
     edits: [
       edit(
@@ -204,7 +204,7 @@ const OF_THE_NODE: readonly Mutant[] = [
 const AS_LEADER: readonly Mutant[] = [
   {
     name: "admitted-before-in-force",
-    guards: ["A12"],
+    guards: ["A12", "N9"],
     removes: "a node is admitted before the configuration that makes it a learner is in force",
     edits: [
       edit(
@@ -217,7 +217,7 @@ const AS_LEADER: readonly Mutant[] = [
   },
   {
     name: "admitted-with-its-vote",
-    guards: ["A12"],
+    guards: ["A12", "N9"],
     removes: "a node that lost its disk is admitted as the voter that it was",
     edits: [
       edit(
@@ -242,7 +242,7 @@ const AS_LEADER: readonly Mutant[] = [
   },
   {
     name: "votes-from-the-beginning",
-    guards: ["A12"],
+    guards: ["A12", "N9"],
     removes: "an admission does not say up to where the node may not vote",
     edits: [
       edit(

@@ -1,12 +1,13 @@
 /**
  * `make mutants` takes one guard after the other out of a copy of the program and shows that its tests fail then.
  * `--only A3,D9` tries those of some guards or names, `--list` only lists, `--workers` says how many at a time (2).
+ * `--seeds 30` lets the simulator alone look for each, in seeds 1 to 30, and so tells what it sees (and takes long).
  * Before that the same tests must pass on the copy as it is. Ends with `N passed, N failed`; exit code 0 if all were
  * killed, 1 if not, 2 for wrong options.
  */
 
 import { parseArgs } from "node:util";
-import { describeKiller, type Killer, type Mutant } from "./mutant.ts";
+import { describeKiller, type Killer, type Mutant, seeds } from "./mutant.ts";
 import { MUTANTS } from "./mutants.ts";
 import { type Trial, tryKillers } from "./trial.ts";
 import { Workshop } from "./workshop.ts";
@@ -34,6 +35,17 @@ function select(only: string | undefined): readonly Mutant[] {
   return MUTANTS.filter(({ name, guards }) =>
     [name, ...guards].some((each) => wanted.includes(each)),
   );
+}
+
+/** With the simulator as the only test, if so many seeds are asked for. */
+function bySeeds(mutants: readonly Mutant[], count: string | undefined): readonly Mutant[] {
+  if (count === undefined) return mutants;
+  const killer = seeds(1, Number(count));
+  if (!Number.isSafeInteger(killer.count) || killer.count < 1) {
+    console.error("--seeds takes a number from 1");
+    process.exit(2);
+  }
+  return mutants.map((mutant) => ({ ...mutant, killedBy: [killer] }));
 }
 
 function list(mutants: readonly Mutant[]): void {
@@ -107,9 +119,10 @@ async function main(): Promise<number> {
       only: { type: "string" },
       list: { type: "boolean" },
       workers: { type: "string" },
+      seeds: { type: "string" },
     },
   });
-  const mutants = select(given.only);
+  const mutants = bySeeds(select(given.only), given.seeds);
   if (given.list === true) {
     list(mutants);
     return 0;
