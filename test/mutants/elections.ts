@@ -343,6 +343,7 @@ const WHO_MAY: readonly Mutant[] = [
     guards: ["A12", "N7"],
     removes: "a blank node with the lowest id forms a new cluster beside a formed one",
     edits: [
+      edit("src/node/formation.ts", ["    if (this.#knowsAnother) return;", ""], ""),
       edit(
         "src/node/formation.ts",
         'view?.membersAgree === true && (view.phase === "blank" || view.phase === "forming");',

@@ -184,11 +184,30 @@ const OF_THE_NODE: readonly Mutant[] = [
     ],
   },
   {
+    name: "forms-beside-another-cluster",
+    guards: ["A12", "N7"],
+    removes: "blank nodes form a cluster although one of them has met another one",
+    edits: [
+      edit(
+        "src/node/formation.ts",
+        'return views.some((peer) => peer.phase === "formed" && peer.clusterId !== clusterId);',
+        'return views.some((peer) => peer.phase === "formed" && peer.clusterId === clusterId.slice(99));',
+      ),
+    ],
+    killedBy: [
+      test("node/formation", "forms nothing beside a cluster that one of the listed has met"),
+    ],
+  },
+  {
     name: "lost-node-forms-again",
     guards: ["A12", "N7"],
     removes: "a node whose log was set aside helps to form another cluster",
     edits: [
-      edit("src/node/formation.ts", ['    if (identity.phase === "lost") return;', ""], ""),
+      edit(
+        "src/node/formation.ts",
+        'if (identity.phase === "lost" || this.#knowsAnother) return;',
+        "if (this.#knowsAnother) return;",
+      ),
       edit(
         "src/node/formation.ts",
         'view?.membersAgree === true && (view.phase === "blank" || view.phase === "forming");',
