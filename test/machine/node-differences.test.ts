@@ -127,6 +127,8 @@ describe("what differs between nodes does not get into an entry", () => {
     leader.run("DROP INDEX bi");
     leader.run("INSERT INTO s SELECT a.y, b.y FROM a, b WHERE a.x = b.x LIMIT 3");
     leader.run("INSERT INTO s SELECT a.y, b.y FROM a, b WHERE a.x > b.x LIMIT 3");
+    leader.run("DROP INDEX ai");
+    leader.run("INSERT INTO s SELECT a.y, b.y FROM b, a WHERE a.x = b.x LIMIT 3");
     leader.commit();
     // Each entry by a connection of its own.
     const path = freshPath();

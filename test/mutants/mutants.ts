@@ -1,6 +1,7 @@
 /** All mutants. Their order is that of docs/SPEC.md. */
 
 import { DAMAGED } from "./damage.ts";
+import { SAME_CONTENT } from "./determinism.ts";
 import { ELECTIONS } from "./elections.ts";
 import { FLOW_AND_BOUNDS } from "./flow.ts";
 import { MAJORITIES_AND_LOST_DISKS } from "./lost-disks.ts";
@@ -25,4 +26,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...DAMAGED,
   ...SPACE_AND_ROT,
   ...SERVICE,
+  ...SAME_CONTENT,
 ];

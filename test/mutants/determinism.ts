@@ -1,0 +1,94 @@
+/** Mutants of what keeps the same entries from coming to different content: R5, where digests would not see it. */
+
+import { edit, type Mutant, test } from "./mutant.ts";
+
+const differences = (name: string) => test("machine/node-differences", name);
+
+const EXECUTOR = "src/machine/request-executor.ts";
+const GATE = "src/machine/gate.ts";
+
+export const SAME_CONTENT: readonly Mutant[] = [
+  {
+    name: "schema-not-read-anew",
+    guards: ["R5"],
+    removes: "a connection goes on with statistics of indexes that it has dropped",
+    edits: [
+      edit(
+        EXECUTOR,
+        ["    if (progress.changedSchema) this.#database.exec(RELOAD_SCHEMA);", ""],
+        "",
+      ),
+    ],
+    killedBy: [differences("statistics are those that a fresh connection would know")],
+  },
+  {
+    name: "state-set-before-the-savepoint",
+    guards: ["R5"],
+    removes: "what FTS4 writes late is taken for the request's last insert",
+    edits: [
+      edit(
+        EXECUTOR,
+        "if (guarded) this.#savepoint.run();\n    if (transaction === null && progress.native) this.beginConnectionState(0n);",
+        "if (transaction === null && progress.native) this.beginConnectionState(0n);\n    if (guarded) this.#savepoint.run();",
+      ),
+    ],
+    killedBy: [differences("what FTS4 gathers until a savepoint")],
+  },
+  {
+    name: "half-a-statement-kept",
+    guards: ["R5"],
+    removes: "rows that SQLite leaves behind a failed statement stay on the leader",
+    edits: [
+      edit(
+        EXECUTOR,
+        'return shape.severalRows && (facts.strict || names.has("ignore") || names.has("nothing"));',
+        "return false;",
+      ),
+      edit(EXECUTOR, "facts.triggers || names.has", "names.has"),
+    ],
+    killedBy: [
+      differences("a wrong type in a STRICT table"),
+      differences("a text for a rowid, IGNORE"),
+      differences("a wrong type in a trigger"),
+    ],
+  },
+  {
+    name: "unforeseen-half-kept",
+    guards: ["R5"],
+    removes: "a writer goes on behind a failure that SQLite may not have undone",
+    edits: [
+      edit(
+        EXECUTOR,
+        "const left = lost && progress.wrote",
+        "const left = lost && progress.inspected",
+      ),
+    ],
+    killedBy: [differences("a failure that SQLite may not undo, met without a savepoint")],
+  },
+  {
+    name: "largest-rowid-taken",
+    guards: ["R5"],
+    removes: "a table may hold the largest rowid, beside which SQLite throws dice of its own",
+    edits: [
+      edit(
+        "src/machine/largest-rowid.ts",
+        "if (probe?.get(ROWID_MAX) === undefined) return;",
+        "if (probe?.get(ROWID_MAX) !== null) return;",
+      ),
+    ],
+    killedBy: [differences("rowid 2^63-1 is refused")],
+  },
+  {
+    name: "rootpage-stored",
+    guards: ["R5"],
+    removes: "a write may store where its node's tables lie",
+    edits: [
+      edit(
+        GATE,
+        'if (mode === "write" && tellsRootpage(shape)) {',
+        'if (mode === "read" && tellsRootpage(shape)) {',
+      ),
+    ],
+    killedBy: [differences("rootpage of sqlite_schema is of the node")],
+  },
+];
