@@ -57,6 +57,22 @@ test("a query under way keeps its snapshot; the next one sees what was written s
   reader.stop();
 });
 
+test("queries under one snapshot see the same, whatever is written meanwhile; after it they see all", () => {
+  const leader = leaderWithTable();
+  const reader = openReader(leader.path);
+  const count = () => readAll(reader, "SELECT count(*) AS n FROM t");
+  reader.hold();
+  expect(count()).toStrictEqual([{ n: 2 }]);
+  leader.exec("DELETE FROM t");
+  leader.commit();
+  expect(count()).toStrictEqual([{ n: 2 }]);
+  expect(() => readAll(reader, "SELECT absent")).toThrow("no such column");
+  expect(count()).toStrictEqual([{ n: 2 }]);
+  reader.release();
+  reader.release();
+  expect(count()).toStrictEqual([{ n: 0 }]);
+});
+
 test("a query that is stopped lets its snapshot go", () => {
   const leader = leaderWithTable();
   const reader = openReader(leader.path, 1);
