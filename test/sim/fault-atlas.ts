@@ -26,7 +26,16 @@ export class FaultAtlas {
 
   /** `configurations`: the one in force, and those that changes under way would make. */
   allows(id: NodeId, configurations: readonly Configuration[]): boolean {
-    const broken = new Set([...this.#lost, ...this.#suspect, id]);
+    return this.#bears([...this.#lost, ...this.#suspect, id], configurations);
+  }
+
+  /** Whether what is broken now would be too much for one of these. */
+  bears(configurations: readonly Configuration[]): boolean {
+    return this.#bears([...this.#lost, ...this.#suspect], configurations);
+  }
+
+  #bears(ids: readonly NodeId[], configurations: readonly Configuration[]): boolean {
+    const broken = new Set(ids);
     const bears = (voters: readonly NodeId[]): boolean => {
       const count = voters.filter((voter) => broken.has(voter)).length;
       return count === 0 || count * 2 < voters.length;

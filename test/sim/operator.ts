@@ -8,6 +8,7 @@ import type { MemberStep, NodeService } from "../../src/node/service.ts";
 import type { NodeId } from "../../src/raft/entry.ts";
 import { isBalsaCode } from "../../src/sql/errors.ts";
 import type { Covered } from "./coverage.ts";
+import type { FaultAtlas } from "./fault-atlas.ts";
 import type { Host } from "./host.ts";
 import type { Prng } from "./prng.ts";
 import type { World } from "./world.ts";
@@ -50,7 +51,15 @@ export class Operator {
     if (this.#dice.chance(0.25)) return this.#transfer(leader);
     if (this.#busy) return;
     const plan = this.#plan();
-    if (plan !== null) this.#change(leader, plan);
+    if (plan === null) return;
+    const { intents, atlas, scheduler } = this.#world;
+    // What is asked may be done much later, or piece by piece.
+    intents.add(plan.steps);
+    scheduler.after(3 * TIMEOUT_MS, () => intents.delete(plan.steps));
+    const { steps } = plan;
+    const isBorne = atlas.bears(this.#world.configurations()) && steps.every(isApart(atlas));
+    if (isBorne) this.#change(leader, plan);
+    else intents.delete(steps);
   }
 
   #leader(): Host | null {
@@ -179,6 +188,11 @@ export class Operator {
     if (!isBalsaCode(code)) throw new Error(`an operator is told ${code}: ${message}`);
     this.#world.coverage.add("changes refused");
   }
+}
+
+/** Who is broken is not made a voter by hand; its own leader sees to it. */
+function isApart(atlas: FaultAtlas): (step: MemberStep) => boolean {
+  return ({ kind, id }) => kind !== "promote" || atlas.isWhole(id);
 }
 
 function step(kind: "promote" | "remove", id: NodeId): MemberStep {

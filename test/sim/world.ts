@@ -11,6 +11,7 @@ import type { SegmentedLog } from "../../src/log/segmented-log.ts";
 import { checkOptions, type Plant } from "../../src/node/config.ts";
 import { Node } from "../../src/node/node.ts";
 import type { Log } from "../../src/node/ports.ts";
+import type { MemberStep } from "../../src/node/service.ts";
 import type { Effects } from "../../src/raft/effect.ts";
 import type { Configuration, NodeId } from "../../src/raft/entry.ts";
 import type { Raft } from "../../src/raft/raft.ts";
@@ -50,6 +51,8 @@ export class World {
   readonly referee: Referee;
   readonly hosts: readonly Host[];
   readonly lines: string[] = [];
+  /** Changes that an operator has asked for, or is about to. */
+  readonly intents = new Set<readonly MemberStep[]>();
   /** Hosts that nobody starts any more. */
   readonly givenUp = new Set<Host>();
   error: unknown = null;
@@ -143,7 +146,9 @@ export class World {
       const after = next(configuration, index, payload);
       return after === null ? [] : [after];
     });
-    return [configuration, ...possible].flatMap(withVotesToCome);
+    let all: Configuration[] = [configuration, ...possible].flatMap(withVotesToCome);
+    for (const steps of this.intents) all = all.flatMap((one) => [one, ...intended(one, steps)]);
+    return all;
   }
 
   // --- processes ----------------------------------------------------------------------------------------------
@@ -436,6 +441,14 @@ export class World {
       if (!(error instanceof LogUntrustedError)) this.fail(error);
     }
   }
+}
+
+/** Who is added is a learner at first, while who is removed has gone already. */
+function intended(before: Configuration, steps: readonly MemberStep[]): Configuration[] {
+  const named = steps.map(({ id }) => id);
+  const added = steps.filter(({ kind }) => kind !== "remove").map(({ id }) => id);
+  const rest = before.voters.filter((id) => !named.includes(id));
+  return [rest, [...rest, ...added]].map((voters) => ({ ...before, voters }));
 }
 
 /** Learners that get a vote as soon as they have caught up: each may, or may not yet. */
