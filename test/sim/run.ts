@@ -166,10 +166,12 @@ class Simulation {
   }
 
   #indexes(): object[] {
-    return this.#world.running.map(({ node }) => {
+    return this.#world.running.map(({ node, view }) => {
       const { id, role, term, leader, lastIndex, commitIndex, appliedIndex, trouble } =
         node.status();
-      return { id, role, term, leader, lastIndex, commitIndex, appliedIndex, trouble };
+      const { voters, outgoing, learners } = view.raft?.status().configuration ?? {};
+      const members = { voters, outgoing, learners };
+      return { id, role, term, leader, lastIndex, commitIndex, appliedIndex, trouble, ...members };
     });
   }
 

@@ -307,11 +307,13 @@ export class World {
 
   /** Whose incarnation the cluster knows, or whom it does not count, is no copy that is missing. */
   #lookWhoIsTakenIn(): void {
-    const { voters, outgoing, records } = this.referee.configurations.last.configuration;
+    const { configuration } = this.referee.configurations.last;
+    const { voters, outgoing, learners, records } = configuration;
     for (const { id, incarnation } of this.hosts) {
+      const isMember = [voters, outgoing, learners].some((ids) => ids.includes(id));
       const known = records.find((record) => record.id === id)?.incarnation;
-      const counts = voters.includes(id) || outgoing.includes(id);
-      if (!counts || (known !== undefined && known === incarnation)) this.atlas.takenIn(id);
+      if (!isMember || known === incarnation) this.atlas.takenIn(id);
+      else if (known !== undefined) this.atlas.lost(id);
     }
   }
 
