@@ -20,6 +20,8 @@ export interface SessionLimits {
   readonly rememberedBytes: number;
   /** Answers that a session may have unacknowledged. Default 10,000. */
   readonly remembered: number;
+  /** Bytes of the unacknowledged answers of all sessions; more end those unused for longest that hold any. Default 256 MiB. */
+  readonly allRememberedBytes: number;
 }
 
 export const DEFAULT_SESSION_LIMITS: SessionLimits = {
@@ -27,6 +29,7 @@ export const DEFAULT_SESSION_LIMITS: SessionLimits = {
   sessions: 10_000,
   rememberedBytes: 16 * 1024 * 1024,
   remembered: 10_000,
+  allRememberedBytes: 256 * 1024 * 1024,
 };
 
 interface Answer {
@@ -70,6 +73,8 @@ export class Sessions {
   readonly #sessions = new Map<number, Session>();
   readonly #dirty: Session[] = [];
   readonly #removed = new Set<number>();
+  /** Of all sessions. */
+  #bytes = 0;
   #fresh: Answer[] = [];
   readonly #upsert: Statement;
   readonly #delete: Statement;
@@ -89,11 +94,13 @@ export class Sessions {
     this.#sessions.clear();
     this.#dirty.length = 0;
     this.#removed.clear();
+    this.#bytes = 0;
     this.#fresh = [];
     for (const [id, usedMs, floor, bytes] of this.#select.all()) {
       const answers = decodeAnswers(bytes, appliedIndex);
       let size = 0;
       for (const { result } of answers.values()) size += result.length + ANSWER_BYTES;
+      this.#bytes += size;
       this.#sessions.set(Number(id), {
         id: Number(id),
         usedMs: Number(usedMs),
@@ -147,6 +154,11 @@ export class Sessions {
     const answer: Answer = { result, index };
     session.answers.set(write.sequence, answer);
     session.bytes += result.length + ANSWER_BYTES;
+    this.#bytes += result.length + ANSWER_BYTES;
+    const { allRememberedBytes } = this.#limits;
+    while (this.#bytes > allRememberedBytes && this.#bytes > session.bytes) {
+      this.#removeOldest((each) => each !== session && each.bytes > 0);
+    }
     if (index === 0) this.#fresh.push(answer);
     this.#touch(session);
   }
@@ -225,6 +237,7 @@ export class Sessions {
       if (answer === undefined) continue;
       answers.delete(sequence);
       session.bytes -= answer.result.length + ANSWER_BYTES;
+      this.#bytes -= answer.result.length + ANSWER_BYTES;
     }
   }
 
@@ -236,12 +249,14 @@ export class Sessions {
 
   #remove(session: Session): void {
     this.#sessions.delete(session.id);
+    this.#bytes -= session.bytes;
     this.#removed.add(session.id);
   }
 
-  #removeOldest(): void {
+  #removeOldest(mayGo: (session: Session) => boolean = () => true): void {
     let oldest: Session | null = null;
     for (const session of this.#sessions.values()) {
+      if (!mayGo(session)) continue;
       if (oldest === null || session.usedMs < oldest.usedMs) oldest = session;
       else if (session.usedMs === oldest.usedMs && session.id < oldest.id) oldest = session;
     }

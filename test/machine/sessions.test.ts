@@ -217,6 +217,35 @@ test("answers that nobody acknowledges are bounded", () => {
   expect(rowsOf(leader)).toBe(0);
 });
 
+test("answers of all sessions together are bounded: those unused for longest end, after a restart too", () => {
+  const sessionLimits = { ...DEFAULT_SESSION_LIMITS, allRememberedBytes: 4_000 };
+  const leader = leaderWithTable({ sessionLimits });
+  const large = [{ sql: "INSERT INTO t(a) VALUES (random()) RETURNING hex(zeroblob(500))" }];
+  const sessions = Array.from({ length: 6 }, () => leader.openSession());
+  const write = (session: number, sequence: number, acknowledgedThrough = 0) => {
+    leader.timeMs += 1;
+    return leader.batch(large, { session, sequence, acknowledgedThrough });
+  };
+  const ends: string[] = [];
+  for (const session of sessions) {
+    write(session, 1);
+    if (session === 3) {
+      leader.commit();
+      leader.core.close();
+      leader.core = openCore({ path: leader.path, sessionLimits });
+    }
+    // What is acknowledged counts no longer.
+    if (session <= 2) write(session, 2, 1);
+  }
+  const small = [{ sql: "UPDATE t SET a = a" }];
+  for (const session of sessions) {
+    const outcome = leader.batch(small, { session, sequence: 3, timeMs: leader.timeMs });
+    ends.push(outcome.kind === "failure" ? outcome.failure.code : outcome.kind);
+  }
+  const expired = Array.from({ length: 3 }, () => "SESSION_EXPIRED");
+  expect(ends).toStrictEqual([...expired, "proposal", "proposal", "proposal"]);
+});
+
 test("the table of sessions is the same for any commit boundary", () => {
   const leader = leaderWithTable();
   const sessions = [leader.openSession(), leader.openSession(), leader.openSession()];
