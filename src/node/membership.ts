@@ -59,6 +59,8 @@ export class Membership {
   readonly #admittedAtMs = new Map<NodeId, number>();
   #notBeforeMs = 0;
   #configuration: Configuration | null = null;
+  /** By the configuration in force here this node is no member. */
+  #isOut = false;
   #isRemoved = false;
 
   constructor(parts: MembershipParts) {
@@ -70,16 +72,19 @@ export class Membership {
   /** At the start, and whenever anything in the core's status has changed. */
   moved(status: RaftStatus): void {
     const { configuration, commitIndex } = status;
-    if (configuration !== this.#configuration) {
+    const isNew = configuration !== this.#configuration;
+    if (isNew) {
       this.#configuration = configuration;
+      this.#isOut = !memberIds(configuration).includes(this.#parts.id) && configuration.index > 0;
       this.#parts.book.follow(configuration);
       this.#parts.configure(configuration);
     }
-    const isOut = !memberIds(configuration).includes(this.#parts.id) && configuration.index > 0;
     // A node that replays the log of a cluster which it joined later is no member at first.
-    if (isOut && commitIndex >= this.#parts.identity().votesFrom) this.removed(configuration.index);
-    else if (this.#isRemoved && !isOut) this.#setRemoved(false, "");
-    this.sweep();
+    const knows = commitIndex >= this.#parts.identity().votesFrom;
+    if (this.#isOut && knows) this.removed(configuration.index);
+    else if (this.#isRemoved && !this.#isOut) this.#setRemoved(false, "");
+    // Every commit passes here.
+    if (isNew || this.#pending !== null) this.sweep();
   }
 
   /** This node is no member since this entry: it learnt so itself, or others said so. */
