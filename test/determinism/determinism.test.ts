@@ -5,7 +5,7 @@ import { makePlan } from "./make-plan.ts";
 import { Coverage, REQUIRED } from "./plan.ts";
 import { play, run, shorten } from "./run.ts";
 
-const RUNS = 30;
+const RUNS = 20;
 
 test("leaders and followers hold the same, and most of what must be tried was", () => {
   const coverage = new Coverage();
