@@ -41,6 +41,24 @@ export function peersOption(text: string): Map<number, string> {
   return peers;
 }
 
+/** `1=DIR`, and again for each node: no id and no directory twice. */
+export function directoryOption(
+  text: string,
+  before: ReadonlyMap<number, string> | undefined,
+): Map<number, string> {
+  const at = text.indexOf("=");
+  if (at < 1 || at === text.length - 1) {
+    throw new InvalidArgumentError(`"${text}" is not ID=DIR, such as 1=data/node1.`);
+  }
+  const directories = new Map(before);
+  const [id, dir] = [idOption(text.slice(0, at).trim()), text.slice(at + 1)];
+  if (directories.has(id)) throw new InvalidArgumentError(`Node ${id} is named twice.`);
+  if ([...directories.values()].includes(dir)) {
+    throw new InvalidArgumentError(`${dir} is given to two nodes.`);
+  }
+  return directories.set(id, dir);
+}
+
 export function idOption(text: string): number {
   return wholeNumber(text, 1, 2 ** 32);
 }

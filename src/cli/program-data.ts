@@ -5,7 +5,7 @@
 
 import { type Command, Option } from "commander";
 import type { ExitCode } from "./exit-code.ts";
-import { idOption } from "./option-values.ts";
+import { directoryOption, idOption } from "./option-values.ts";
 import type { Output } from "./output.ts";
 
 /** Sets the status with which the process is to end. */
@@ -27,6 +27,7 @@ export function addDataCommands(
 ): void {
   addExport(program, shared, output, finish);
   addDump(program, shared, output, finish);
+  addImport(program, output, finish);
 }
 
 function addSource(command: Command, shared: SharedOptions): Command {
@@ -65,4 +66,23 @@ function addDump(program: Command, shared: SharedOptions, output: Output, finish
     const { dumpSql } = await import("./dump.ts");
     finish(await dumpSql(file, options, output));
   });
+}
+
+function addImport(program: Command, output: Output, finish: Finish): void {
+  program
+    .command("import")
+    .description("prepare empty directories of a new cluster's first nodes with a SQLite file")
+    .argument("<file>", "the file; nobody may have it open")
+    .addOption(
+      new Option(
+        "--node <id=dir>",
+        "a first node and its data directory; once for each. On several machines: run it on each, with the same file",
+      )
+        .argParser(directoryOption)
+        .makeOptionMandatory(),
+    )
+    .action(async (file: string, options) => {
+      const { importFile } = await import("./import.ts");
+      finish(await importFile(file, options, output));
+    });
 }

@@ -5,7 +5,7 @@
  *    0   8  "BALSAMET"
  *    8   2  version, 1                        (magic, version and CRC stay where they are in all versions)
  *   10   2  zero
- *   12   4  number of members, at most 53
+ *   12   4  number of members, at most 49
  *   16   8  sequence, from 1: the higher one counts
  *   24   8  node id
  *   32  16  incarnation
@@ -13,6 +13,7 @@
  *   64   1  phase: 0 blank, 1 forming, 2 formed, 3 lost
  *   65   7  zero
  *   72  8n  members
+ *  468  32  SHA-256 of the file that began the database; zeros: none did
  *  500   8  entry from which on the node votes; 0 for a founder
  *  508   4  CRC of bytes 0..508
  */
@@ -29,13 +30,17 @@ const META_BYTES = 512;
 const CRC_AT = META_BYTES - 4;
 const MEMBERS_AT = 72;
 const VOTES_FROM_AT = CRC_AT - 8;
-const MEMBERS_MAX = Math.floor((VOTES_FROM_AT - MEMBERS_AT) / 8);
+const SEED_BYTES = 32;
+const SEED_AT = VOTES_FROM_AT - SEED_BYTES;
+const MEMBERS_MAX = Math.floor((SEED_AT - MEMBERS_AT) / 8);
 const MAGIC = Buffer.from("BALSAMET", "latin1");
 const VERSION = 1;
 export const IDENTITY_NAMES = ["meta.a", "meta.b"] as const;
 const PHASES: readonly Phase[] = ["blank", "forming", "formed", "lost"];
 const HEX_32 = /^[0-9a-f]{32}$/;
 const NO_CLUSTER = "0".repeat(32);
+const HEX_64 = /^[0-9a-f]{64}$/;
+const NO_SEED = "0".repeat(64);
 
 export function encodeIdentity(identity: Identity, sequence: number): Buffer {
   const { nodeId, incarnation, clusterId, phase, members } = identity;
@@ -55,6 +60,8 @@ export function encodeIdentity(identity: Identity, sequence: number): Buffer {
   for (const [at, member] of members.entries()) {
     bytes.writeBigUInt64LE(BigInt(member), MEMBERS_AT + 8 * at);
   }
+  invariant(identity.seed === "" || HEX_64.test(identity.seed), "a seed is 64 hex digits");
+  bytes.write(identity.seed, SEED_AT, "hex");
   bytes.writeBigUInt64LE(BigInt(identity.votesFrom), VOTES_FROM_AT);
   bytes.writeUInt32LE(checksum(bytes, 0, CRC_AT), CRC_AT);
   return bytes;
@@ -76,6 +83,7 @@ export function decodeIdentity(bytes: Buffer, path: string): StoredIdentity | nu
   const count = bytes.readUInt32LE(12);
   if (phase === undefined || count > MEMBERS_MAX) return null;
   const clusterId = bytes.toString("hex", 48, 64);
+  const seed = bytes.toString("hex", SEED_AT, SEED_AT + SEED_BYTES);
   const identity: Identity = {
     nodeId: Number(bytes.readBigUInt64LE(24)),
     incarnation: bytes.toString("hex", 32, 48),
@@ -85,6 +93,7 @@ export function decodeIdentity(bytes: Buffer, path: string): StoredIdentity | nu
       Number(bytes.readBigUInt64LE(MEMBERS_AT + 8 * at)),
     ),
     votesFrom: Number(bytes.readBigUInt64LE(VOTES_FROM_AT)),
+    seed: seed === NO_SEED ? "" : seed,
   };
   return { identity, sequence: Number(bytes.readBigUInt64LE(16)) };
 }

@@ -127,7 +127,15 @@ function newIdentity(nodeId: NodeId, random: () => number): Identity {
       .toString(16)
       .padStart(8, "0");
   const incarnation = word() + word() + word() + word();
-  return { nodeId, incarnation, clusterId: "", phase: "blank", members: [], votesFrom: 0 };
+  return {
+    nodeId,
+    incarnation,
+    clusterId: "",
+    phase: "blank",
+    members: [],
+    votesFrom: 0,
+    seed: "",
+  };
 }
 
 /** Saves what a torn write left, then puts zeros in its place, so that it can never be taken for something later. */

@@ -134,6 +134,17 @@ function hasColumn(database: Database, name: string): boolean {
   return found !== undefined;
 }
 
+/** Adds Balsa's own tables to a file that is to be a cluster's first state: it has applied `at`. */
+export function seedTables(database: Database, at: EntryId): void {
+  database.exec(`
+    BEGIN IMMEDIATE;
+    ${META_SCHEMA};
+    ${SESSION_SCHEMA};
+    INSERT INTO balsa_meta VALUES (1, ${FORMAT_VERSION}, ${at.index}, ${at.term}, 0, 1, 0, NULL);
+    COMMIT;
+  `);
+}
+
 /**
  * Makes Balsa's own tables where they are missing. Runs as one transaction.
  * @throws MachineFault if the file holds something already, but nothing of Balsa's: other nodes would not have it.
@@ -147,7 +158,7 @@ export function prepareFile(database: Database): void {
     .get() ?? [0n, 0n];
   if (own === 0n && all > 0n) {
     throw new MachineFault(
-      "it is a database that Balsa did not make; move it away, and load its content through a client",
+      "it is a database that Balsa did not make; to begin a cluster with it, see balsa import",
     );
   }
   // Files of 0.1.0 do not have it.

@@ -38,7 +38,8 @@ export interface FormationParts {
 interface PeerView {
   readonly phase: Phase;
   readonly clusterId: string;
-  readonly membersAgree: boolean;
+  /** On who the members are, and on what the database begins with. */
+  readonly agrees: boolean;
 }
 
 const REPEAT_MS = 200;
@@ -69,7 +70,8 @@ export class Formation {
     const mine = this.#parts.members;
     const membersAgree =
       peer.members.length === mine.length && peer.members.every((id, at) => id === mine[at]);
-    this.#peers.set(peer.id, { phase: peer.phase, clusterId: peer.clusterId, membersAgree });
+    const agrees = membersAgree && peer.seed === this.#parts.identity().seed;
+    this.#peers.set(peer.id, { phase: peer.phase, clusterId: peer.clusterId, agrees });
     this.#judge(peer, membersAgree);
     this.#advance();
   }
@@ -85,7 +87,8 @@ export class Formation {
     }
     if (request.admission !== null) return this.#admitted(from, request, request.admission);
     if (identity.phase === "lost" || this.#knowsAnother) return;
-    const proposed = phase === "forming" && from === this.#parts.members[0];
+    const agrees = this.#peers.get(from)?.agrees === true;
+    const proposed = phase === "forming" && from === this.#parts.members[0] && agrees;
     const listed = members.length === this.#parts.members.length;
     if (proposed && listed && members.every((id, at) => id === this.#parts.members[at])) {
       this.#become({ ...identity, clusterId, phase: "forming", members }, () => this.#answer(from));
@@ -100,22 +103,29 @@ export class Formation {
     const { clusterId, members } = request;
     const isOther = identity.clusterId !== "" && identity.clusterId !== clusterId;
     if (incarnation !== identity.incarnation || identity.phase === "forming" || isOther) return;
+    // Its log begins behind a state that this cluster never had.
+    if (identity.phase === "blank" && identity.seed !== "") return;
     this.#become({ ...identity, clusterId, phase: "formed", members, votesFrom }, () =>
       this.#answer(from),
     );
   }
 
   formResult(from: NodeId, answer: FormAnswer): void {
-    const view = { phase: answer.phase, clusterId: answer.clusterId, membersAgree: true };
+    const view = { phase: answer.phase, clusterId: answer.clusterId, agrees: true };
     this.#peers.set(from, view);
     this.#advance();
   }
 
   /** Says what stands in the way, in words that name the way out. */
   #judge(peer: PeerHello, membersAgree: boolean): void {
-    const { clusterId, phase } = this.#parts.identity();
+    const { clusterId, phase, seed } = this.#parts.identity();
     const told = `node ${peer.id} at ${peer.address}`;
-    if (phase === "blank" && peer.phase === "formed") {
+    if (phase === "blank" && peer.phase === "formed" && seed !== "") {
+      this.#parts.trouble(
+        `this node's directory was prepared by balsa import, but ${told} belongs to the formed cluster ` +
+          `${peer.clusterId}: a file can only begin a new cluster. To join this one, start with an empty directory`,
+      );
+    } else if (phase === "blank" && peer.phase === "formed") {
       this.#parts.trouble(
         `this node's directory is empty, and ${told} belongs to the formed cluster ${peer.clusterId}: waiting ` +
           "until its leader admits this node, by itself if the node was a member, else by balsa member add",
@@ -131,6 +141,11 @@ export class Formation {
       this.#parts.trouble(
         `${told} was started with --peers ${peer.members.join(",")}, this one with ` +
           `${this.#parts.members.join(",")}: a cluster forms only when all lists agree`,
+      );
+    } else if (this.#mayForm && peer.phase !== "formed" && peer.seed !== seed) {
+      this.#parts.trouble(
+        `${told} begins with ${describeSeed(peer.seed)}, this one with ${describeSeed(seed)}: a cluster forms only when ` +
+          "all founders were prepared by balsa import from the same file, or none was",
       );
     }
   }
@@ -168,7 +183,7 @@ export class Formation {
     if (this.#knowsAnother) return;
     const views = others.map((id) => this.#peers.get(id));
     const willing = (view: PeerView | undefined) =>
-      view?.membersAgree === true && (view.phase === "blank" || view.phase === "forming");
+      view?.agrees === true && (view.phase === "blank" || view.phase === "forming");
     if (!views.every(willing)) return;
     if (identity.phase === "blank") {
       const clusterId = this.#mint();
@@ -238,4 +253,8 @@ export class Formation {
     }
     return id;
   }
+}
+
+function describeSeed(seed: string): string {
+  return seed === "" ? "an empty database" : `the file of SHA-256 ${seed}`;
 }

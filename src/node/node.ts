@@ -262,9 +262,9 @@ export class Node implements NodeService {
   // --- starting -----------------------------------------------------------------------------------------------
 
   #hello(): PeerHello {
-    const { clusterId, phase, incarnation } = this.#identity;
+    const { clusterId, phase, incarnation, seed } = this.#identity;
     const { id, members, advertise } = this.#config;
-    return { id, clusterId, phase, members, incarnation, address: advertise };
+    return { id, clusterId, phase, members, incarnation, seed, address: advertise };
   }
 
   #storeIdentity(identity: Identity, done: () => void): void {

@@ -56,6 +56,8 @@ export interface Identity {
   readonly members: readonly NodeId[];
   /** 0 for a founder; else the node votes only once it has committed this entry. */
   readonly votesFrom: LogIndex;
+  /** SHA-256, hex, of the file that the directory was prepared with as the cluster's first state; empty: with none. */
+  readonly seed: string;
 }
 
 /** The stored log. Its reader sees an append as soon as `append` was called; durability is told by `done`. */
@@ -233,6 +235,8 @@ export interface PeerHello {
   readonly phase: Phase;
   readonly members: readonly NodeId[];
   readonly incarnation: string;
+  /** As in its identity. */
+  readonly seed: string;
   /** Where clients reach it. */
   readonly address: string;
 }

@@ -39,6 +39,8 @@ export interface Hello {
   readonly phase: PeerPhase;
   readonly members: readonly number[];
   readonly incarnation: string;
+  /** SHA-256 of the file that its database was begun with, hex; empty: none. */
+  readonly seed: string;
   /** Where clients reach it. */
   readonly address: string;
   /** Whom the sender believes to be talking to. */
@@ -99,6 +101,7 @@ export function encodeHello(hello: Hello): Buffer {
   writer.uint(8, hello.to);
   writer.string(9, hello.machine);
   writer.string(10, hello.engine);
+  writer.string(11, hello.seed);
   return rareFrame(HELLO);
 }
 
@@ -201,7 +204,7 @@ const BODIES: { readonly [field: number]: (reader: MessageReader) => PeerFrame }
 function readHello(reader: MessageReader): PeerFrame {
   let [version, id, to] = [0, 0, 0];
   let [clusterId, phase, incarnation, address] = ["", "", "", ""];
-  let [machine, engine] = ["", ""];
+  let [machine, engine, seed] = ["", "", ""];
   const members: number[] = [];
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
     if (tag === 8) version = reader.uint();
@@ -214,10 +217,11 @@ function readHello(reader: MessageReader): PeerFrame {
     else if (tag === 64) to = reader.uint();
     else if (tag === 74) machine = reader.string();
     else if (tag === 82) engine = reader.string();
+    else if (tag === 90) seed = reader.string();
     else reader.skip(tag);
   }
   const who = { version, id, clusterId, phase: toPhase(phase), members };
-  return { kind: "hello", hello: { ...who, incarnation, address, to, machine, engine } };
+  return { kind: "hello", hello: { ...who, incarnation, address, to, machine, engine, seed } };
 }
 
 function readForm(reader: MessageReader): PeerFrame {

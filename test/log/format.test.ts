@@ -143,6 +143,7 @@ describe("the format of an identity", () => {
     phase: "formed",
     members: [1, 2, 3],
     votesFrom: 258,
+    seed: "5eed".repeat(16),
   } as const;
 
   test("its bytes", () => {
@@ -156,6 +157,7 @@ describe("the format of an identity", () => {
       "02000000000000000300000000000000",
     ]);
     expect(bytes).toHaveLength(512);
+    expect(bytes.subarray(468, 500).toString("hex")).toBe("5eed".repeat(16));
     expect(bytes.subarray(500, 508).toString("hex")).toBe("0201000000000000");
     expect(bytes.subarray(508).toString("hex")).toBe(crcHex(bytes.subarray(0, 508)));
     expect(decodeIdentity(bytes, "meta.a")).toEqual({ identity, sequence: 8 });

@@ -346,8 +346,8 @@ const WHO_MAY: readonly Mutant[] = [
       edit("src/node/formation.ts", ["    if (this.#knowsAnother) return;", ""], ""),
       edit(
         "src/node/formation.ts",
-        'view?.membersAgree === true && (view.phase === "blank" || view.phase === "forming");',
-        "view?.membersAgree === true;",
+        'view?.agrees === true && (view.phase === "blank" || view.phase === "forming");',
+        "view?.agrees === true;",
       ),
     ],
     killedBy: [test("node/formation", "D7: also when it is the one that proposes")],

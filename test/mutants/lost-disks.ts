@@ -210,8 +210,8 @@ const OF_THE_NODE: readonly Mutant[] = [
       ),
       edit(
         "src/node/formation.ts",
-        'view?.membersAgree === true && (view.phase === "blank" || view.phase === "forming");',
-        'view?.membersAgree === true && view.phase !== "formed";',
+        'view?.agrees === true && (view.phase === "blank" || view.phase === "forming");',
+        'view?.agrees === true && view.phase !== "formed";',
       ),
     ],
     killedBy: [

@@ -3,6 +3,7 @@
 import { DAMAGED } from "./damage.ts";
 import { SAME_CONTENT } from "./determinism.ts";
 import { ELECTIONS } from "./elections.ts";
+import { FIRST_STATE } from "./first-state.ts";
 import { FLOW_AND_BOUNDS } from "./flow.ts";
 import { MAJORITIES_AND_LOST_DISKS } from "./lost-disks.ts";
 import { MEMBERSHIP } from "./membership.ts";
@@ -27,4 +28,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...SPACE_AND_ROT,
   ...SERVICE,
   ...SAME_CONTENT,
+  ...FIRST_STATE,
 ];

@@ -122,6 +122,7 @@ export class FakeLog implements Log {
     phase: "blank" as const,
     members: [],
     votesFrom: 0,
+    seed: "",
   };
   readonly hardState = { currentTerm: 0, votedFor: 0, commitIndex: 0 };
   onFailure: (error: Error) => void = () => {};

@@ -33,6 +33,7 @@ describe("forming a cluster", () => {
       phase: "blank",
       members: [],
       votesFrom: 0,
+      seed: "",
     };
   }
 
@@ -81,8 +82,8 @@ describe("forming a cluster", () => {
   }
 
   function hello(id: NodeId, members: readonly NodeId[] = MEMBERS) {
-    const { clusterId, phase, incarnation } = peers.get(id)!.identity;
-    return { id, clusterId, phase, incarnation, members, address: `n${id}` };
+    const { clusterId, phase, incarnation, seed } = peers.get(id)!.identity;
+    return { id, clusterId, phase, incarnation, members, seed, address: `n${id}` };
   }
 
   function stop(id: NodeId): Identity {
@@ -129,7 +130,7 @@ describe("forming a cluster", () => {
         phase: "formed",
         incarnation: "5",
       } as const;
-      if (met) peer.formation.hello({ ...other, members: MEMBERS, address: "n5" });
+      if (met) peer.formation.hello({ ...other, members: MEMBERS, seed: "", address: "n5" });
     }
     clock.advance(5_000);
     expect(phases()[2]).toBe("blank");
@@ -257,8 +258,52 @@ describe("forming a cluster", () => {
       phase: "formed",
       votesFrom: 0,
       members: MEMBERS,
+      seed: "",
     };
     expect(start(2, foreign).trouble).toContain("WRONG_CLUSTER");
+  });
+
+  describe("that begins with a file", () => {
+    const FILE = "ab".repeat(32);
+    const seeded = (id: NodeId, seed = FILE): Identity => ({ ...blank(id), seed });
+
+    it("forms when all founders have the same one, and each keeps it", () => {
+      for (const id of MEMBERS) start(id, seeded(id));
+      clock.advance(3_000);
+      expect(phases()).toEqual(["formed", "formed", "formed"]);
+      expect(MEMBERS.map((id) => peers.get(id)?.identity.seed)).toEqual([FILE, FILE, FILE]);
+    });
+
+    it.each([
+      ["cd".repeat(32), /the file of SHA-256 (cd)+.*the file of SHA-256 (ab)+/],
+      ["", /begins with an empty database, this one with the file of SHA-256 (ab)+/],
+    ])("does not form when one has %j, and the message shows both", (other, message) => {
+      const first = start(1, seeded(1));
+      start(2, seeded(2));
+      const odd = start(3, seeded(3, other));
+      clock.advance(3_000);
+      expect(phases()).toEqual(["blank", "blank", "blank"]);
+      expect(first.trouble).toMatch(message);
+      expect(odd.trouble).toMatch(/balsa import from the same file, or none was/);
+      // Also when somebody proposes it.
+      const request = { clusterId: "c".repeat(32), phase: "forming", members: MEMBERS } as const;
+      odd.formation.form(1, { ...request, admission: null });
+      clock.advance(1_000);
+      expect(odd.identity.phase).toBe("blank");
+    });
+
+    it("is not joined by a node that has a file, too: not even when it is admitted", () => {
+      for (const id of MEMBERS) start(id, blank(id));
+      clock.advance(3_000);
+      stop(3);
+      const late = start(3, seeded(3));
+      expect(late.trouble).toMatch(/prepared by balsa import.*empty directory/);
+      const { clusterId } = peers.get(1)!.identity;
+      const admission = { incarnation: "3", votesFrom: 5 };
+      late.formation.form(1, { clusterId, phase: "formed", members: MEMBERS, admission });
+      clock.advance(1_000);
+      expect(late.identity.phase).toBe("blank");
+    });
   });
 
   it("lists that disagree form nothing, and the message shows both", () => {

@@ -44,6 +44,7 @@ beforeEach(() => {
     phase: "formed",
     members: [1, 2, 3],
     votesFrom: 0,
+    seed: "",
   };
   status = {
     id: 1,
@@ -91,7 +92,15 @@ beforeEach(() => {
 function say(id: number, phase: Phase, given: Partial<PeerHello> = {}): void {
   const clusterId = phase === "blank" ? "" : CLUSTER;
   const incarnation = `disk of ${id}`;
-  const hello = { id, clusterId, phase, members: [1, 2, 3], incarnation, address: `h${id}:1` };
+  const hello = {
+    id,
+    clusterId,
+    phase,
+    members: [1, 2, 3],
+    incarnation,
+    seed: "",
+    address: `h${id}:1`,
+  };
   book.hello({ ...hello, ...given });
 }
 

@@ -27,7 +27,7 @@ beforeEach(() => {
 });
 
 function hello(id: number, incarnation: string, given: Partial<PeerHello> = {}): PeerHello {
-  const base = { phase: "formed", clusterId: CLUSTER, members: [1, 2, 3] } as const;
+  const base = { phase: "formed", clusterId: CLUSTER, members: [1, 2, 3], seed: "" } as const;
   return { ...base, id, incarnation, address: `n${id}:1`, ...given };
 }
 

@@ -79,6 +79,7 @@ export function helloOf(id: NodeId): PeerHello {
     phase: "formed",
     members: [1, 2, 3],
     incarnation: `${id}`.repeat(32),
+    seed: "ef".repeat(32),
     address: `127.0.0.1:${4000 + id}`,
   };
 }

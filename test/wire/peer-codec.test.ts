@@ -30,6 +30,7 @@ const hello: fc.Arbitrary<Hello> = fc.record({
   phase,
   members,
   incarnation: fc.string(),
+  seed: fc.string(),
   address: fc.string({ unit: "grapheme" }),
   to: fc.maxSafeNat(),
   machine: fc.string(),
