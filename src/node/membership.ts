@@ -61,7 +61,8 @@ export class Membership {
   #configuration: Configuration | null = null;
   /** By the configuration in force here this node is no member. */
   #isOut = false;
-  #isRemoved = false;
+  /** Since this entry it is no member; 0: it is one. What is newer may say that it is one again, what is older not. */
+  #removedAt: LogIndex = 0;
 
   constructor(parts: MembershipParts) {
     this.#parts = parts;
@@ -80,25 +81,26 @@ export class Membership {
       this.#parts.configure(configuration);
     }
     // A node that replays the log of a cluster which it joined later is no member at first.
-    const knows = commitIndex >= this.#parts.identity().votesFrom;
-    if (this.#isOut && knows) this.removed(configuration.index);
-    else if (this.#isRemoved && !this.#isOut) this.#setRemoved(false, "");
+    const isBack = this.isRemoved && !this.#isOut && configuration.index > this.#removedAt;
+    if (this.#isOut && commitIndex >= this.#parts.identity().votesFrom) {
+      this.removed(configuration.index);
+    } else if (isBack) this.#setRemoved(0, "");
     // Every commit passes here.
     if (isNew || this.#pending !== null) this.sweep();
   }
 
   /** This node is no member since this entry: it learnt so itself, or others said so. */
   removed(index: LogIndex): void {
-    if (this.#isRemoved || index < (this.#configuration?.index ?? 0)) return;
-    this.#setRemoved(true, removedText(index));
+    if (this.isRemoved || index < (this.#configuration?.index ?? 0)) return;
+    this.#setRemoved(index, removedText(index));
   }
 
   get isRemoved(): boolean {
-    return this.#isRemoved;
+    return this.#removedAt > 0;
   }
 
-  #setRemoved(isRemoved: boolean, trouble: string): void {
-    this.#isRemoved = isRemoved;
+  #setRemoved(at: LogIndex, trouble: string): void {
+    this.#removedAt = at;
     this.#parts.trouble(trouble);
   }
 

@@ -418,6 +418,16 @@ describe("a node that is removed", () => {
     expect(membership.isRemoved).toBe(true);
   });
 
+  test("goes on saying so whatever its own log, which ends before that, says of it", () => {
+    membership.removed(30);
+    membership.moved({ ...status, role: "preCandidate", leader: 0 });
+    membership.moved({ ...status, configuration: { ...votersOnly([1, 2, 3]), index: 25 } });
+    expect(membership.isRemoved).toBe(true);
+    expect(trouble).toMatch(/no member since log entry 30/);
+    membership.moved({ ...status, configuration: { ...votersOnly([1, 2, 3]), index: 31 } });
+    expect(membership.isRemoved).toBe(false);
+  });
+
   test("is not one that replays the log from before it was added", () => {
     identity = { ...identity, votesFrom: 40 };
     membership.moved({ ...status, configuration: without(21) });
