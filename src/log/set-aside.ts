@@ -3,13 +3,15 @@
  * begins a new one under a new incarnation, which remembers the cluster but holds nothing that counts. Deletes nothing.
  */
 
-import { existsSync, readdirSync, renameSync } from "node:fs";
-import { mkdir, rename, rm, utimes } from "node:fs/promises";
+import { constants, existsSync, readdirSync, renameSync } from "node:fs";
+import { copyFile, mkdir, rename, rm, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import type { Identity, Log } from "../node/ports.ts";
 import { loadIdentity } from "./identity-store.ts";
 import { NodeDisk } from "./node-disk.ts";
 
+/** A copy is made where at least its size stays free beside it. */
+const COPY_LEAVES = 2;
 const ASIDE = /^log\.damaged-([0-9]+)$/;
 
 /** Gives the new name of the directory. @throws the file system's error */
@@ -30,13 +32,15 @@ function asideNumbers(dataDir: string): number[] {
 
 /**
  * Of a blank log beside one that was set aside: makes it remember the cluster, durably, so that this node never helps to
- * form another one. Also what a crash in the middle left undone.
+ * form another one. The database goes with its log, once: what the node has later is nothing that must be kept. Also what
+ * a crash in the middle left undone.
  */
 export async function rememberCluster(dataDir: string, log: Log): Promise<void> {
   const [newest] = asideNumbers(dataDir).sort((a, b) => b - a);
   if (log.identity.phase !== "blank" || newest === undefined) return;
-  const clusterId = clusterOf(join(dataDir, `log.damaged-${newest}`));
-  const identity: Identity = { ...log.identity, clusterId, phase: "lost" };
+  const aside = join(dataDir, `log.damaged-${newest}`);
+  await setDatabaseAside(dataDir, aside);
+  const identity: Identity = { ...log.identity, clusterId: clusterOf(aside), phase: "lost" };
   await new Promise<void>((resolve) => log.setIdentity(identity, resolve));
 }
 
@@ -49,16 +53,31 @@ function clusterOf(directory: string): string {
   }
 }
 
-/** The database goes with its log; its pages are still of use for what is fetched in its place. */
-export async function setDatabaseAside(dataDir: string): Promise<void> {
-  const database = join(dataDir, "main.db");
-  if (!existsSync(database)) return;
-  const snapshots = join(dataDir, "snapshots");
+/** With its WAL: should no leader be left to take this node in, the two and the log are all that there is. */
+async function setDatabaseAside(dataDir: string, aside: string): Promise<void> {
+  const [database, kept] = [join(dataDir, "main.db"), join(aside, "main.db")];
+  // The WAL first: it is of no use to the database that comes next.
+  for (const suffix of ["-wal", ""]) {
+    if (existsSync(database + suffix)) await rename(database + suffix, kept + suffix);
+  }
+  await rm(`${database}-shm`, { force: true });
+  const disk = new NodeDisk();
+  disk.syncDirectoryNow(aside);
+  disk.syncDirectoryNow(dataDir);
+  if (existsSync(kept)) await copyForComparison(kept, join(dataDir, "snapshots"));
+}
+
+/** Its pages are of use for what is fetched in its place; without them, all is fetched. */
+async function copyForComparison(database: string, snapshots: string): Promise<void> {
   const incoming = join(snapshots, "incoming.db");
   await mkdir(snapshots, { recursive: true });
-  for (const suffix of ["-wal", "-shm"]) await rm(database + suffix, { force: true });
   await rm(join(snapshots, "incoming.json"), { force: true });
-  await rename(database, incoming);
-  const now = new Date();
-  await utimes(incoming, now, now);
+  await rm(incoming, { force: true });
+  try {
+    const { bavail, bsize } = await statfs(snapshots);
+    if ((await stat(database)).size * COPY_LEAVES > bavail * bsize) return;
+    await copyFile(database, incoming, constants.COPYFILE_FICLONE);
+  } catch {
+    await rm(incoming, { force: true });
+  }
 }

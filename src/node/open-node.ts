@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { LogUntrustedError } from "../log/errors.ts";
 import { makeDirectoryDurably } from "../log/node-disk.ts";
 import { openLog } from "../log/open-log.ts";
-import { rememberCluster, setDatabaseAside, setLogAside } from "../log/set-aside.ts";
+import { rememberCluster, setLogAside } from "../log/set-aside.ts";
 import { DirectoryLock } from "../machine/directory-lock.ts";
 import { openMachine } from "../machine/process-machine.ts";
 import type { NodeId } from "../raft/entry.ts";
@@ -101,7 +101,6 @@ async function openTrustedLog(
     log = await open();
   }
   await rememberCluster(dir, log);
-  if (log.identity.phase === "lost") await setDatabaseAside(dir);
   return log;
 }
 
