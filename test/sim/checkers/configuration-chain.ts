@@ -37,6 +37,11 @@ export class ConfigurationChain implements Checker {
     return this.#chain[this.#chain.length - 1] as Link;
   }
 
+  /** The one before; the first itself if there is no other. */
+  get previous(): Link {
+    return this.#chain[this.#chain.length - 2] ?? this.last;
+  }
+
   get length(): number {
     return this.#chain.length;
   }
@@ -59,8 +64,10 @@ export class ConfigurationChain implements Checker {
   }
 
   #compare({ id }: NodeView, commitIndex: LogIndex, found: Configuration): void {
+    // The database file may know of a later one than the log's hint of what is committed.
+    const through = Math.max(commitIndex, found.index);
     let at = this.#chain.length - 1;
-    while ((this.#chain[at] as Link).index > commitIndex) at -= 1;
+    while ((this.#chain[at] as Link).index > through) at -= 1;
     const expected = (this.#chain[at] as Link).configuration;
     demand(inWords(found) === inWords(expected), "one chain of configurations", () => {
       return `node ${id} at ${commitIndex} is in ${inWords(found)}, not in ${inWords(expected)}`;
