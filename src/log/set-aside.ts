@@ -3,7 +3,7 @@
  * begins a new one under a new incarnation, which remembers the cluster but holds nothing that counts. Deletes nothing.
  */
 
-import { constants, existsSync, readdirSync, renameSync } from "node:fs";
+import { constants, existsSync, mkdirSync, readdirSync, renameSync } from "node:fs";
 import { copyFile, mkdir, rename, rm, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import type { Identity, Log } from "../node/ports.ts";
@@ -28,6 +28,23 @@ function asideNumbers(dataDir: string): number[] {
     const match = ASIDE.exec(name);
     return match === null ? [] : [Number(match[1])];
   });
+}
+
+/**
+ * Of a database whose log is gone: nobody knows any more what this node has promised, and no log goes with it. To be
+ * asked before a new log is made. Null: there is no such database.
+ */
+export function setLoneDatabaseAside(dataDir: string): string | null {
+  const log = join(dataDir, "log");
+  const hasLog = existsSync(log) && readdirSync(log).length > 0;
+  if (hasLog || !existsSync(join(dataDir, "main.db"))) return null;
+  const newest = Math.max(0, ...asideNumbers(dataDir));
+  // A crash came between a log and its database: `rememberCluster` goes on.
+  if (newest > 0 && !existsSync(join(dataDir, `log.damaged-${newest}`, "main.db"))) return null;
+  const to = join(dataDir, `log.damaged-${newest + 1}`);
+  mkdirSync(to);
+  new NodeDisk().syncDirectoryNow(dataDir);
+  return to;
 }
 
 /**

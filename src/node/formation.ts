@@ -130,7 +130,11 @@ export class Formation {
         `this node's directory is empty, and ${told} belongs to the formed cluster ${peer.clusterId}: waiting ` +
           "until its leader admits this node, by itself if the node was a member, else by balsa member add",
       );
-    } else if (phase === "lost" && peer.phase === "formed" && peer.clusterId === clusterId) {
+    } else if (
+      phase === "lost" &&
+      peer.phase === "formed" &&
+      ["", peer.clusterId].includes(clusterId)
+    ) {
       this.#parts.trouble("this node's log was set aside: waiting until the leader admits it anew");
     } else if (phase === "formed" && peer.clusterId !== "" && peer.clusterId !== clusterId) {
       this.#parts.trouble(

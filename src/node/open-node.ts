@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { LogUntrustedError } from "../log/errors.ts";
 import { makeDirectoryDurably } from "../log/node-disk.ts";
 import { openLog } from "../log/open-log.ts";
-import { rememberCluster, setLogAside } from "../log/set-aside.ts";
+import { rememberCluster, setLogAside, setLoneDatabaseAside } from "../log/set-aside.ts";
 import { DirectoryLock } from "../machine/directory-lock.ts";
 import { openMachine } from "../machine/process-machine.ts";
 import type { NodeId } from "../raft/entry.ts";
@@ -87,11 +87,17 @@ async function openTrustedLog(
 ): Promise<Log> {
   const { dir, scrubIntervalMs, id: nodeId } = config;
   const open = () => openLog({ dir: join(dir, "log"), nodeId, scrubIntervalMs });
+  const isAlone = config.peers.size <= 1 && !isJoining;
+  const lone = isAlone ? null : setLoneDatabaseAside(dir);
+  if (lone !== null) {
+    const what =
+      "the log is gone: the database was set aside, and this node waits until the leader";
+    logger.error({ aside: lone }, `${what} admits it anew`);
+  }
   let log: Log;
   try {
     log = await open();
   } catch (error) {
-    const isAlone = config.peers.size <= 1 && !isJoining;
     if (!(error instanceof LogUntrustedError) || isAlone) throw error;
     const aside = setLogAside(dir);
     logger.error(

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { openLog } from "../../src/log/open-log.ts";
-import { rememberCluster, setLogAside } from "../../src/log/set-aside.ts";
+import { rememberCluster, setLogAside, setLoneDatabaseAside } from "../../src/log/set-aside.ts";
 import type { Log } from "../../src/node/ports.ts";
 
 const CLUSTER = "c".repeat(32);
@@ -81,4 +81,28 @@ test("goes on where a crash ended it between the files", async () => {
   await start();
   expect(read("log.damaged-1/main.db")).toBe("old");
   expect(read("log.damaged-1/main.db-wal")).toBe("old-wal");
+});
+
+test("a database without its log is set aside too, and its node forms no other cluster", async () => {
+  writeDatabase("old");
+  mkdirSync(join(dir, "log"));
+  expect(setLoneDatabaseAside(dir)).toBe(join(dir, "log.damaged-1"));
+  await withLog(async (log) => {
+    await rememberCluster(dir, log);
+    expect(log.identity).toMatchObject({ phase: "lost", clusterId: "" });
+  });
+  expect(read("log.damaged-1/main.db")).toBe("old");
+  writeDatabase("empty");
+  expect(setLoneDatabaseAside(dir)).toBeNull();
+});
+
+test("a database whose log a crash has just set aside goes there, and with it the cluster's id", async () => {
+  await logOfCluster();
+  writeDatabase("old");
+  setLogAside(dir);
+  expect(setLoneDatabaseAside(dir)).toBeNull();
+});
+
+test("a new directory has no database to set aside", () => {
+  expect(setLoneDatabaseAside(dir)).toBeNull();
 });
