@@ -17,7 +17,8 @@ export function chooseCore(world: World, dice: Prng): readonly Host[] {
   const configurations = [...world.configurations(), before];
   const core: Host[] = [];
   for (const host of shuffled(world.hosts, dice)) {
-    if (!world.atlas.isWhole(host.id)) continue;
+    const isBlank = world.referee.disks.of(host.id).lastIndex === 0;
+    if (isBlank || !world.atlas.isWhole(host.id)) continue;
     core.push(host);
     const ids = core.map(({ id }) => id);
     if (configurations.every((configuration) => isQuorum(configuration, ids))) return core;
