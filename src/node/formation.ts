@@ -50,6 +50,8 @@ export class Formation {
   #storing = false;
   #timer: Timer | null = null;
   #announced = false;
+  #hasLeader = false;
+  #hasMetStranger = false;
 
   constructor(parts: FormationParts) {
     this.#parts = parts;
@@ -137,7 +139,7 @@ export class Formation {
     ) {
       this.#parts.trouble("this node's log was set aside: waiting until the leader admits it anew");
     } else if (phase === "formed" && peer.clusterId !== "" && peer.clusterId !== clusterId) {
-      this.#parts.trouble(
+      this.#meetStranger(
         `WRONG_CLUSTER: this directory belongs to cluster ${clusterId}, but ${told} to ${peer.clusterId}. ` +
           "Check --dir and --peers of both",
       );
@@ -152,6 +154,21 @@ export class Formation {
           "all founders were prepared by balsa import from the same file, or none was",
       );
     }
+  }
+
+  /** Who has a leader is among its own, whoever else calls. */
+  #meetStranger(text: string): void {
+    if (this.#hasLeader) return this.#parts.logger.warn({}, text);
+    this.#hasMetStranger = true;
+    this.#parts.trouble(text);
+  }
+
+  /** Told when that changes: another cluster's nodes are no trouble to who has found its own. */
+  leader(isKnown: boolean): void {
+    this.#hasLeader = isKnown;
+    if (!isKnown || !this.#hasMetStranger) return;
+    this.#hasMetStranger = false;
+    this.#parts.trouble("");
   }
 
   #advance(): void {

@@ -80,7 +80,6 @@ export class Node implements NodeService {
   readonly #book: PeerBook;
   readonly #membership: Membership;
   readonly #operators: Operators;
-
   #loop: EffectLoop | null = null;
   #machineState: MachineState | null = null;
   #formed = false;
@@ -352,6 +351,7 @@ export class Node implements NodeService {
     if (told === this.#told) return;
     this.#told = told;
     this.#failover.changed(status);
+    if (!this.#sick && !this.#membership.isRemoved) this.#formation.leader(status.leader > 0);
     this.#handover.changed(status);
     this.#tell();
   }

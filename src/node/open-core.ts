@@ -26,7 +26,7 @@ export function openCore(
     throw new Error(
       `the database file stands at log index ${appliedIndex} of term ${appliedTerm}, but the log ` +
         `holds entries up to ${log.lastIndex()}: they do not belong together. Restore the node's ` +
-        "directory as a whole",
+        "directory as a whole, or, where a majority is left, empty it: the node is then taken in anew",
     );
   }
   const { hardState } = log;

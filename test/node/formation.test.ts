@@ -263,6 +263,20 @@ describe("forming a cluster", () => {
     expect(start(2, foreign).trouble).toContain("WRONG_CLUSTER");
   });
 
+  it("whoever calls from another cluster is no trouble to a node that has its leader", () => {
+    const first = start(1, { ...blank(1), clusterId: "a".repeat(32), phase: "formed" });
+    const stranger = { ...blank(2), clusterId: "f".repeat(32), phase: "formed" } as const;
+    start(2, stranger);
+    expect(first.trouble).toContain("WRONG_CLUSTER");
+    first.formation.leader(true);
+    expect(first.trouble).toBe("");
+    first.formation.hello(hello(2));
+    expect(first.trouble).toBe("");
+    first.formation.leader(false);
+    first.formation.hello(hello(2));
+    expect(first.trouble).toContain("WRONG_CLUSTER");
+  });
+
   describe("that begins with a file", () => {
     const FILE = "ab".repeat(32);
     const seeded = (id: NodeId, seed = FILE): Identity => ({ ...blank(id), seed });
