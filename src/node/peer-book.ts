@@ -94,6 +94,14 @@ export class PeerBook {
     return !this.#isReplaced(peer, { incarnation });
   }
 
+  /** The directory that greeted last, and it takes part in this cluster. */
+  isAsGreeted(peer: NodeId, incarnation: string, { clusterId }: Identity): boolean {
+    const view = this.#views.get(peer);
+    return (
+      view?.incarnation === incarnation && view.phase === "formed" && view.clusterId === clusterId
+    );
+  }
+
   /** Where clients reach it; empty if that is not known. */
   addressOf(id: NodeId): string {
     const record = this.#configuration?.records.find((one) => one.id === id);

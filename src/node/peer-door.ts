@@ -35,10 +35,14 @@ export function peerDoor(parts: PeerDoorParts): TransportEvents {
     },
     messages: (from, messages, about) => {
       const identity = parts.identity();
-      if (!book.admits(from, about.incarnation, identity)) return;
+      const isKnown = book.admits(from, about.incarnation, identity);
+      // Behind the others, this node may know only the directory that was replaced. A request can do no harm then; an
+      // answer might be counted.
+      const heard = isKnown ? messages : messages.filter(isRequest);
+      if (!isKnown && !book.isAsGreeted(from, about.incarnation, identity)) return;
       book.takesPart(from, about.incarnation, identity.clusterId);
-      parts.heard(from, messages, about);
-      for (const message of messages) parts.loop()?.step({ kind: "message", message });
+      parts.heard(from, heard, about);
+      for (const message of heard) parts.loop()?.step({ kind: "message", message });
     },
     form: (from, request) => formation.form(from, request),
     formResult: (from, answer) => {
@@ -56,6 +60,18 @@ export function peerDoor(parts: PeerDoorParts): TransportEvents {
       if (how === "refused") failover.refused(peer);
     },
   };
+}
+
+function isRequest({ kind }: Message): boolean {
+  switch (kind) {
+    case "AppendEntries":
+    case "Heartbeat":
+    case "InstallSnapshot":
+    case "RequestVote":
+      return true;
+    default:
+      return false;
+  }
 }
 
 /** Who was removed while it was away would ask for votes for ever. */

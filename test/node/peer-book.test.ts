@@ -84,6 +84,30 @@ test("A12: a disk is replaced while its node is away", () => {
   expect(book.hello(hello(2, "new"))).toBe(true);
 });
 
+test("A12: who lags behind hears requests of a directory that it does not know yet, and counts no answers", () => {
+  const steps: Input[] = [];
+  const loop = { step: (input: Input) => steps.push(input), status: () => ({}) };
+  const nothing = { hello: () => {}, form: () => {}, formResult: () => {}, disconnected: () => {} };
+  const events = peerDoor({
+    book,
+    formation: nothing,
+    failover: nothing,
+    identity: () => own,
+    loop: () => loop,
+    heard: () => {},
+    sendFormResult: () => {},
+    removed: () => {},
+  } as unknown as Parameters<typeof peerDoor>[0]);
+  book.follow({ ...votersOnly([1, 2, 3]), records: [record(2, "old")], index: 9 });
+  events.hello(hello(2, "new"));
+  const about = { clockMs: 0, lowSpace: false, incarnation: "new" };
+  const answer = { kind: "HeartbeatResult", from: 2, to: 1, term: 5, readPosition: 0 } as const;
+  events.messages(2, [heartbeat({ term: 5 }), answer], about);
+  expect(steps.map((step) => (step.kind === "message" ? step.message.kind : ""))).toEqual([
+    "Heartbeat",
+  ]);
+});
+
 test("who sends messages takes part, whatever it said when it connected", () => {
   book.hello(hello(2, "a", { phase: "blank", clusterId: "" }));
   book.takesPart(2, "b", CLUSTER);
