@@ -28,6 +28,7 @@ export function addDataCommands(
   addExport(program, shared, output, finish);
   addDump(program, shared, output, finish);
   addImport(program, output, finish);
+  addVerify(program, shared, output, finish);
 }
 
 function addSource(command: Command, shared: SharedOptions): Command {
@@ -84,5 +85,18 @@ function addImport(program: Command, output: Output, finish: Finish): void {
     .action(async (file: string, options) => {
       const { importFile } = await import("./import.ts");
       finish(await importFile(file, options, output));
+    });
+}
+
+function addVerify(program: Command, shared: SharedOptions, output: Output, finish: Finish): void {
+  program
+    .command("verify")
+    .description("compare all nodes' content as of one moment, table by table, while writes go on")
+    .addOption(shared.endpoints())
+    .addOption(shared.deadline("how long reading may take", 30_000))
+    .option("--json", "JSON instead of sentences")
+    .action(async (options) => {
+      const { verifyNodes } = await import("./verify.ts");
+      finish(await verifyNodes(options, output));
     });
 }
