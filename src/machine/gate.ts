@@ -31,7 +31,8 @@ const REFUSED_VERBS: { readonly [verb: string]: string } = {
   attach: `ATTACH is not allowed: ${ELSEWHERE}; create the tables in this database`,
   detach: `DETACH is not allowed: ${ELSEWHERE}; nothing is ever attached`,
   vacuum:
-    "VACUUM is not allowed: it renumbers rows on one node only; free pages are used again by themselves",
+    "VACUUM is not allowed: it renumbers rows on one node only; free pages are used again by themselves, " +
+    "and balsa export --compact makes a compacted copy",
 };
 
 /** Words with which a statement that a reader runs may begin. */
