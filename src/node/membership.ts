@@ -61,7 +61,7 @@ export class Membership {
   #configuration: Configuration | null = null;
   /** By the configuration in force here this node is no member. */
   #isOut = false;
-  /** Since this entry it is no member; 0: it is one. What is newer may say that it is one again, what is older not. */
+  /** Since this entry it is no member; 0: it is one. What is as new may say that it is one, what is older not. */
   #removedAt: LogIndex = 0;
 
   constructor(parts: MembershipParts) {
@@ -81,17 +81,17 @@ export class Membership {
       this.#parts.configure(configuration);
     }
     // A node that replays the log of a cluster which it joined later is no member at first.
-    const isBack = this.isRemoved && !this.#isOut && configuration.index > this.#removedAt;
+    const isBack = this.isRemoved && !this.#isOut && configuration.index >= this.#removedAt;
     if (this.#isOut && commitIndex >= this.#parts.identity().votesFrom) {
-      this.removed(configuration.index);
+      if (!this.isRemoved) this.#setRemoved(configuration.index, removedText(configuration.index));
     } else if (isBack) this.#setRemoved(0, "");
     // Every commit passes here.
     if (isNew || this.#pending !== null) this.sweep();
   }
 
-  /** This node is no member since this entry: it learnt so itself, or others said so. */
+  /** Others say that this node is no member since this entry. Who knows that configuration itself need not be told. */
   removed(index: LogIndex): void {
-    if (this.isRemoved || index < (this.#configuration?.index ?? 0)) return;
+    if (this.isRemoved || index <= (this.#configuration?.index ?? 0)) return;
     this.#setRemoved(index, removedText(index));
   }
 

@@ -428,6 +428,16 @@ describe("a node that is removed", () => {
     expect(membership.isRemoved).toBe(false);
   });
 
+  test("is not the successor of a directory that comes back beside it, though that one's answer may reach it", () => {
+    // It knows the configuration that is spoken of, or learns it later: it is a member there.
+    membership.moved({ ...status, configuration: { ...votersOnly([1, 2, 3]), index: 25 } });
+    membership.removed(25);
+    expect(membership.isRemoved).toBe(false);
+    membership.removed(31);
+    membership.moved({ ...status, configuration: { ...votersOnly([1, 2, 3]), index: 31 } });
+    expect(membership.isRemoved).toBe(false);
+  });
+
   test("is not one that replays the log from before it was added", () => {
     identity = { ...identity, votesFrom: 40 };
     membership.moved({ ...status, configuration: without(21) });
