@@ -261,8 +261,8 @@ export class Formation {
   }
 
   #answer(to: NodeId): void {
-    const { clusterId, phase } = this.#parts.identity();
-    this.#parts.sendFormResult(to, { clusterId, phase, removedAt: 0 });
+    const { clusterId, phase, votesFrom } = this.#parts.identity();
+    this.#parts.sendFormResult(to, { clusterId, phase, removedAt: 0, votesFrom });
   }
 
   #mint(): string {

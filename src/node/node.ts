@@ -261,9 +261,9 @@ export class Node implements NodeService {
   // --- starting -----------------------------------------------------------------------------------------------
 
   #hello(): PeerHello {
-    const { clusterId, phase, incarnation, seed } = this.#identity;
-    const { id, members, advertise } = this.#config;
-    return { id, clusterId, phase, members, incarnation, seed, address: advertise };
+    const { clusterId, phase, incarnation, seed, votesFrom } = this.#identity;
+    const { id, members, advertise: address } = this.#config;
+    return { id, clusterId, phase, members, incarnation, seed, votesFrom, address };
   }
 
   #storeIdentity(identity: Identity, done: () => void): void {

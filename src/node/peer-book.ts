@@ -3,7 +3,7 @@
  * from it may be heard at all. Tells the transport whom to keep a connection to. Knows nothing of Raft's rules.
  */
 
-import type { Configuration, NodeId } from "../raft/entry.ts";
+import type { Configuration, LogIndex, NodeId } from "../raft/entry.ts";
 import { memberIds } from "../raft/quorum.ts";
 import type { FormAnswer, Identity, PeerHello, Phase } from "./ports.ts";
 
@@ -28,6 +28,10 @@ export class PeerBook {
   readonly #views = new Map<NodeId, PeerView>();
   /** As each said last; kept when it is gone: a disk is replaced while its node is away. */
   readonly #incarnations = new Map<NodeId, string>();
+  /** By incarnation: the entry from which on it votes. */
+  readonly #admittedAt = new Map<string, LogIndex>();
+  /** The highest of these that any directory of an id named. */
+  readonly #latest = new Map<NodeId, LogIndex>();
   /** Where each said that clients reach it; kept when it is gone. */
   readonly #addresses = new Map<NodeId, string>();
   /** Nodes that an operator wants to add: they are called before they are members. */
@@ -47,6 +51,7 @@ export class PeerBook {
     const { phase, clusterId, incarnation, address } = peer;
     const before = this.#incarnations.get(peer.id);
     this.#incarnations.set(peer.id, incarnation);
+    if (clusterId === "" || phase === "formed") this.#learn(peer.id, incarnation, peer.votesFrom);
     this.#views.set(peer.id, { phase, clusterId, incarnation, address });
     this.#addresses.set(peer.id, address);
     this.#dial();
@@ -54,9 +59,11 @@ export class PeerBook {
   }
 
   /** Its phase may have changed since its hello. */
-  formResult(peer: NodeId, { phase, clusterId }: FormAnswer): void {
+  formResult(peer: NodeId, { phase, clusterId, votesFrom }: FormAnswer): void {
     const view = this.#views.get(peer);
-    if (view !== undefined) this.#views.set(peer, { ...view, phase, clusterId });
+    if (view === undefined) return;
+    this.#views.set(peer, { ...view, phase, clusterId });
+    this.#learn(peer, view.incarnation, votesFrom);
   }
 
   /** Its core runs: only then does it send messages. */
@@ -79,11 +86,6 @@ export class PeerBook {
     return view;
   }
 
-  #isReplaced(peer: NodeId, { incarnation }: { readonly incarnation: string }): boolean {
-    const expected = this.#configuration?.records.find(({ id }) => id === peer)?.incarnation ?? "";
-    return expected !== "" && expected !== incarnation;
-  }
-
   /**
    * Whether messages of this sender mean anything here: not those of another cluster, nor those of a directory that was
    * replaced under its id (trap A12).
@@ -94,12 +96,21 @@ export class PeerBook {
     return !this.#isReplaced(peer, { incarnation });
   }
 
-  /** The directory that greeted last, and it takes part in this cluster. */
-  isAsGreeted(peer: NodeId, incarnation: string, { clusterId }: Identity): boolean {
-    const view = this.#views.get(peer);
-    return (
-      view?.incarnation === incarnation && view.phase === "formed" && view.clusterId === clusterId
-    );
+  /**
+   * Of two directories of one id the later one was admitted later. What the configuration names may be out of date here, but
+   * then what replaced it was admitted behind that configuration.
+   */
+  #isReplaced(peer: NodeId, { incarnation }: { readonly incarnation: string }): boolean {
+    const votesFrom = this.#admittedAt.get(incarnation) ?? 0;
+    if (votesFrom < (this.#latest.get(peer) ?? 0)) return true;
+    const expected = this.#configuration?.records.find(({ id }) => id === peer)?.incarnation ?? "";
+    if (expected === "" || expected === incarnation) return false;
+    return votesFrom <= (this.#configuration?.index ?? 0);
+  }
+
+  #learn(peer: NodeId, incarnation: string, votesFrom: LogIndex): void {
+    this.#admittedAt.set(incarnation, votesFrom);
+    this.#latest.set(peer, Math.max(votesFrom, this.#latest.get(peer) ?? 0));
   }
 
   /** Where clients reach it; empty if that is not known. */

@@ -35,14 +35,10 @@ export function peerDoor(parts: PeerDoorParts): TransportEvents {
     },
     messages: (from, messages, about) => {
       const identity = parts.identity();
-      const isKnown = book.admits(from, about.incarnation, identity);
-      // Behind the others, this node may know only the directory that was replaced. A request can do no harm then; an
-      // answer might be counted.
-      const heard = isKnown ? messages : messages.filter(isRequest);
-      if (!isKnown && !book.isAsGreeted(from, about.incarnation, identity)) return;
+      if (!book.admits(from, about.incarnation, identity)) return;
       book.takesPart(from, about.incarnation, identity.clusterId);
-      parts.heard(from, heard, about);
-      for (const message of heard) parts.loop()?.step({ kind: "message", message });
+      parts.heard(from, messages, about);
+      for (const message of messages) parts.loop()?.step({ kind: "message", message });
     },
     form: (from, request) => formation.form(from, request),
     formResult: (from, answer) => {
@@ -62,18 +58,6 @@ export function peerDoor(parts: PeerDoorParts): TransportEvents {
   };
 }
 
-function isRequest({ kind }: Message): boolean {
-  switch (kind) {
-    case "AppendEntries":
-    case "Heartbeat":
-    case "InstallSnapshot":
-    case "RequestVote":
-      return true;
-    default:
-      return false;
-  }
-}
-
 /** Who was removed while it was away would ask for votes for ever. */
 function tellIfRemoved(parts: PeerDoorParts, { id, phase, clusterId }: PeerHello): void {
   const status = parts.loop()?.status();
@@ -84,5 +68,7 @@ function tellIfRemoved(parts: PeerDoorParts, { id, phase, clusterId }: PeerHello
   const isMember =
     parts.book.view(id) !== null &&
     [voters, outgoing, learners, learnersNext].some((ids) => ids.includes(id));
-  if (!isMember) parts.sendFormResult(id, { clusterId: own, phase: "formed", removedAt: index });
+  if (isMember) return;
+  const { votesFrom } = parts.identity();
+  parts.sendFormResult(id, { clusterId: own, phase: "formed", removedAt: index, votesFrom });
 }

@@ -237,6 +237,8 @@ export interface PeerHello {
   readonly incarnation: string;
   /** As in its identity. */
   readonly seed: string;
+  /** As in its identity: of two directories of one id the later one has the higher number. */
+  readonly votesFrom: LogIndex;
   /** Where clients reach it. */
   readonly address: string;
 }
@@ -260,6 +262,8 @@ export interface FormAnswer {
   readonly phase: Phase;
   /** The entry of the configuration in which the receiver is no member any more; 0: not said. */
   readonly removedAt: LogIndex;
+  /** Of the sender's identity. */
+  readonly votesFrom: LogIndex;
 }
 
 /** What is true of all messages of one frame. */

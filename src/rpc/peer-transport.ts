@@ -345,6 +345,6 @@ export class PeerTransport implements Transport {
 }
 
 function toPeerHello(hello: Hello): PeerHello {
-  const { id, clusterId, phase, members, incarnation, seed, address } = hello;
-  return { id, clusterId, phase, members, incarnation, seed, address };
+  const { id, clusterId, phase, members, incarnation, seed, votesFrom, address } = hello;
+  return { id, clusterId, phase, members, incarnation, seed, votesFrom, address };
 }

@@ -49,6 +49,8 @@ export interface Hello {
   readonly machine: string;
   /** The SQLite in use. */
   readonly engine: string;
+  /** Of two directories of one id the later one has the higher number; 0: a founder's, or not admitted yet. */
+  readonly votesFrom: number;
 }
 
 export interface Form {
@@ -64,6 +66,8 @@ export interface FormResult {
   readonly phase: PeerPhase;
   /** 0: not said. */
   readonly removedAt: number;
+  /** As in the hello. */
+  readonly votesFrom: number;
 }
 
 export type PeerFrame =
@@ -102,6 +106,7 @@ export function encodeHello(hello: Hello): Buffer {
   writer.string(9, hello.machine);
   writer.string(10, hello.engine);
   writer.string(11, hello.seed);
+  writer.uint(12, hello.votesFrom);
   return rareFrame(HELLO);
 }
 
@@ -127,6 +132,7 @@ export function encodeFormResult(result: FormResult): Buffer {
   writer.string(1, result.clusterId);
   writer.string(2, result.phase);
   writer.uint(3, result.removedAt);
+  writer.uint(4, result.votesFrom);
   return rareFrame(FORM_RESULT);
 }
 
@@ -202,7 +208,7 @@ const BODIES: { readonly [field: number]: (reader: MessageReader) => PeerFrame }
 };
 
 function readHello(reader: MessageReader): PeerFrame {
-  let [version, id, to] = [0, 0, 0];
+  let [version, id, to, votesFrom] = [0, 0, 0, 0];
   let [clusterId, phase, incarnation, address] = ["", "", "", ""];
   let [machine, engine, seed] = ["", "", ""];
   const members: number[] = [];
@@ -218,10 +224,12 @@ function readHello(reader: MessageReader): PeerFrame {
     else if (tag === 74) machine = reader.string();
     else if (tag === 82) engine = reader.string();
     else if (tag === 90) seed = reader.string();
+    else if (tag === 96) votesFrom = reader.uint();
     else reader.skip(tag);
   }
   const who = { version, id, clusterId, phase: toPhase(phase), members };
-  return { kind: "hello", hello: { ...who, incarnation, address, to, machine, engine, seed } };
+  const rest = { incarnation, address, to, machine, engine, seed, votesFrom };
+  return { kind: "hello", hello: { ...who, ...rest } };
 }
 
 function readForm(reader: MessageReader): PeerFrame {
@@ -244,14 +252,15 @@ function readForm(reader: MessageReader): PeerFrame {
 
 function readFormResult(reader: MessageReader): PeerFrame {
   let [clusterId, phase] = ["", ""];
-  let removedAt = 0;
+  let [removedAt, votesFrom] = [0, 0];
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
     if (tag === 10) clusterId = reader.string();
     else if (tag === 18) phase = reader.string();
     else if (tag === 24) removedAt = reader.uint();
+    else if (tag === 32) votesFrom = reader.uint();
     else reader.skip(tag);
   }
-  return { kind: "formResult", result: { clusterId, phase: toPhase(phase), removedAt } };
+  return { kind: "formResult", result: { clusterId, phase: toPhase(phase), removedAt, votesFrom } };
 }
 
 /** Packed or one by one: a reader of proto3 takes both. */

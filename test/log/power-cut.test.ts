@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { NodeDisk } from "../../src/log/node-disk.ts";
 import { openLogNow } from "../../src/log/open-log.ts";
+import type { SegmentedLog } from "../../src/log/segmented-log.ts";
 import { PowerCut, whyNoPowerCut } from "../support/power-cut.ts";
 
 const reason = whyNoPowerCut();
@@ -47,20 +48,24 @@ describe.skipIf(reason !== null)(name, { timeout: 60_000 }, () => {
     const root = join(parent, "root");
     mkdirSync(root);
     const cut = new PowerCut(root, { realSync: false });
-    onTestFinished(() => {
+    onTestFinished(async () => {
+      // A log prepares its next segment in the background: not in a directory that is gone.
+      await Promise.all(
+        opened.splice(0).map((log) => new Promise<void>((done) => log.close(done))),
+      );
       cut.dispose();
       rmSync(parent, { recursive: true, force: true });
     });
     return { root, cut };
   }
 
-  const reopen = (root: string) =>
-    openLogNow({
-      dir: join(root, "a", "log"),
-      nodeId: 1,
-      disk: new NodeDisk(),
-      segmentBytes: 4096,
-    });
+  const opened: SegmentedLog[] = [];
+  const reopen = (root: string): SegmentedLog => {
+    const dir = join(root, "a", "log");
+    const log = openLogNow({ dir, nodeId: 1, disk: new NodeDisk(), segmentBytes: 4096 });
+    opened.push(log);
+    return log;
+  };
 
   test.each(["dsync", "fdatasync"])("F1: leaves what was told to be durable (%s)", (durability) => {
     const { root, cut } = begin();

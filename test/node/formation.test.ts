@@ -82,8 +82,8 @@ describe("forming a cluster", () => {
   }
 
   function hello(id: NodeId, members: readonly NodeId[] = MEMBERS) {
-    const { clusterId, phase, incarnation, seed } = peers.get(id)!.identity;
-    return { id, clusterId, phase, incarnation, members, seed, address: `n${id}` };
+    const { clusterId, phase, incarnation, seed, votesFrom } = peers.get(id)!.identity;
+    return { id, clusterId, phase, incarnation, members, seed, votesFrom, address: `n${id}` };
   }
 
   function stop(id: NodeId): Identity {
@@ -130,7 +130,8 @@ describe("forming a cluster", () => {
         phase: "formed",
         incarnation: "5",
       } as const;
-      if (met) peer.formation.hello({ ...other, members: MEMBERS, seed: "", address: "n5" });
+      if (met)
+        peer.formation.hello({ ...other, members: MEMBERS, seed: "", votesFrom: 0, address: "n5" });
     }
     clock.advance(5_000);
     expect(phases()[2]).toBe("blank");

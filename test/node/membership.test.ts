@@ -99,6 +99,7 @@ function say(id: number, phase: Phase, given: Partial<PeerHello> = {}): void {
     members: [1, 2, 3],
     incarnation,
     seed: "",
+    votesFrom: 0,
     address: `h${id}:1`,
   };
   book.hello({ ...hello, ...given });
@@ -160,7 +161,7 @@ describe("a member that lost its disk", () => {
         },
       },
     ]);
-    book.formResult(3, { clusterId: CLUSTER, phase: "formed", removedAt: 0 });
+    book.formResult(3, { clusterId: CLUSTER, phase: "formed", removedAt: 0, votesFrom: 21 });
     progress = [learner(3)];
     clock.advance(1_000);
     membership.sweep();
@@ -294,7 +295,7 @@ describe("a change that an operator asks for", () => {
     say(4, "blank");
     membership.sweep();
     commit();
-    book.formResult(4, { clusterId: CLUSTER, phase: "formed", removedAt: 0 });
+    book.formResult(4, { clusterId: CLUSTER, phase: "formed", removedAt: 0, votesFrom: 21 });
     progress = [learner(4, { isCaughtUp: true })];
     clock.advance(1_000);
     membership.sweep();

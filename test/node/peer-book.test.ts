@@ -27,7 +27,13 @@ beforeEach(() => {
 });
 
 function hello(id: number, incarnation: string, given: Partial<PeerHello> = {}): PeerHello {
-  const base = { phase: "formed", clusterId: CLUSTER, members: [1, 2, 3], seed: "" } as const;
+  const base = {
+    phase: "formed",
+    clusterId: CLUSTER,
+    members: [1, 2, 3],
+    seed: "",
+    votesFrom: 0,
+  } as const;
   return { ...base, id, incarnation, address: `n${id}:1`, ...given };
 }
 
@@ -84,28 +90,29 @@ test("A12: a disk is replaced while its node is away", () => {
   expect(book.hello(hello(2, "new"))).toBe(true);
 });
 
-test("A12: who lags behind hears requests of a directory that it does not know yet, and counts no answers", () => {
-  const steps: Input[] = [];
-  const loop = { step: (input: Input) => steps.push(input), status: () => ({}) };
-  const nothing = { hello: () => {}, form: () => {}, formResult: () => {}, disconnected: () => {} };
-  const events = peerDoor({
-    book,
-    formation: nothing,
-    failover: nothing,
-    identity: () => own,
-    loop: () => loop,
-    heard: () => {},
-    sendFormResult: () => {},
-    removed: () => {},
-  } as unknown as Parameters<typeof peerDoor>[0]);
+test("A12: who lags behind hears a directory that was admitted behind all that it knows", () => {
   book.follow({ ...votersOnly([1, 2, 3]), records: [record(2, "old")], index: 9 });
-  events.hello(hello(2, "new"));
-  const about = { clockMs: 0, lowSpace: false, incarnation: "new" };
-  const answer = { kind: "HeartbeatResult", from: 2, to: 1, term: 5, readPosition: 0 } as const;
-  events.messages(2, [heartbeat({ term: 5 }), answer], about);
-  expect(steps.map((step) => (step.kind === "message" ? step.message.kind : ""))).toEqual([
-    "Heartbeat",
-  ]);
+  book.hello(hello(2, "old", { votesFrom: 5 }));
+  book.hello(hello(2, "unknown", { votesFrom: 9 }));
+  expect(book.admits(2, "unknown", own)).toBe(false);
+  book.hello(hello(2, "new", { phase: "blank", clusterId: "" }));
+  expect(book.admits(2, "new", own)).toBe(false);
+  book.formResult(2, { clusterId: CLUSTER, phase: "formed", removedAt: 0, votesFrom: 12 });
+  expect(book.admits(2, "new", own)).toBe(true);
+  // From then on its predecessor is not heard, though the configuration still names it.
+  expect(book.admits(2, "old", own)).toBe(false);
+});
+
+test("A12: of two directories without a record the one that was admitted later counts", () => {
+  book.follow(votersOnly([1, 2, 3]));
+  book.hello(hello(2, "founder"));
+  expect(book.admits(2, "founder", own)).toBe(true);
+  book.hello(hello(2, "later", { votesFrom: 30 }));
+  expect(book.admits(2, "later", own)).toBe(true);
+  expect(book.admits(2, "founder", own)).toBe(false);
+  book.hello(hello(2, "founder"));
+  expect(book.admits(2, "founder", own)).toBe(false);
+  expect(book.view(2)).toBeNull();
 });
 
 test("who sends messages takes part, whatever it said when it connected", () => {

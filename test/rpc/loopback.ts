@@ -80,6 +80,7 @@ export function helloOf(id: NodeId): PeerHello {
     members: [1, 2, 3],
     incarnation: `${id}`.repeat(32),
     seed: "ef".repeat(32),
+    votesFrom: 7,
     address: `127.0.0.1:${4000 + id}`,
   };
 }

@@ -84,7 +84,7 @@ describe("peers", () => {
     const admission = { incarnation: "cd", votesFrom: 7 };
     const request = { clusterId: "ab", phase: "forming", members: [1, 2, 300], admission } as const;
     one.transport.sendForm(2, request);
-    const answer = { clusterId: "ab", phase: "forming", removedAt: 9 } as const;
+    const answer = { clusterId: "ab", phase: "forming", removedAt: 9, votesFrom: 4 } as const;
     two.transport.sendFormResult(1, answer);
     await eventually(() => {
       expect(two.witness.of("form")).toEqual([{ kind: "form", from: 1, request }]);

@@ -35,6 +35,7 @@ const hello: fc.Arbitrary<Hello> = fc.record({
   to: fc.maxSafeNat(),
   machine: fc.string(),
   engine: fc.string(),
+  votesFrom: fc.maxSafeNat(),
 });
 
 function body(frame: Buffer): Buffer {
@@ -65,7 +66,7 @@ describe("frames between nodes", () => {
         const admission = ids.length > 1 ? { incarnation: "i", votesFrom: ids.length } : null;
         const form = { clusterId, phase: "forming", members: ids, admission } as const;
         for (const got of bothWays(encodeForm(form))) expect(got).toEqual({ kind: "form", form });
-        const result = { clusterId, phase: at, removedAt: ids.length };
+        const result = { clusterId, phase: at, removedAt: ids.length, votesFrom: 3 };
         const back = bothWays(encodeFormResult(result));
         for (const got of back) expect(got).toEqual({ kind: "formResult", result });
       }),
