@@ -6,6 +6,7 @@ import {
   type EndpointStatus,
   type NodeStatus,
 } from "../client/index.ts";
+import { LAG_NEVER } from "../wire/cluster-codec.ts";
 import { EXIT, type ExitCode } from "./exit-code.ts";
 import type { Output } from "./output.ts";
 import { type Column, formatTable } from "./table.ts";
@@ -71,7 +72,7 @@ function rowOf({ endpoint, status, error }: EndpointStatus): string[] {
     `${status.lastIndex}`,
     `${status.commitIndex}`,
     `${status.appliedIndex}`,
-    `${status.lagMs} ms`,
+    status.lagMs === LAG_NEVER ? "never" : `${status.lagMs} ms`,
     formatBytes(status.databaseBytes),
     status.leader === 0 ? "none" : `${status.leader}`,
   ];

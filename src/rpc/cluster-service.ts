@@ -11,6 +11,7 @@ import {
   decodeCluster,
   encodeCluster,
   encodeStatusResponse,
+  LAG_NEVER,
 } from "../wire/cluster-codec.ts";
 import { formatAddress, parseAddress } from "./addresses.ts";
 import { type ExportCall, serveExport } from "./export-stream.ts";
@@ -33,8 +34,10 @@ export function clusterService(
   const version = packageVersion();
   return {
     status: (_call: UnaryCall, callback: UnaryCallback) => {
-      const status = { ...node.status(), version, pid: process.pid };
-      callback(null, Buffer.from(encodeStatusResponse(status)));
+      const status = node.status();
+      const lagMs = status.lagMs < 0 ? LAG_NEVER : status.lagMs;
+      const told = { ...status, lagMs, version, pid: process.pid };
+      callback(null, Buffer.from(encodeStatusResponse(told)));
     },
     export: (call: ExportCall) => serveExport(call, node, files()),
     changeMembers: (call: UnaryCall, callback: UnaryCallback) => {

@@ -51,6 +51,7 @@ export interface StatusResponse {
   readonly lastIndex: number;
   readonly commitIndex: number;
   readonly appliedIndex: number;
+  /** How long ago it was known to be up to date; LAG_NEVER if it never was since it started. */
   readonly lagMs: number;
   readonly databaseBytes: number;
   readonly clusterId: string;
@@ -75,6 +76,8 @@ export interface ExportResponse {
   readonly node: number;
   readonly data: Uint8Array;
 }
+
+export const LAG_NEVER: number = Number.MAX_SAFE_INTEGER;
 
 const AS_OBJECT: protobuf.IConversionOptions = { longs: Number, defaults: true, arrays: true };
 

@@ -221,6 +221,9 @@ describe("the cluster", () => {
     expect(status).toMatchObject({ database_bytes: 4096, pid: process.pid, version: "0.1.0" });
     expect(status.members).toMatchObject([{ id: 1, address: "127.0.0.1:4001", role: "voter" }]);
     expect(status).toMatchObject({ configuration_index: 7 });
+    node.current = { ...node.current, lagMs: -1 };
+    const fresh = await ask((answer) => clusterClient(address).Status({}, answer));
+    expect(fresh.lag_ms).toBe(Number.MAX_SAFE_INTEGER);
   });
 });
 
