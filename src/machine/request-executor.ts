@@ -79,6 +79,8 @@ interface Progress {
   changedSchema: boolean;
   /** As SQLite's last_insert_rowid() would be, had the connection begun with this request. */
   rowid: bigint;
+  /** What this program itself has put into SQLite's total_changes() meanwhile. */
+  ownChanges: number;
   /** The connection's own last_insert_rowid() and changes() began with this request. */
   readonly native: boolean;
   /** Bound of the rows of any one request, bytes. */
@@ -183,6 +185,7 @@ export class RequestExecutor {
       severalRows: steps.some(({ judged }) => judged.shape.severalRows),
       changedSchema: false,
       rowid: transaction?.rowid ?? 0n,
+      ownChanges: 0,
       native: transaction !== null || facts.usesConnectionState || steps.some(usesConnectionState),
       resultBytes: bounds.limits.resultBytes,
     };
@@ -313,7 +316,7 @@ export class RequestExecutor {
     if (prepared.class === "inspection") progress.inspected = true;
     const { facts } = this.#schema;
     const rowid = progress.native ? "native" : rowidRule(prepared, facts);
-    if (rowid === "ask") this.#setRowid.run(progress.rowid);
+    if (rowid === "ask") progress.ownChanges += this.#setRowid.run(progress.rowid).changes;
     // Only a schema with triggers or foreign keys pays for the question.
     const before = facts.sideTables.length === 0 ? null : this.#totalChanges.get();
     const changes =
@@ -383,7 +386,7 @@ export class RequestExecutor {
       this.#release.run();
     }
     // Without a savepoint only another connection is rid of what is left.
-    const moved = this.#totalChanges.get() !== before;
+    const moved = this.#totalChanges.get() !== before + BigInt(progress.ownChanges);
     const lost = moved || mayLeaveRows(failure, progress, this.#schema.facts);
     const left = lost && progress.wrote && !guarded;
     if (!inTransaction || progress.changedSchema || left) {

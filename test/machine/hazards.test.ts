@@ -100,6 +100,30 @@ describe("a statement that fails half-way", () => {
     expectSameEverywhere(leader);
   });
 
+  // A writer costs a process and some ten milliseconds of everybody's time: a plain conflict must not be worth one.
+  test.each([
+    ["a table with rowids", "CREATE TABLE t (a UNIQUE)", "INSERT INTO t VALUES (1)"],
+    ["WITHOUT ROWID", "CREATE TABLE t (a PRIMARY KEY) WITHOUT ROWID", "INSERT INTO t VALUES (1)"],
+    [
+      "an upsert",
+      "CREATE TABLE t (a UNIQUE, b NOT NULL DEFAULT 1)",
+      "INSERT INTO t (a) VALUES (1) ON CONFLICT (a) DO UPDATE SET b = NULL",
+    ],
+    ["a CTE", "CREATE TABLE t (a UNIQUE)", "WITH c(x) AS (SELECT 1) INSERT INTO t SELECT x FROM c"],
+    ["REPLACE", "CREATE TABLE t (a PRIMARY KEY, b CHECK (b > 0))", "REPLACE INTO t VALUES (1, 0)"],
+    ["an update", "CREATE TABLE t (a UNIQUE)", "UPDATE t SET a = 2 WHERE a = 1"],
+  ])("in %s costs no writer when a constraint refuses it", (_name, schema, sql) => {
+    const leader = leaderWith(schema);
+    for (const a of [1, 2]) leader.run("INSERT INTO t (a) VALUES (?)", [a]);
+    for (let attempt = 0; attempt < 3; attempt += 1) {
+      const outcome = leader.batch([{ sql }]);
+      expect(outcome).toMatchObject({ kind: "failure" });
+      expect(outcome).toHaveProperty("failure.code", expect.stringMatching(/^SQLITE_CONSTRAINT/));
+    }
+    leader.run("INSERT INTO t (a) VALUES (3)");
+    expectSameEverywhere(leader);
+  });
+
   test("a batch leaves nothing of the statements before the one that failed", () => {
     const leader = leaderWith("CREATE TABLE t (a UNIQUE)");
     const outcome = leader.batch([
