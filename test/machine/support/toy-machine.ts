@@ -177,7 +177,12 @@ export function hasOpen(pid: number, name: string): boolean {
   const directory = `/proc/${pid}/fd`;
   return readdirSync(directory).some((fd) => {
     const path = join(directory, fd);
-    return existsSync(path) && readlinkSync(path).endsWith(`/${name}`);
+    try {
+      return readlinkSync(path).endsWith(`/${name}`);
+    } catch {
+      // Closed since the list was made.
+      return false;
+    }
   });
 }
 
