@@ -3,8 +3,9 @@
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { openMachine, type ProcessMachine } from "../../src/machine/process-machine.ts";
+import { ProcessWriter } from "../../src/machine/process-writer.ts";
 import type { IncomingSnapshot, OutgoingSnapshot, SnapshotManifest } from "../../src/node/ports.ts";
 import { SNAPSHOT_CHUNK_BYTES } from "../../src/wire/snapshot-codec.ts";
 import { encodeBatch, encodeStatement } from "../../src/wire/statement-codec.ts";
@@ -114,7 +115,10 @@ test("a writer tells how far the file is complete: when it is idle, and when its
   await until(() => bench.writer.checkpoints.includes(2));
   // Nothing new, nothing told.
   const told = bench.writer.checkpoints.length;
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  // Another writer's idle time, begun later, is over: so is this one's.
+  const witness = await started();
+  await write(witness, 1, "CREATE TABLE t (b)");
+  await until(() => witness.writer.checkpoints.includes(1));
   expect(bench.writer.checkpoints.length).toBe(told);
 });
 
@@ -124,8 +128,11 @@ test("a checkpoint that a reader keeps from being complete is not told, and is m
   const pinned = new Database(join(bench.dir, "main.db"), { readonly: true });
   pinned.exec("BEGIN");
   pinned.prepare("SELECT count(*) FROM t").get();
+  const asked = vi.spyOn(ProcessWriter.prototype, "checkpoint");
+  onTestFinished(() => asked.mockRestore());
   await write(bench, 2, FILL);
-  await new Promise((resolve) => setTimeout(resolve, 700));
+  // The second is asked for once the first was answered: pinned.
+  await until(() => asked.mock.calls.length >= 2);
   expect(bench.writer.checkpoints).not.toContain(2);
   pinned.close();
   await until(() => bench.writer.checkpoints.includes(2));
