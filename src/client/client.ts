@@ -7,9 +7,9 @@
 import { BalsaError, type Failure, isBalsaCode, toFailure } from "../sql/errors.ts";
 import { unreachable } from "../sql/invariant.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
+import type { StepKind } from "../sql/transaction.ts";
 import type { Row } from "../sql/value.ts";
 import type { ExecuteResponse } from "../wire/sql-codec.ts";
-import type { StepKind } from "../wire/transaction-codec.ts";
 import type { Call, CallOwner, CallTerms } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { Deadlines, type DeadlinesOwner } from "./deadlines.ts";

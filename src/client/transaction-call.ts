@@ -5,8 +5,8 @@
 
 import { BalsaError, type SqlError } from "../sql/errors.ts";
 import type { Consistency } from "../sql/statement.ts";
+import type { StepKind } from "../sql/transaction.ts";
 import type { ExecuteResponse, RequestBody, ResponseBody } from "../wire/sql-codec.ts";
-import type { StepKind } from "../wire/transaction-codec.ts";
 import { Call, type CallOwner, type CallTerms, type Receipt, unexpected } from "./call.ts";
 import { NumberedCall, WriteCall } from "./write-call.ts";
 

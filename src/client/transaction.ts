@@ -7,11 +7,11 @@
 import { BalsaError, SqlError } from "../sql/errors.ts";
 import type { RunResult, StatementResult } from "../sql/result.ts";
 import type { Statement as StatementInput } from "../sql/statement.ts";
+import type { StepKind } from "../sql/transaction.ts";
 import type { Row } from "../sql/value.ts";
 import { decodeBatchResult, NOT_APPLIED } from "../wire/result-codec.ts";
 import type { ExecuteResponse } from "../wire/sql-codec.ts";
 import { encodeBatch, encodeScript } from "../wire/statement-codec.ts";
-import type { StepKind } from "../wire/transaction-codec.ts";
 import type { Client } from "./client.ts";
 import type { ResolvedTransactionOptions } from "./options.ts";
 import { abortedBy, type BeginCall } from "./transaction-call.ts";

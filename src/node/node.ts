@@ -7,6 +7,7 @@ import type { ProposalResult, RaftStatus } from "../raft/effect.ts";
 import type { NodeId } from "../raft/entry.ts";
 import type { ProgressView, Raft } from "../raft/raft.ts";
 import type { Failure } from "../sql/errors.ts";
+import type { TransactionTerms } from "../sql/transaction.ts";
 import { Admission } from "./admission.ts";
 import { Answers } from "./answers.ts";
 import type { NodeConfig } from "./config.ts";
@@ -30,7 +31,6 @@ import { Proposals } from "./proposals.ts";
 import { ReadGate, type Waiter } from "./read-gate.ts";
 import { notLeader, notReady, notServing } from "./refusals.ts";
 import type {
-  BeginCall,
   BeginSink,
   ChangeCall,
   ChangeSink,
@@ -362,7 +362,7 @@ export class Node implements NodeService {
     return this.#writes.execute(call, sink);
   }
 
-  begin(call: BeginCall, sink: BeginSink): RunningTransaction {
+  begin(call: TransactionTerms, sink: BeginSink): RunningTransaction {
     return this.#writes.begin(call, sink);
   }
 

@@ -3,6 +3,7 @@
 import type { NodeId } from "../raft/entry.ts";
 import type { Failure } from "../sql/errors.ts";
 import type { Consistency } from "../sql/statement.ts";
+import type { StepKind, TransactionTerms } from "../sql/transaction.ts";
 import type { RunningQuery, TransactionVerb } from "./ports.ts";
 
 export interface ExecuteCall {
@@ -25,23 +26,6 @@ export interface ExecuteSink {
   failed(failure: Failure): void;
 }
 
-export interface BeginCall {
-  /** These three number its commit; session 0: it is not repeated. */
-  readonly session: number;
-  readonly sequence: number;
-  readonly acknowledgedThrough: number;
-  /** Until it is open, from now; 0: the node's default. */
-  readonly timeoutMs: number;
-  /** 0: the node's most. */
-  readonly idleMs: number;
-  readonly totalMs: number;
-  /** Sees one moment and writes nothing. The next three are of such a one. */
-  readonly readOnly: boolean;
-  readonly consistency: Consistency;
-  readonly atLeast: number;
-  readonly maxStalenessMs: number;
-}
-
 export interface BeginSink {
   /** It is the transaction's turn: what it does is done at once. */
   opened(served: Served): void;
@@ -50,7 +34,7 @@ export interface BeginSink {
 }
 
 export interface StepCall {
-  readonly verb: "run" | "savepoint" | "release" | "rollbackTo" | "commit";
+  readonly verb: StepKind;
   /** Encoded balsa.v1.Batch, of `run`. */
   readonly batch: Uint8Array;
   readonly timeoutMs: number;
@@ -166,7 +150,7 @@ export interface NodeService {
   /** Answers once. `cancel` withdraws a request that has not started; one under way is finished, its answer dropped. */
   execute(call: ExecuteCall, sink: ExecuteSink): { cancel(): void };
   /** An interactive transaction: it has the writer for itself from its turn until it ends. */
-  begin(call: BeginCall, sink: BeginSink): RunningTransaction;
+  begin(call: TransactionTerms, sink: BeginSink): RunningTransaction;
   query(call: QueryCall, sink: QueryCallSink): RunningQuery;
   status(): NodeStatus;
   /** Adds, promotes or removes members; for the leader. */

@@ -6,9 +6,10 @@
 
 import type { NodeId } from "../raft/entry.ts";
 import type { Failure } from "../sql/errors.ts";
+import type { TransactionTerms } from "../sql/transaction.ts";
 import { Deque } from "./deque.ts";
 import type { Environment, Timer } from "./ports.ts";
-import type { BeginCall, BeginSink, ExecuteSink, RunningTransaction, StepCall } from "./service.ts";
+import type { BeginSink, ExecuteSink, RunningTransaction, StepCall } from "./service.ts";
 import { failure, WriteRequest } from "./write-request.ts";
 import type { HoldingTransaction } from "./writer-hold.ts";
 
@@ -37,7 +38,7 @@ export class Transaction implements HoldingTransaction, RunningTransaction {
   readonly waiting = new Deque<WriteRequest>();
   readonly #parts: TransactionParts;
   readonly #sink: BeginSink;
-  readonly #call: BeginCall;
+  readonly #call: TransactionTerms;
   readonly #begin: WriteRequest;
   /** Steps without an answer. */
   readonly #steps = new Set<WriteRequest>();
@@ -46,7 +47,12 @@ export class Transaction implements HoldingTransaction, RunningTransaction {
   #idle: Timer | null = null;
   #total: Timer | null = null;
 
-  constructor(call: BeginCall, deadlineAtMs: number, sink: BeginSink, parts: TransactionParts) {
+  constructor(
+    call: TransactionTerms,
+    deadlineAtMs: number,
+    sink: BeginSink,
+    parts: TransactionParts,
+  ) {
     this.#parts = parts;
     this.#sink = sink;
     this.#call = call;

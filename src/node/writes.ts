@@ -1,13 +1,13 @@
 /** The door for writes and interactive transactions: each gets its number, its deadline and its place among the others. */
 
 import type { Failure } from "../sql/errors.ts";
+import type { TransactionTerms } from "../sql/transaction.ts";
 import type { Admission } from "./admission.ts";
 import type { NodeConfig } from "./config.ts";
 import type { Environment, Machine } from "./ports.ts";
 import type { Waiter } from "./read-gate.ts";
 import { ReadTransaction } from "./read-transaction.ts";
 import type {
-  BeginCall,
   BeginSink,
   ExecuteCall,
   ExecuteSink,
@@ -57,7 +57,7 @@ export class Writes {
     return { cancel: () => driver.cancel(request) };
   }
 
-  begin(call: BeginCall, sink: BeginSink): RunningTransaction {
+  begin(call: TransactionTerms, sink: BeginSink): RunningTransaction {
     if (call.readOnly) return this.#read(call, sink);
     const driver = this.#driver;
     const admission = this.#admission;
@@ -81,7 +81,7 @@ export class Writes {
     return transaction;
   }
 
-  #read(call: BeginCall, sink: BeginSink): RunningTransaction {
+  #read(call: TransactionTerms, sink: BeginSink): RunningTransaction {
     const config = this.#config;
     const admission = this.#admission;
     const { environment, machine } = this.#parts;

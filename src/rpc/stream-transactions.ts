@@ -5,8 +5,9 @@
 
 import type { ExecuteSink, NodeService, RunningTransaction } from "../node/service.ts";
 import type { Failure } from "../sql/errors.ts";
+import type { TransactionTerms } from "../sql/transaction.ts";
 import type { ResponseBody } from "../wire/sql-codec.ts";
-import type { BeginRequest, StepRequest } from "../wire/transaction-codec.ts";
+import type { StepRequest } from "../wire/transaction-codec.ts";
 import type { RunningWrite } from "./write-gate.ts";
 
 export interface StreamTransactionsParts {
@@ -32,7 +33,7 @@ export class StreamTransactions {
     return this.#open.has(id);
   }
 
-  begin(id: number, request: BeginRequest): void {
+  begin(id: number, request: TransactionTerms): void {
     const { node, most, answer } = this.#parts;
     if (this.#open.size >= most) {
       const message = `${most} transactions are open or waiting on this stream; end some, then try again`;

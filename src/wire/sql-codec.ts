@@ -6,11 +6,11 @@
 import type { Failure } from "../sql/errors.ts";
 import { unreachable } from "../sql/invariant.ts";
 import type { Consistency } from "../sql/statement.ts";
+import type { TransactionTerms } from "../sql/transaction.ts";
 import { readFailure, writeFailure } from "./failure-codec.ts";
 import { MessageReader, malformed } from "./message-reader.ts";
 import { MessageWriter } from "./message-writer.ts";
 import {
-  type BeginRequest,
   type BeginResponse,
   readBeginRequest,
   readBeginResponse,
@@ -78,7 +78,7 @@ export type RequestBody =
   | ({ readonly kind: "openSession" } & OpenSessionRequest)
   | { readonly kind: "fetch"; readonly chunks: number }
   | { readonly kind: "cancel" }
-  | ({ readonly kind: "begin" } & BeginRequest)
+  | ({ readonly kind: "begin" } & TransactionTerms)
   | ({ readonly kind: "step" } & StepRequest);
 
 /** One request of a stream; `id` is the client's. */

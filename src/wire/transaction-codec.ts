@@ -4,6 +4,7 @@
  */
 
 import type { Consistency } from "../sql/statement.ts";
+import type { StepKind, TransactionTerms } from "../sql/transaction.ts";
 import { type MessageReader, malformed } from "./message-reader.ts";
 import type { MessageWriter } from "./message-writer.ts";
 
@@ -108,30 +109,11 @@ export function readFailedStatement(reader: MessageReader): FailedStatement {
 
 // --- on a stream ------------------------------------------------------------------------------------------------
 
-export interface BeginRequest {
-  /** These three number its commit. Session 0: it is not repeated. */
-  readonly session: number;
-  readonly sequence: number;
-  readonly acknowledgedThrough: number;
-  /** Until it is open; 0: the node's default. */
-  readonly timeoutMs: number;
-  /** 0: the node's most. */
-  readonly idleMs: number;
-  readonly totalMs: number;
-  /** Sees one moment and writes nothing. The next three are of such a one. */
-  readonly readOnly: boolean;
-  readonly consistency: Consistency;
-  readonly atLeast: number;
-  readonly maxStalenessMs: number;
-}
-
 export interface BeginResponse {
   readonly node: number;
   readonly index: number;
   readonly lagMs: number;
 }
-
-export type StepKind = "run" | "savepoint" | "release" | "rollbackTo" | "commit";
 
 export interface StepRequest {
   /** Id of its BeginRequest. */
@@ -146,7 +128,7 @@ const REQUEST_KINDS: readonly StepKind[] = [...STEP_KINDS, "commit"];
 /** balsa.v1.Consistency; unspecified is linearizable. */
 const CONSISTENCIES: readonly Consistency[] = ["linearizable", "linearizable", "session", "stale"];
 
-export function writeBeginRequest(target: MessageWriter, request: BeginRequest): void {
+export function writeBeginRequest(target: MessageWriter, request: TransactionTerms): void {
   target.uint(1, request.session);
   target.uint(2, request.sequence);
   target.uint(3, request.acknowledgedThrough);
@@ -159,7 +141,7 @@ export function writeBeginRequest(target: MessageWriter, request: BeginRequest):
   target.uint(10, request.maxStalenessMs);
 }
 
-export function readBeginRequest(reader: MessageReader): BeginRequest {
+export function readBeginRequest(reader: MessageReader): TransactionTerms {
   const numbers = new Array<number>(11).fill(0);
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
     const field = tag >>> 3;

@@ -16,7 +16,6 @@ import { loadSync } from "@grpc/proto-loader";
 import { expect, vi } from "vitest";
 import type { RunningQuery } from "../../src/node/ports.ts";
 import type {
-  BeginCall,
   BeginSink,
   ChangeCall,
   ChangeSink,
@@ -34,6 +33,7 @@ import type {
 import { type Address, formatAddress } from "../../src/rpc/addresses.ts";
 import { type RunningServer, type ServerOptions, startServer } from "../../src/rpc/server.ts";
 import type { BalsaCode, Failure, Outcome } from "../../src/sql/errors.ts";
+import type { TransactionTerms } from "../../src/sql/transaction.ts";
 import { messageType, PROTO_DIRECTORY } from "../../src/wire/proto.ts";
 import { closeLater, SILENT } from "./loopback.ts";
 
@@ -87,7 +87,7 @@ export interface SeenQuery extends QueryCall {
 }
 
 /** One transaction that reached the node. */
-export interface SeenTransaction extends BeginCall {
+export interface SeenTransaction extends TransactionTerms {
   readonly steps: StepCall[];
   readonly sink: BeginSink;
   cancelled: boolean;
@@ -122,7 +122,7 @@ export class FakeNode implements NodeService {
     };
   }
 
-  begin(call: BeginCall, sink: BeginSink): RunningTransaction {
+  begin(call: TransactionTerms, sink: BeginSink): RunningTransaction {
     const seen: SeenTransaction = { ...call, steps: [], cancelled: false, sink };
     this.transactions.push(seen);
     setImmediate(() => this.onBegin(seen));
