@@ -93,8 +93,9 @@ async function main(): Promise<void> {
     const print: Print = (figure) => {
       const facts = figure as { readonly [name: string]: unknown };
       figures.push(facts);
-      const { clients, perSecond } = facts;
-      if (typeof clients === "number" && typeof perSecond === "number")
+      const { metric, clients, perSecond } = facts;
+      // Of reads the last place counts, all nodes: the peers' clients ask all of theirs. The peers' own rates do not.
+      if (metric === name && typeof clients === "number" && typeof perSecond === "number")
         rates.set(clients, perSecond);
       console.log(JSON.stringify(figure));
     };
