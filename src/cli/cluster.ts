@@ -5,10 +5,10 @@
 
 import { join, relative } from "node:path";
 import { formatAddress } from "../rpc/addresses.ts";
+import { formatLogRecord, parseLogRecord } from "../service/log-line.ts";
+import { toNodeEvent } from "../service/node-event.ts";
 import { prepareDirectory } from "./data-directory.ts";
 import { EXIT, type ExitCode } from "./exit-code.ts";
-import { formatLogRecord, parseLogRecord } from "./log-line.ts";
-import { toNodeEvent } from "./node-event.ts";
 import { describeExit, type NodeExit, NodeProcess } from "./node-process.ts";
 import type { Output } from "./output.ts";
 import { checkFree } from "./port-check.ts";

@@ -5,11 +5,11 @@
 
 import { createRequire } from "node:module";
 import { Command, CommanderError, Option } from "commander";
+import { LOG_FORMATS, LOG_LEVELS } from "../service/logger.ts";
 import { BalsaError, SqlError } from "../sql/errors.ts";
 import { DEFAULT_LIMITS, LIMITS_MAX, type Limits } from "../sql/limits.ts";
 import { CONSISTENCIES } from "../sql/statement.ts";
 import { EXIT, type ExitCode, exitCodeOf } from "./exit-code.ts";
-import { LOG_FORMATS, LOG_LEVELS } from "./logger.ts";
 import {
   addressOption,
   endpointsOption,

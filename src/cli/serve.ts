@@ -1,24 +1,16 @@
 /**
- * `balsa serve`: one node in this process, from the options to the exit status. It joins the node, the transport and the
- * server, and ends them in order; what they do is theirs.
+ * `balsa serve`: one node in this process, from the options to the exit status, with its signals and its log. What a
+ * node consists of is the business of `service/serve-node.ts`.
  */
 
 import type { NodeOptions, Plant } from "../node/config.ts";
-import { openNode, type RunningNode } from "../node/open-node.ts";
-import type { Logger } from "../node/ports.ts";
-import type { NodeStatus } from "../node/service.ts";
-import { type Address, checkExposure, formatAddress, parseAddress } from "../rpc/addresses.ts";
-import { Listener } from "../rpc/listener.ts";
-import { PeerTransport } from "../rpc/peer-transport.ts";
-import { type RunningServer, startServer } from "../rpc/server.ts";
-import { SnapshotTransfer } from "../rpc/snapshot-transfer.ts";
+import { LogWriter } from "../service/log-writer.ts";
+import { type LogFormat, type LogLevel, openLogger } from "../service/logger.ts";
+import { checkAddresses, serveNode } from "../service/serve-node.ts";
 import { BalsaError } from "../sql/errors.ts";
 import type { Limits } from "../sql/limits.ts";
 import { prepareDirectory } from "./data-directory.ts";
 import { CliError, EXIT, type ExitCode } from "./exit-code.ts";
-import { LogWriter } from "./log-writer.ts";
-import { type LogFormat, type LogLevel, openLogger } from "./logger.ts";
-import type { NodeEvent } from "./node-event.ts";
 import type { Output } from "./output.ts";
 import { onInputEnd, onStopSignals } from "./shutdown.ts";
 
@@ -53,22 +45,21 @@ export interface ServeOptions {
   readonly plant?: string;
 }
 
-/** What stopping may take before the process ends regardless. */
-const STOP_MS_MAX = 8_000;
 /** What the log's last lines may take. */
 const FLUSH_MS_MAX = 1_000;
 
 /** Resolves when the node has stopped: because it was told to, or because it halted. @throws BalsaError, CliError */
 export async function serve(options: ServeOptions, output: Output): Promise<ExitCode> {
-  const { listen, advertise } = checkAddresses(options);
+  const insecure = options.insecure ?? isYes("BALSA_INSECURE");
+  const addresses = checkAddresses(options.listen, options.advertise, insecure);
   prepareDirectory(options.dir);
   const writer = new LogWriter(2);
   const { logLevel: level, logFormat: format } = options;
   const logger = openLogger({ level, format, base: { node: options.id } }, writer);
   const ending = new Ending(writer);
   try {
-    const parts = await start(options, listen, advertise, logger).catch(refuseStart);
-    parts.node.onHalt = (error) => ending.end(error);
+    const served = await serveNode(nodeOptions(options), addresses, logger).catch(refuseStart);
+    served.node.onHalt = (error) => ending.end(error);
     if (options.untilEof === true) onInputEnd((why) => ending.end(why));
     const why = await ending.promise;
     if (why instanceof Error) {
@@ -77,7 +68,7 @@ export async function serve(options: ServeOptions, output: Output): Promise<Exit
     } else {
       logger.info({ why }, "stopping");
     }
-    await stopInOrder(parts, logger);
+    await served.stop();
     return why instanceof Error ? EXIT.failed : EXIT.ok;
   } finally {
     ending.forget();
@@ -90,23 +81,6 @@ function refuseStart(reason: unknown): never {
   if (!(reason instanceof BalsaError)) throw reason;
   const status = reason.code === "INVALID_ARGUMENT" ? EXIT.usage : EXIT.failed;
   throw new CliError(status, reason.message, reason);
-}
-
-function checkAddresses(options: ServeOptions): { listen: Address; advertise: Address } {
-  const listen = parseAddress(options.listen);
-  const advertise = parseAddress(options.advertise ?? options.listen);
-  checkExposure({ listen, advertise, insecure: options.insecure ?? isYes("BALSA_INSECURE") });
-  if (isWildcard(advertise)) {
-    const text = formatAddress(advertise);
-    const message = `nobody can connect to ${text}: say with --advertise where others reach this node`;
-    throw new CliError(EXIT.usage, message);
-  }
-  return { listen, advertise };
-}
-
-/** An address to listen on that is none to connect to. */
-function isWildcard({ host }: Address): boolean {
-  return /^(0\.0\.0\.0|[:0]*)$/.test(host);
 }
 
 function isYes(variable: string): boolean {
@@ -122,53 +96,7 @@ function peersOf({ peers, join }: ServeOptions): ReadonlyMap<number, string> {
   throw new CliError(EXIT.usage, message);
 }
 
-interface Parts {
-  readonly node: RunningNode;
-  readonly server: RunningServer;
-}
-
-async function start(
-  options: ServeOptions,
-  listen: Address,
-  advertise: Address,
-  logger: Logger,
-): Promise<Parts> {
-  const { id, limits } = options;
-  const peers = peersOf(options);
-  // The port first: whoever cannot have it must not touch the files.
-  const listener = await Listener.bind({ listen, logger });
-  const transport = new PeerTransport({ id, peers, logger });
-  const addressOf = (peer: number) => node?.routeTo(peer) ?? "";
-  const snapshots = new SnapshotTransfer({ id, addressOf, logger });
-  let node: RunningNode | null = null;
-  try {
-    const given = nodeOptions(options, formatAddress(advertise));
-    node = await openNode(given, { transport, snapshots, logger });
-  } catch (error) {
-    await listener.close();
-    throw error;
-  }
-  tellChanges(node, logger);
-  const writeTimeout =
-    options.writeDeadlineMs === undefined ? {} : { writeTimeoutMs: options.writeDeadlineMs };
-  const server = await startServer({
-    listen: listener,
-    node,
-    peers: transport,
-    snapshots,
-    logger,
-    limits,
-    ...writeTimeout,
-  });
-  const event: NodeEvent = { event: "listening" };
-  logger.info(
-    { ...event, address: formatAddress(listener.address), dir: options.dir, pid: process.pid },
-    "listening",
-  );
-  return { node, server };
-}
-
-function nodeOptions(options: ServeOptions, advertise: string): NodeOptions {
+function nodeOptions(options: ServeOptions): Omit<NodeOptions, "advertise"> {
   const { id, dir, limits } = options;
   const { heartbeatMs, electionMs, readersMin, readersMax } = options;
   const { readDeadlineMs, writeDeadlineMs, transactionIdleMs, transactionTotalMs } = options;
@@ -179,7 +107,6 @@ function nodeOptions(options: ServeOptions, advertise: string): NodeOptions {
     dir,
     peers: peersOf(options),
     join: options.join === true,
-    advertise,
     limits,
     ...(heartbeatMs === undefined ? {} : { heartbeatMs }),
     ...(electionMs === undefined ? {} : { electionMs }),
@@ -196,39 +123,6 @@ function nodeOptions(options: ServeOptions, advertise: string): NodeOptions {
     ...(minFreeBytes === undefined ? {} : { minFreeBytes }),
     ...(options.plant === undefined ? {} : { plant: options.plant as Plant }),
   };
-}
-
-/** Logs each change of leader, of role and of what keeps the node from serving, once. */
-function tellChanges(node: RunningNode, logger: Logger): void {
-  let leadership = "";
-  let trouble = "";
-  node.watch((status: NodeStatus) => {
-    const now = `${status.role} ${status.term} ${status.leader}`;
-    if (now !== leadership) {
-      leadership = now;
-      const event: NodeEvent = { event: "leader", leader: status.leader, term: status.term };
-      logger.info({ ...event, role: status.role }, "leadership");
-    }
-    if (status.trouble === trouble) return;
-    trouble = status.trouble;
-    if (trouble === "") logger.info({}, "serving again");
-    else logger.warn({ trouble }, "not serving");
-  });
-}
-
-/** First the node, which says goodbye to its peers and answers what waits; then what carried the answers. */
-async function stopInOrder({ node, server }: Parts, logger: Logger): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const overdue = new Promise<"overdue">((resolve) => {
-    timer = setTimeout(() => resolve("overdue"), STOP_MS_MAX);
-  });
-  const stopped = node.stop().then(() => server.stop());
-  if ((await Promise.race([stopped, overdue])) === "overdue") {
-    logger.warn({ afterMs: STOP_MS_MAX }, "not everything has stopped in time; ending");
-  } else {
-    logger.info({}, "stopped");
-  }
-  clearTimeout(timer);
 }
 
 /** Why the process ends: an error if the node halted, a word if somebody wanted it. The first reason counts. */

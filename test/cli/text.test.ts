@@ -2,8 +2,8 @@
 
 import { describe, expect, test } from "vitest";
 import { cellText, jsonRow, jsonText } from "../../src/cli/cell.ts";
-import { formatLogRecord, parseLogRecord } from "../../src/cli/log-line.ts";
 import { formatTable } from "../../src/cli/table.ts";
+import { formatLogRecord, parseLogRecord } from "../../src/service/log-line.ts";
 
 describe("values", () => {
   test("people see what SQL would write, and no control characters", () => {

@@ -221,13 +221,16 @@ const B7: readonly Mutant[] = [
     removes: "log lines that nobody takes are kept without a bound",
     edits: [
       edit(
-        "src/cli/log-writer.ts",
+        "src/service/log-writer.ts",
         "if (this.#waiting.length + line.length > WAITING_BYTES_MAX) {",
         "if (this.#waiting.length + line.length > 1e12) {",
       ),
     ],
     killedBy: [
-      test("cli/log-writer", "a pipe that nobody reads blocks nothing; what is beyond the bound"),
+      test(
+        "service/log-writer",
+        "a pipe that nobody reads blocks nothing; what is beyond the bound",
+      ),
     ],
   },
   {
@@ -236,12 +239,12 @@ const B7: readonly Mutant[] = [
     removes: "a log line is written on the thread of the consensus",
     edits: [
       edit(
-        "src/cli/log-writer.ts",
+        "src/service/log-writer.ts",
         'import { write as writeToDescriptor } from "node:fs";',
         'import { writeSync } from "node:fs";',
       ),
       edit(
-        "src/cli/log-writer.ts",
+        "src/service/log-writer.ts",
         "    writeToDescriptor(this.#descriptor, piece, (error, written) => {",
         [
           "    const writeToDescriptor = (done: (error: NodeJS.ErrnoException | null, written: number) => void) => {",
@@ -252,7 +255,10 @@ const B7: readonly Mutant[] = [
       ),
     ],
     killedBy: [
-      test("cli/log-writer", "a pipe that nobody reads blocks nothing; what is beyond the bound"),
+      test(
+        "service/log-writer",
+        "a pipe that nobody reads blocks nothing; what is beyond the bound",
+      ),
     ],
   },
 ];

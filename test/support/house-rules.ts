@@ -56,11 +56,17 @@ const ARROWS: { readonly [module: string]: Arrows } = {
   },
   client: { values: ["wire", "sql"], types: [], packages: ["@grpc/grpc-js"] },
   adapters: { values: ["client", "sql"], types: [], packages: [] },
+  // `service/local-database.ts` reads the node's file in the caller's process.
+  service: {
+    values: ["rpc", "node", "client", "sql"],
+    types: [],
+    packages: ["pino", "better-sqlite3"],
+  },
   testing: { values: ["client", "sql"], types: [], packages: [] },
   cli: {
     // `balsa log` reads a stopped node's log, others make files of databases: the files named do not run a node.
     values: [
-      ...["rpc", "node", "client", "wire", "sql"],
+      ...["service", "rpc", "node", "client", "wire", "sql"],
       ...["log/inspect.ts", "raft/membership.ts", "machine/directory-lock.ts"],
       ...[
         "machine/plain-copy.ts",
@@ -70,7 +76,7 @@ const ARROWS: { readonly [module: string]: Arrows } = {
       ],
     ],
     types: ["raft", "log"],
-    packages: ["commander", "pino"],
+    packages: ["commander"],
   },
 };
 

@@ -5,7 +5,7 @@ import { closeSync, constants, mkdtempSync, openSync, readFileSync, rmSync } fro
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { LogWriter } from "../../src/cli/log-writer.ts";
+import { LogWriter } from "../../src/service/log-writer.ts";
 
 let dir = "";
 beforeEach(() => {
