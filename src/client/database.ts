@@ -8,6 +8,7 @@ import type { RunResult, StatementResult } from "../sql/result.ts";
 import type { Statement as StatementInput } from "../sql/statement.ts";
 import type { Row } from "../sql/value.ts";
 import { encodeBatch, encodeScript } from "../wire/statement-codec.ts";
+import { BlobStore } from "./blob.ts";
 import { Client } from "./client.ts";
 import {
   type BatchOptions,
@@ -123,6 +124,14 @@ export class Database {
     options: TransactionOptions = {},
   ): Promise<T> {
     return runTransaction(this.#client, run, resolveTransactionOptions(this.#options, options));
+  }
+
+  /**
+   * Values too large for a request, hundreds of megabytes: streamed in and out, visible whole or not at all, kept in the ordinary
+   * tables `db_blob`, `db_blob_content` and `db_blob_chunk` (docs/SQL.md).
+   */
+  get blob(): BlobStore {
+    return new BlobStore(this.#client, this.#options);
   }
 
   /** Resolves when the cluster serves: a linearizable read was answered, which takes a leader and a majority. */

@@ -4,6 +4,15 @@ export { type BalsaCode, BalsaError, type Facts, type Outcome, SqlError } from "
 export type { RunResult, StatementResult } from "../sql/result.ts";
 export type { Consistency, OnError, Statement as StatementInput } from "../sql/statement.ts";
 export type { Args, BindValue, IntegerMode, Row, Value } from "../sql/value.ts";
+export { type BlobInfo, type BlobRef, BlobStore } from "./blob.ts";
+export type {
+  BlobListOptions,
+  BlobReadOptions,
+  BlobStreamOptions,
+  BlobWriteOptions,
+} from "./blob-options.ts";
+export type { BlobSource } from "./blob-source.ts";
+export { StagedBlob, type WrittenBlob } from "./blob-upload.ts";
 export {
   ClusterAdmin,
   type ClusterAdminOptions,

@@ -151,7 +151,7 @@ const LIMIT_DEFAULTS: ClientLimits = {
 };
 
 const LIMIT_NAMES = Object.keys(LIMIT_DEFAULTS) as (keyof ClientLimits)[];
-const CALL_NAMES = Object.keys(CALL_DEFAULTS);
+export const CALL_NAMES: readonly string[] = Object.keys(CALL_DEFAULTS);
 const TRANSACTION_NAMES = ["idleMs", "totalMs", "readOnly", "retries", ...CALL_NAMES];
 const CONNECT_NAMES = [
   "endpoints",
@@ -228,7 +228,10 @@ export function resolveTransactionOptions(
   };
 }
 
-function mergeCallOptions(base: ResolvedCallOptions, options: CallOptions): ResolvedCallOptions {
+export function mergeCallOptions(
+  base: ResolvedCallOptions,
+  options: CallOptions,
+): ResolvedCallOptions {
   const { deadlineMs, signal, consistency, maxStalenessMs, atLeast, integers } = options;
   const merged: ResolvedCallOptions = {
     deadlineMs:
@@ -257,7 +260,7 @@ function mergeCallOptions(base: ResolvedCallOptions, options: CallOptions): Reso
   return merged;
 }
 
-function checkNames(where: string, options: unknown, names: readonly string[]): void {
+export function checkNames(where: string, options: unknown, names: readonly string[]): void {
   if (typeof options !== "object" || options === null || Array.isArray(options)) {
     throw new BalsaError("INVALID_ARGUMENT", `${where}: an object of options is needed`);
   }
@@ -312,7 +315,7 @@ function checkSignal(signal: unknown): AbortSignal {
   return signal;
 }
 
-function integerIn(name: string, value: unknown, min: number, max: number): number {
+export function integerIn(name: string, value: unknown, min: number, max: number): number {
   if (typeof value === "number" && Number.isInteger(value) && value >= min && value <= max) {
     return value;
   }

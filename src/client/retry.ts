@@ -31,6 +31,7 @@ export const RETRY: Readonly<Record<BalsaCode, RetryRule>> = {
   SESSION_EXPIRED: "session",
   SEQUENCE_EXPIRED: "never",
   SNAPSHOT_TOO_OLD: "never",
+  NO_SUCH_BLOB: "never",
   TRANSACTION_TIMEOUT: "never",
   TRANSACTION_ABORTED: "never",
   NESTED_CALL: "never",

@@ -27,6 +27,7 @@ export const BALSA_CODES = {
   SESSION_EXPIRED: "the session is unknown; open another. Nothing was executed",
   SEQUENCE_EXPIRED: "a late duplicate of a write whose answer was already acknowledged",
   SNAPSHOT_TOO_OLD: "a streamed read held its snapshot for too long",
+  NO_SUCH_BLOB: "no blob has that name or id, or it was removed while it was read or written",
   TRANSACTION_TIMEOUT:
     "the transaction was open for longer than it may be, or idle for too long; it was rolled back",
   TRANSACTION_ABORTED:
