@@ -3,6 +3,7 @@
  * nobody who was told to stop, and leaves the source closed. It knows neither tables nor connections.
  */
 
+import { Readable } from "node:stream";
 import { BalsaError } from "../sql/errors.ts";
 
 /** Bytes, or something that yields them: a Node stream, a web stream, a file, a generator, an array of pieces. */
@@ -10,6 +11,7 @@ export type BlobSource =
   | Uint8Array
   | ArrayBuffer
   | Blob
+  | ReadableStream<Uint8Array>
   | AsyncIterable<Uint8Array>
   | Iterable<Uint8Array>;
 
@@ -45,8 +47,25 @@ export async function* cut(
 
 type Pieces = AsyncIterator<unknown> | Iterator<unknown>;
 
+/** Streams are closed by their own word: an iterator would first wait for what is not coming. */
 function iteratorOf(source: unknown): Pieces {
   const given = source instanceof Blob ? source.stream() : source;
+  if (given instanceof ReadableStream) {
+    const reader: ReadableStreamDefaultReader<unknown> = given.getReader();
+    const next = async (): Promise<IteratorResult<unknown>> => {
+      const { value, done } = await reader.read();
+      return done ? { value: undefined, done } : { value, done };
+    };
+    return { next, return: async () => ({ value: await reader.cancel(), done: true }) };
+  }
+  if (given instanceof Readable) {
+    const pieces = given[Symbol.asyncIterator]();
+    const end = async (): Promise<IteratorResult<unknown>> => {
+      given.destroy();
+      return { value: undefined, done: true };
+    };
+    return { next: () => pieces.next(), return: end };
+  }
   if (typeof given === "object" && given !== null) {
     if (Symbol.asyncIterator in given) {
       return (given as AsyncIterable<unknown>)[Symbol.asyncIterator]();

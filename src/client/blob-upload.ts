@@ -96,8 +96,8 @@ export class StagedBlob {
   }
 
   /**
-   * Makes it visible under its name, instead of an older one: at once, or with a transaction when that commits. If the transaction
-   * is rolled back it can be published again.
+   * Makes it visible under its name, instead of an older one: at once, or with a transaction when that commits. If the
+   * transaction is rolled back it can be published again.
    *
    * @throws BalsaError NO_SUCH_BLOB if it was discarded, published before, or waited for more than an hour. Without a
    * transaction `outcome` is exact, and `unknown` only if no leader could be asked.

@@ -1,5 +1,6 @@
 /** All mutants. Their order is that of docs/SPEC.md. */
 
+import { BLOBS } from "./blobs.ts";
 import { DAMAGED } from "./damage.ts";
 import { SAME_CONTENT } from "./determinism.ts";
 import { ELECTIONS } from "./elections.ts";
@@ -29,4 +30,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...SERVICE,
   ...SAME_CONTENT,
   ...FIRST_STATE,
+  ...BLOBS,
 ];

@@ -1,0 +1,216 @@
+/** Blobs as the client cuts, sends and ends them; what the tables make of it is tried on real nodes (e2e/blobs). */
+
+import { Readable } from "node:stream";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { cut } from "../../src/client/blob-source.ts";
+import { type BlobSource, connect, type Database } from "../../src/client/index.ts";
+import { BatchResultWriter } from "../../src/wire/result-codec.ts";
+import type { ClientRequest } from "../../src/wire/sql-codec.ts";
+import { decodeBatch } from "../../src/wire/statement-codec.ts";
+import { FakeCluster, type FakeStream, until } from "./fake-cluster.ts";
+
+const NEVER = new AbortController().signal;
+const BYTES = Buffer.from(Array.from({ length: 25 }, (_, n) => n));
+
+async function piecesOf(source: unknown, bytes = 10): Promise<number[][]> {
+  const pieces: number[][] = [];
+  for await (const piece of cut(source as BlobSource, bytes, NEVER)) pieces.push([...piece]);
+  return pieces;
+}
+
+/** The same bytes in uneven pieces, from one buffer that is used again and again. */
+async function* reusing(): AsyncGenerator<Uint8Array> {
+  const buffer = Buffer.alloc(7);
+  for (let at = 0; at < BYTES.length; at += 7) {
+    const length = BYTES.copy(buffer, 0, at, Math.min(at + 7, BYTES.length));
+    yield buffer.subarray(0, length);
+    buffer.fill(255);
+  }
+}
+
+describe("a source", () => {
+  const sources: [name: string, make: () => unknown][] = [
+    ["a buffer", () => BYTES],
+    ["an ArrayBuffer", () => Uint8Array.from(BYTES).buffer],
+    ["pieces in an array", () => [BYTES.subarray(0, 3), BYTES.subarray(3, 3), BYTES.subarray(3)]],
+    ["a generator that uses its buffer again", reusing],
+    ["a Node stream", () => Readable.from([BYTES.subarray(0, 12), BYTES.subarray(12)])],
+    ["a web stream", () => new Blob([BYTES]).stream()],
+    ["a Blob", () => new Blob([BYTES])],
+  ];
+  test.each(sources)("may be %s", async (_, make) => {
+    const all = [...BYTES];
+    expect(await piecesOf(make())).toEqual([all.slice(0, 10), all.slice(10, 20), all.slice(20)]);
+    expect(await piecesOf(make(), 5)).toHaveLength(5);
+  });
+
+  test("without bytes has no pieces", async () => {
+    expect(await piecesOf(new Uint8Array(0))).toEqual([]);
+    expect(await piecesOf([])).toEqual([]);
+  });
+
+  test.each([["text"], [["text"]], [7], [null], [[[1, 2]]]])("is not %j", async (source) => {
+    await expect(piecesOf(source)).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+  });
+
+  test("that is silent is left when its reader is told to stop, and closed", async () => {
+    const stop = new AbortController();
+    const silent = new Readable({ read: () => {} });
+    const reading = cut(silent, 10, stop.signal).next();
+    const reason = new Error("enough");
+    stop.abort(reason);
+    await expect(reading).rejects.toBe(reason);
+    await until(() => silent.destroyed);
+    let isCancelled = false;
+    const web = new ReadableStream({
+      cancel: () => {
+        isCancelled = true;
+      },
+    });
+    await expect(cut(web, 10, stop.signal).next()).rejects.toBe(reason);
+    await until(() => isCancelled);
+  });
+});
+
+describe("an upload", () => {
+  let cluster: FakeCluster;
+  let db: Database;
+
+  beforeEach(async () => {
+    cluster = new FakeCluster();
+    await cluster.start(1);
+    // Of the content that is begun, and of the blob.
+    cluster.columns = ["id"];
+    cluster.returned = [[7n]];
+    db = connect({ endpoints: cluster.endpoints });
+  });
+
+  afterEach(async () => {
+    await db.close();
+    cluster.stop();
+  });
+
+  const sqlOf = ({ body }: ClientRequest): string[] =>
+    body.kind === "execute" ? decodeBatch(body.batch).statements.map(({ sql }) => sql) : [];
+  const isPublish = (request: ClientRequest) =>
+    sqlOf(request).some((sql) => sql.startsWith("INSERT INTO db_blob("));
+  const isDiscard = (request: ClientRequest) =>
+    sqlOf(request).some((sql) => /SET state = 'removed', keep_until = 0/.test(sql));
+  const isChunk = (request: ClientRequest) =>
+    sqlOf(request).some((sql) => sql.startsWith("INSERT INTO db_blob_chunk"));
+  const received = () => cluster.node(0).received;
+
+  /** Answers the taking back: so many rows changed, and the row of a blob found or not. */
+  function answerDiscard(stream: FakeStream, id: number, changes: number, found: boolean): void {
+    const writer = new BatchResultWriter();
+    writer.start();
+    writer.beginResult([]);
+    writer.endResult(changes, 0);
+    writer.beginResult(["id"]);
+    if (found) writer.row([9n]);
+    writer.endResult(0, 0);
+    stream.send(id, { kind: "execute", result: writer.finish(), index: 55 });
+  }
+
+  async function writeWithoutAnswer(changes: number, found: boolean) {
+    cluster.node(0).script = (request, stream) => {
+      if (isPublish(request)) return true;
+      if (!isDiscard(request)) return false;
+      answerDiscard(stream, request.id, changes, found);
+      return true;
+    };
+    return db.blob.write("a", BYTES, { deadlineMs: 200 });
+  }
+
+  test("has a few chunks under way, and waits for their answers", async () => {
+    const held: (() => void)[] = [];
+    cluster.node(0).script = (request, stream) => {
+      if (!isChunk(request)) return false;
+      held.push(() => cluster.serve(request, stream));
+      return true;
+    };
+    let read = 0;
+    async function* source(): AsyncGenerator<Uint8Array> {
+      for (; read < 20; read += 1) yield Buffer.alloc(256 * 1024, read);
+    }
+    const writing = db.blob.write("a", source());
+    await until(() => held.length === 4);
+    expect(read).toBeLessThanOrEqual(4);
+    held.shift()?.();
+    await until(() => held.length === 4);
+    const release = setInterval(() => held.shift()?.(), 1);
+    const { size } = await writing;
+    clearInterval(release);
+    expect(size).toBe(20 * 256 * 1024);
+    expect(received().filter(isChunk)).toHaveLength(20);
+  });
+
+  test("whose last answer is lost was not published if it can be taken back", async () => {
+    const error = await writeWithoutAnswer(1, false).catch((reason: unknown) => reason);
+    expect(error).toMatchObject({ code: "DEADLINE_EXCEEDED", outcome: "not-applied" });
+  });
+
+  test("whose last answer is lost was published if its row is there", async () => {
+    expect(await writeWithoutAnswer(0, true)).toMatchObject({ id: 9, index: 55, size: 25 });
+  });
+
+  test("whose last answer is lost, and its row too, is not known", async () => {
+    const error = await writeWithoutAnswer(0, false).catch((reason: unknown) => reason);
+    expect(error).toMatchObject({ code: "DEADLINE_EXCEEDED", outcome: "unknown" });
+  });
+
+  test("that fails is taken back, and its source closed", async () => {
+    cluster.node(0).script = (request, stream) => {
+      if (!isChunk(request)) return false;
+      stream.fail(request.id, "LIMIT_EXCEEDED");
+      return true;
+    };
+    let isClosed = false;
+    async function* source(): AsyncGenerator<Uint8Array> {
+      try {
+        for (;;) yield Buffer.alloc(256 * 1024);
+      } finally {
+        isClosed = true;
+      }
+    }
+    const writing = db.blob.write("a", source());
+    await expect(writing).rejects.toMatchObject({ code: "LIMIT_EXCEEDED" });
+    await until(() => isClosed && received().some(isDiscard));
+    expect(received().some(isPublish)).toBe(false);
+  });
+
+  test("given up by its caller while the source is silent sends nothing more but that", async () => {
+    const caller = new AbortController();
+    const silent = new Readable({ read: () => {} });
+    const writing = db.blob.write("a", silent, { signal: caller.signal });
+    await until(() => received().length >= 2);
+    caller.abort(new Error("mine"));
+    await expect(writing).rejects.toMatchObject({ code: "CANCELLED" });
+    await until(() => received().some(isDiscard));
+    expect(silent.destroyed).toBe(true);
+    expect(received().some(isPublish)).toBe(false);
+  });
+
+  test("is cut to what a request may hold", async () => {
+    const small = connect({ endpoints: cluster.endpoints, limits: { valueBytes: 100 } });
+    await small.blob.write("a", Buffer.alloc(250));
+    expect(received().filter(isChunk)).toHaveLength(3);
+    await small.close();
+  });
+
+  test("is refused with a bad name, type or option, before anything is sent", async () => {
+    const bad: [string, object][] = [
+      ["", {}],
+      ["x".repeat(1025), {}],
+      ["a", { type: "x".repeat(256) }],
+      ["a", { typ: "x" }],
+    ];
+    for (const [name, options] of bad) {
+      const writing = db.blob.write(name, BYTES, options);
+      await expect(writing).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
+    }
+    expect(() => db.blob.createReadStream("a", { start: 5, end: 4 })).toThrow(/"end"/);
+    expect(() => db.blob.createReadStream({ id: 1.5 })).toThrow(/\{ id \}/);
+    expect(received()).toEqual([]);
+  });
+});

@@ -1,0 +1,87 @@
+/** Mutants of blobs: of what is seen of one, of what is read of it, and of what is removed. */
+
+import { edit, type Mutant, test } from "./mutant.ts";
+
+const TABLES = "src/client/blob-tables.ts";
+const UPLOAD = "src/client/blob-upload.ts";
+const unit = (name: string) => test("client/blobs", name);
+const real = (name: string) => test("e2e/blobs", name);
+
+export const BLOBS: readonly Mutant[] = [
+  {
+    name: "removed-blob-published",
+    guards: ["P20"],
+    removes: "a content is published whatever its state, also when its bytes are gone",
+    edits: [
+      edit(
+        TABLES,
+        ["FROM db_blob_content WHERE id = :content AND state = 'writing'", "ON CONFLICT(name)"],
+        ["FROM db_blob_content WHERE id = :content", "ON CONFLICT(name)"],
+      ),
+    ],
+    killedBy: [real("becomes visible together with other rows, or not at all")],
+  },
+  {
+    name: "late-chunk-kept",
+    guards: ["P20"],
+    removes: "an upload goes on though its content was removed",
+    edits: [
+      edit(UPLOAD, "if (touched?.changes !== 1) throw gone", "if (touched === null) throw gone"),
+    ],
+    killedBy: [real("that nobody ends is removed, and cannot be ended behind that")],
+  },
+  {
+    name: "lost-publication-called-not-applied",
+    guards: ["P20"],
+    removes: "a publication whose answer is lost was not applied, whatever its row says",
+    edits: [edit(UPLOAD, "if (discarded?.changes !== 1) {", "if (discarded === undefined) {")],
+    killedBy: [
+      unit("whose last answer is lost was published if its row is there"),
+      unit("whose last answer is lost, and its row too, is not known"),
+    ],
+  },
+  {
+    name: "failed-upload-left",
+    guards: ["P20"],
+    removes: "an upload that fails is not taken back",
+    edits: [
+      edit(
+        UPLOAD,
+        "      discard(this.#client, this.#content, this.#options).catch(ignore);",
+        "      ignore();",
+      ),
+    ],
+    killedBy: [unit("that fails is taken back, and its source closed")],
+  },
+  {
+    name: "upload-without-bound",
+    guards: ["P10"],
+    removes: "chunks are sent as fast as the source gives them",
+    edits: [edit(UPLOAD, "const UNDER_WAY_MAX = 4;", "const UNDER_WAY_MAX = 4000;")],
+    killedBy: [unit("has a few chunks under way, and waits for their answers")],
+  },
+  {
+    name: "removed-at-once",
+    guards: ["P21"],
+    removes: "the bytes of a replaced blob are removed while somebody reads them",
+    edits: [edit(TABLES, "export const KEPT_SECONDS = 60;", "export const KEPT_SECONDS = 0;")],
+    killedBy: [
+      real("is seen when all of it is there; a replaced one by those who began to read it"),
+    ],
+  },
+  {
+    name: "missing-parts-skipped",
+    guards: ["P21"],
+    removes: "parts that are gone are left out of what is read",
+    edits: [
+      edit(
+        "src/client/blob-reader.ts",
+        "if (isWhole(chunks, stored, from, to)) return chunks;",
+        "if (chunks.length >= 0) return chunks;",
+      ),
+    ],
+    killedBy: [
+      real("that is gone before it was read to its end is an error, and never other bytes"),
+    ],
+  },
+];
