@@ -25,10 +25,13 @@ export function entryText(entry: Entry): string {
 }
 
 function commandText(command: Command): string {
-  const { timeMs, session, sequence, openSession } = command;
+  const { timeMs, session, sequence, openSession, setting } = command;
   const time = new Date(timeMs).toISOString();
   if (openSession) return `${time} opens a session\n`;
   const whose = session === 0 ? "no session" : `session ${session} sequence ${sequence}`;
+  if (setting !== undefined) {
+    return `${time} ${whose} sets ${setting.name} = ${cellText(setting.value)}\n`;
+  }
   const { statements, script } = batchOf(command);
   const kind = script ? " script" : "";
   return `${time} ${whose}${kind}\n${statements.map(statementText).join("")}`;
@@ -92,8 +95,9 @@ function detailJson({ kind, payload }: Entry): string {
   if (kind === "noop") return "";
   if (kind === "configuration") return `,"change":${JSON.stringify(decodeChange(payload))}`;
   const command = decodeCommand(payload);
-  const { timeMs, session, sequence, acknowledgedThrough, openSession } = command;
+  const { timeMs, session, sequence, acknowledgedThrough, openSession, setting } = command;
   const facts = JSON.stringify({ timeMs, session, sequence, acknowledgedThrough, openSession });
+  if (setting !== undefined) return `,${facts.slice(1, -1)},"setting":${JSON.stringify(setting)}`;
   const { statements, script } = batchOf(command);
   return `,${facts.slice(1, -1)},"script":${script},"statements":[${statements.map(statementJson)}]`;
 }

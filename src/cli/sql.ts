@@ -50,6 +50,10 @@ export type SqlKind = "nothing" | "read" | "write" | "script";
 /** Begins what has rows to show; a write with RETURNING has them too. */
 const READS = /^(SELECT|VALUES|WITH|EXPLAIN|PRAGMA)\b/i;
 
+/** A pragma that sets something, or moves free pages. */
+const WRITING_PRAGMA =
+  /^PRAGMA\s+(\w+\s*\.\s*)?(\w+\s*=|incremental_vacuum\b|(user_version|application_id|foreign_keys|recursive_triggers)\s*\()/i;
+
 /** Quoted text, comments, and what may stand between statements. An unterminated one runs to the end. */
 const SKIPPED = /'[^']*('|$)|"[^"]*("|$)|`[^`]*(`|$)|\[[^\]]*(\]|$)|--[^\n]*|\/\*[\s\S]*?(\*\/|$)/g;
 
@@ -63,7 +67,10 @@ export function kindOf(sql: string): SqlKind {
   const statements = parts.filter((part) => part !== "");
   if (statements.length === 0) return "nothing";
   if (statements.length > 1) return "script";
-  if (routeOf(sql) === "read") return READS.test(statements[0] ?? "") ? "read" : "write";
+  if (routeOf(sql) === "read") {
+    const [first = ""] = statements;
+    return READS.test(first) && !WRITING_PRAGMA.test(first) ? "read" : "write";
+  }
   return routeOf(sql) === "returning" ? "read" : "write";
 }
 

@@ -4,6 +4,7 @@
  */
 
 import { BalsaError } from "../sql/errors.ts";
+import { isSwitch, type Setting } from "../sql/settings.ts";
 import type { PragmaShape, StatementShape } from "./statement-shape.ts";
 
 /** `read`: alone, on one node. `write`: on all nodes, so that nothing in it may differ between them. */
@@ -11,10 +12,11 @@ export type GateMode = "read" | "write";
 
 /**
  * `replicated`: belongs into the log if it succeeds. `readonly`: changes nothing; in a log entry its rows are the same on
- * all nodes. `inspection`: its rows may differ between nodes, so it stands only among other reads. `sqlite`: SQLite's
- * own `readonly` tells.
+ * all nodes. `inspection`: its rows may differ between nodes, so it stands only among other reads. `setting`: changes the
+ * whole cluster, between transactions; never to be prepared, as SQLite would do it then. `sqlite`: SQLite's own
+ * `readonly` tells.
  */
-export type StatementClass = "replicated" | "readonly" | "inspection" | "sqlite";
+export type StatementClass = "replicated" | "readonly" | "inspection" | "setting" | "sqlite";
 
 const TRANSACTION =
   "a request is a transaction of its own: use db.transaction(), or send what belongs together as one batch or script";
@@ -42,9 +44,11 @@ const READ_VERBS = new Set(["select", "values", "with", "pragma", "explain"]);
 const SHARED_PRAGMAS: { readonly [name: string]: boolean } = {
   application_id: false,
   foreign_key_list: true,
+  foreign_keys: false,
   index_info: true,
   index_list: true,
   index_xinfo: true,
+  recursive_triggers: false,
   table_info: true,
   table_xinfo: true,
   user_version: false,
@@ -68,7 +72,6 @@ const NODE_PRAGMAS: { readonly [name: string]: boolean } = {
   defer_foreign_keys: false,
   encoding: false,
   foreign_key_check: true,
-  foreign_keys: false,
   freelist_count: false,
   fullfsync: false,
   function_list: false,
@@ -88,7 +91,6 @@ const NODE_PRAGMAS: { readonly [name: string]: boolean } = {
   query_only: false,
   quick_check: true,
   read_uncommitted: false,
-  recursive_triggers: false,
   reverse_unordered_selects: false,
   schema_version: false,
   secure_delete: false,
@@ -106,15 +108,14 @@ const NODE_PRAGMAS: { readonly [name: string]: boolean } = {
 const REPLICATED_PRAGMAS = new Set(["application_id", "incremental_vacuum", "user_version"]);
 
 const PRAGMA_ADVICE: { readonly [name: string]: string } = {
-  foreign_keys: "foreign keys are always enforced",
   defer_foreign_keys: "declare the key DEFERRABLE INITIALLY DEFERRED instead",
   journal_mode: "the journal is always a WAL",
   synchronous: "durability is the replicated log's",
   optimize: "run ANALYZE instead",
   wal_checkpoint: "checkpoints happen by themselves",
-  auto_vacuum: "it is chosen when a database is made",
-  recursive_triggers: "triggers are always recursive",
-  case_sensitive_like: "use GLOB, or COLLATE in the schema",
+  auto_vacuum: "it is chosen when a database is made: balsa serve --auto-vacuum",
+  case_sensitive_like:
+    "indexes and CHECKs that use LIKE would not fit their rows any more; use GLOB, or COLLATE in the schema",
   query_only: "reads are read-only by themselves",
   busy_timeout: "there is one writer, and readers never wait for it",
   cache_size: "memory is the operator's",
@@ -168,9 +169,11 @@ export function judge(shape: StatementShape, mode: GateMode): StatementClass {
   }
   // Also behind EXPLAIN: SQLite sets many a flag while it compiles.
   const pragma = shape.pragma === null ? null : judgePragma(shape.pragma, mode);
+  if (pragma === "setting" && shape.explain) throw refused("a setting has no plan");
   if (shape.explain) return "inspection";
   if (pragma !== null) return pragma;
   if (mode === "write") refuseNodeNames(shape);
+  else refuseSwitchTables(shape);
   if (mode === "write" && tellsRootpage(shape)) {
     if (onlySelects(shape)) return "inspection";
     throw refused(
@@ -195,6 +198,17 @@ function refuseReservedNames({ names, functions, strings }: StatementShape): voi
     if (strings.has(own)) {
       throw refused(`'${own}' is Balsa's own table; if a value is meant, pass it as a parameter`);
     }
+  }
+}
+
+/** A reader's connection has switches of its own, which mean nothing; the pragma itself is answered from the file. */
+function refuseSwitchTables({ names }: StatementShape): void {
+  for (const name of names) {
+    if (!name.startsWith("pragma_") || !isSwitch(name.slice(7))) continue;
+    const pragma = name.slice(7);
+    throw refused(
+      `${name} would tell of one connection; PRAGMA ${pragma} tells how the cluster is set`,
+    );
   }
 }
 
@@ -242,20 +256,47 @@ function statisticsAdvice(name: string): string {
   return `${name} is ANALYZE's own: connections would take up what you write at will`;
 }
 
-function judgePragma({ name, hasArgument }: PragmaShape, mode: GateMode): StatementClass {
+function judgePragma(pragma: PragmaShape, mode: GateMode): StatementClass {
+  const { name, hasArgument } = pragma;
+  if (isSwitch(name) && hasArgument) {
+    if (mode === "read") throw refused(doesNotRead(pragma));
+    settingOf(pragma);
+    return "setting";
+  }
   const shared = Object.hasOwn(SHARED_PRAGMAS, name) ? SHARED_PRAGMAS[name] : undefined;
   if (shared !== undefined && (shared || !hasArgument)) return "readonly";
   const node = Object.hasOwn(NODE_PRAGMAS, name) ? NODE_PRAGMAS[name] : undefined;
   if (node !== undefined && (node || !hasArgument)) return "inspection";
   if (REPLICATED_PRAGMAS.has(name)) {
     if (mode === "write") return "replicated";
-    throw refused(
-      `PRAGMA ${name}${hasArgument ? " = …" : ""} does not read: use run(), batch() or exec()`,
-    );
+    throw refused(doesNotRead(pragma));
   }
   const advice = PRAGMA_ADVICE[name];
   const why = "it would change one node alone, or one connection of it";
   throw refused(
     `PRAGMA ${name} is not allowed: ${why}${advice === undefined ? "" : `; ${advice}`}`,
   );
+}
+
+function doesNotRead({ name, hasArgument }: PragmaShape): string {
+  return `PRAGMA ${name}${hasArgument ? " = …" : ""} does not read: use run(), batch() or exec()`;
+}
+
+const SWITCH_VALUES: { readonly [word: string]: "on" | "off" } = {
+  on: "on",
+  yes: "on",
+  true: "on",
+  "1": "on",
+  off: "off",
+  no: "off",
+  false: "off",
+  "0": "off",
+};
+
+/** What a pragma of class `setting` sets. @throws BalsaError REFUSED: SQLite takes any other word for OFF */
+export function settingOf({ name, argument }: PragmaShape): Setting {
+  const value = Object.hasOwn(SWITCH_VALUES, argument) ? SWITCH_VALUES[argument] : undefined;
+  if (value === undefined)
+    throw refused(`PRAGMA ${name} = … takes ON or OFF: SQLite would take any other word for OFF`);
+  return { name, value };
 }

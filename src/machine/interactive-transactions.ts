@@ -12,12 +12,10 @@ import type { BoundBatch } from "../wire/statement-codec.ts";
 import type { FailedStatement, LoggedTransaction } from "../wire/transaction-codec.ts";
 import type { DeterministicFunctions } from "./deterministic-functions.ts";
 import type { BatchEnding, StepBounds, TransactionExecutor } from "./transaction-executor.ts";
-
-/** What a job asks for and an entry holds. */
-export type Work = Omit<Command, "digest">;
+import type { Work } from "./work.ts";
 
 export type StepOutcome =
-  | Exclude<ExecuteOutcome, { kind: "proposal" }>
+  | Exclude<ExecuteOutcome, { kind: "proposal" | "apart" }>
   /** It wrote, and belongs into the log. */
   | {
       readonly kind: "committed";

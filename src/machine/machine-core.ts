@@ -4,26 +4,30 @@
  * content. Synchronous; it starts no process, no timer, and never decides when to commit.
  */
 
+import { crc32 } from "node:zlib";
 import type { Database, Statement } from "better-sqlite3";
 import type { DigestMismatch, ExecuteJob, ExecuteOutcome, MachineState } from "../node/ports.ts";
 import type { Configuration, Entry, EntryId } from "../raft/entry.ts";
 import { BalsaError, type Failure } from "../sql/errors.ts";
 import { invariant } from "../sql/invariant.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
+import { MACHINE_VERSION, type Setting } from "../sql/settings.ts";
 import { decodeConfiguration, encodeConfiguration } from "../wire/configuration-codec.ts";
 import { type Command, decodeCommand, encodeCommand } from "../wire/log-codec.ts";
-import { NOT_APPLIED } from "../wire/result-codec.ts";
+import { NOT_APPLIED, SETTING_DONE } from "../wire/result-codec.ts";
 import { encodeOpenSessionResponse } from "../wire/sql-codec.ts";
 import { type BoundBatch, decodeBatch } from "../wire/statement-codec.ts";
 import type { FailedStatement, LoggedTransaction } from "../wire/transaction-codec.ts";
 import { DeterministicFunctions } from "./deterministic-functions.ts";
-import { InteractiveTransactions, type Work } from "./interactive-transactions.ts";
+import { InteractiveTransactions } from "./interactive-transactions.ts";
+import { KeptSettings } from "./kept-settings.ts";
 import { MachineFault, toStatementFailure } from "./machine-fault.ts";
 import { MachineMeta } from "./machine-meta.ts";
 import { RequestExecutor, type RequestOutcome } from "./request-executor.ts";
-import { checkRequest } from "./request-limits.ts";
+import { checkRequest, UNBOUNDED } from "./request-limits.ts";
 import { DEFAULT_SESSION_LIMITS, type SessionLimits, Sessions } from "./sessions.ts";
 import { TransactionExecutor } from "./transaction-executor.ts";
+import { commandOf, type Work, workOf } from "./work.ts";
 import { openWriterConnection } from "./writer-connection.ts";
 
 export interface MachineCoreOptions {
@@ -54,25 +58,12 @@ const WAL_FRAME_BYTES = 4096 + 24;
 const EMPTY = Buffer.alloc(0);
 const PREPARED_STATEMENTS = 500;
 
-/** Limits are of the node that admits a request. What is in the log was admitted: no other node may refuse it. */
-const UNBOUNDED: Limits = {
-  requestBytes: Infinity,
-  valueBytes: Infinity,
-  statementBytes: Infinity,
-  statements: Infinity,
-  parameters: Infinity,
-  resultBytes: Infinity,
-  pendingWrites: Infinity,
-  pendingReads: Infinity,
-  pendingBytes: Infinity,
-};
-
 /** A request's outcome, and what failed in it without stopping it. */
 type RunOutcome =
   | (Pick<Extract<RequestOutcome, { kind: "done" }>, "kind" | "result" | "digest" | "wrote"> & {
       readonly failed?: readonly FailedStatement[];
     })
-  | { readonly kind: "failure"; readonly failure: Failure }
+  | { readonly kind: "failure"; readonly failure: Failure; readonly setting?: Setting }
   | Extract<RequestOutcome, { kind: "broken" }>;
 
 const ALREADY_ENDED: ExecuteOutcome = {
@@ -95,6 +86,7 @@ export class MachineCore {
   readonly #sessionLimits: SessionLimits;
   #database: Database;
   #meta: MachineMeta;
+  #settings: KeptSettings;
   #sessions: Sessions;
   #functions: DeterministicFunctions;
   #requests: RequestExecutor;
@@ -116,6 +108,7 @@ export class MachineCore {
     this.#sessionLimits = options.sessionLimits ?? DEFAULT_SESSION_LIMITS;
     this.#database = openWriterConnection(options.path);
     this.#meta = new MachineMeta(this.#database);
+    this.#settings = new KeptSettings(this.#database);
     this.#sessions = new Sessions(this.#database, this.#sessionLimits);
     this.#functions = new DeterministicFunctions();
     this.#requests = this.#connectRequests();
@@ -132,15 +125,17 @@ export class MachineCore {
   get state(): MachineState {
     const { index, term } = this.#applied;
     const [timeMs, configuration] = [this.#timeMs, this.#configuration];
-    return { appliedIndex: index, appliedTerm: term, timeMs, configuration };
+    const { stored: settings } = this.#settings;
+    return { appliedIndex: index, appliedTerm: term, timeMs, configuration, settings };
   }
 
   /** Leader mode: in the open transaction, which is opened if none is. */
   execute(job: ExecuteJob): ExecuteOutcome {
-    this.#begin();
-    this.#leading = true;
     const work = workOf(job, Math.max(job.timeMs, this.#timeMs));
     const { verb } = job;
+    if (verb === "setting" || verb === "machineVersion") return this.#executeApart(verb, work);
+    this.#begin();
+    this.#leading = true;
     if (verb !== undefined && verb !== "begin" && verb !== "settle") {
       return this.#continueTransaction(job);
     }
@@ -158,11 +153,38 @@ export class MachineCore {
       this.#broken = outcome.failure.message;
       return { kind: "broken", failure: outcome.failure };
     }
-    if (outcome.kind === "failure") return outcome;
+    if (outcome.kind === "failure") return this.#unlessSetting(outcome);
     const { result, digest, wrote, failed } = outcome;
     if (!wrote) return { kind: "answer", result, index: 0 };
     const command = commandOf(work, digest);
     return this.#propose(failed === undefined ? command : { ...command, failed }, result);
+  }
+
+  /** A setting that would change something is done between transactions; one that is as asked for is done already. */
+  #unlessSetting({ failure, setting }: Extract<RunOutcome, { kind: "failure" }>): ExecuteOutcome {
+    if (setting === undefined) return { kind: "failure", failure };
+    return this.#settings.has(setting)
+      ? { kind: "answer", result: SETTING_DONE, index: 0 }
+      : { kind: "apart" };
+  }
+
+  /** Between transactions: the next one begins with it. */
+  #executeApart(verb: "setting" | "machineVersion", work: Work): ExecuteOutcome {
+    const known = work.session === 0 ? null : this.#known(work);
+    if (known !== null) return known;
+    let setting: Setting | undefined;
+    if (verb === "setting") {
+      const outcome = this.#runRequest(work, this.#limits);
+      invariant(outcome.kind === "failure", "a setting is no ordinary request");
+      setting = outcome.setting;
+      if (setting === undefined) return { kind: "failure", failure: outcome.failure };
+    } else setting = { name: MACHINE_VERSION, value: Buffer.from(work.batch).toString() };
+    const isKnown = this.#settings.set(setting);
+    invariant(isKnown, `${setting.name} = ${setting.value} can be set`);
+    this.#begin();
+    this.#leading = true;
+    const command = commandOf(work, digestOf(setting));
+    return this.#propose({ ...command, batch: EMPTY, setting }, SETTING_DONE);
   }
 
   #propose(command: Command, result: Uint8Array): ExecuteOutcome {
@@ -201,17 +223,39 @@ export class MachineCore {
     invariant(!this.#leading, "no leader's transaction is open");
     const before = this.#applied;
     let last = before;
-    this.#begin();
     for (const entry of entries) {
       if (entry.index !== last.index + 1) {
         throw new MachineFault(`entry ${entry.index} does not follow ${last.index}`);
       }
-      const mismatch = entry.kind === "command" ? this.#applyCommand(entry) : null;
+      const mismatch = entry.kind === "command" ? this.#applyEntry(entry, last) : null;
       if (mismatch !== null) return this.#applyBefore(entries, entry, mismatch);
       last = { index: entry.index, term: entry.term };
     }
+    this.#begin();
     this.#commit(last);
     return { last, mismatch: null };
+  }
+
+  /** `before`: the last entry that was run, in the open transaction or before it. */
+  #applyEntry(entry: Entry, before: EntryId): DigestMismatch | null {
+    let command: Command;
+    try {
+      command = decodeCommand(entry.payload);
+    } catch (error) {
+      return unknownEntry(entry, 0, error instanceof Error ? error.message : String(error));
+    }
+    const { setting } = command;
+    if (setting === undefined) {
+      this.#begin();
+      return this.#applyCommand(entry, command);
+    }
+    if (this.#database.inTransaction) this.#commit(before);
+    if (!this.#settings.set(setting)) {
+      const what = `it sets ${setting.name} to "${setting.value}", which this program does not know`;
+      return unknownEntry(entry, command.digest, `${what}: start this node with the newer one`);
+    }
+    this.#begin();
+    return this.#applyCommand(entry, command);
   }
 
   /** Bytes of the WAL that are not in the file yet; 0 while a transaction is open. */
@@ -252,13 +296,16 @@ export class MachineCore {
   #commit(last: EntryId): void {
     this.#requests.disturbed();
     this.#sessions.flush();
-    this.#meta.commit({ applied: last, timeMs: this.#timeMs, nextSession: this.#nextSession });
+    const state = { applied: last, timeMs: this.#timeMs, nextSession: this.#nextSession };
+    this.#meta.commit(state, this.#settings.unsaved());
+    this.#settings.committed();
     this.#applied = last;
     this.#leading = false;
   }
 
   #load(): void {
-    const { applied, timeMs, nextSession, configuration } = this.#meta.read();
+    const { applied, timeMs, nextSession, configuration, settings } = this.#meta.read();
+    this.#settings.load(settings);
     this.#configuration = configuration === null ? null : decodeConfiguration(configuration);
     this.#meta.claim(this.#database);
     this.#applied = applied;
@@ -325,8 +372,7 @@ export class MachineCore {
     return { result: encodeOpenSessionResponse({ session: id, index: 0 }), digest: id >>> 0 };
   }
 
-  #applyCommand(entry: Entry): DigestMismatch | null {
-    const command = decodeCommand(entry.payload);
+  #applyCommand(entry: Entry, command: Command): DigestMismatch | null {
     const { session, timeMs, digest } = command;
     const differs = (found: number, detail: string): DigestMismatch => {
       return { index: entry.index, expected: digest, found, detail };
@@ -343,6 +389,13 @@ export class MachineCore {
     if (command.transaction !== undefined) {
       const detail = this.#replay(command, command.transaction, entry.index);
       return detail === null ? null : differs(0, detail);
+    }
+    if (command.setting !== undefined) {
+      const found = digestOf(command.setting);
+      if (found !== digest) return differs(found, "another setting");
+      this.#timeMs = timeMs;
+      if (session !== 0) this.#sessions.remember(command, timeMs, SETTING_DONE, entry.index);
+      return null;
     }
     const outcome = this.#runRequest(command, UNBOUNDED);
     if (outcome.kind === "broken" && outcome.exhausted) {
@@ -386,7 +439,9 @@ export class MachineCore {
   #applyBefore(entries: readonly Entry[], sick: Entry, mismatch: DigestMismatch): Applied {
     if (this.#database.inTransaction) this.#database.exec("ROLLBACK");
     this.#reopen();
-    const healthy = entries.filter((entry) => entry.index < sick.index);
+    // Some may be committed: in front of a setting.
+    const { index: from } = this.#applied;
+    const healthy = entries.filter(({ index }) => index > from && index < sick.index);
     if (healthy.length === 0) return { last: this.#applied, mismatch };
     const { last, mismatch: again } = this.apply(healthy);
     return { last, mismatch: again ?? mismatch };
@@ -400,6 +455,7 @@ export class MachineCore {
       this.#database.close();
       this.#database = openWriterConnection(this.#options.path);
       this.#meta = new MachineMeta(this.#database);
+      this.#settings = new KeptSettings(this.#database);
       this.#sessions = new Sessions(this.#database, this.#sessionLimits);
       this.#functions = new DeterministicFunctions();
       this.#requests = this.#connectRequests();
@@ -430,33 +486,12 @@ export class MachineCore {
   }
 }
 
-// Field by field: a spread makes V8 take the slow way for each object, which cost a sixth of the writer's time.
-
-function workOf(job: ExecuteJob, timeMs: number): Work {
-  return {
-    timeMs,
-    seedHigh: job.seedHigh,
-    seedLow: job.seedLow,
-    session: job.session,
-    sequence: job.sequence,
-    acknowledgedThrough: job.acknowledgedThrough,
-    batch: job.batch,
-    openSession: job.openSession,
-  };
+function digestOf({ name, value }: Setting): number {
+  return crc32(`${name} = ${value}`);
 }
 
-function commandOf(work: Work, digest: number): Command {
-  return {
-    timeMs: work.timeMs,
-    seedHigh: work.seedHigh,
-    seedLow: work.seedLow,
-    session: work.session,
-    sequence: work.sequence,
-    acknowledgedThrough: work.acknowledgedThrough,
-    batch: work.batch,
-    openSession: work.openSession,
-    digest,
-  };
+function unknownEntry({ index }: Entry, expected: number, detail: string): DigestMismatch {
+  return { index, expected, found: 0, detail, isUnknown: true };
 }
 
 function describe(failure: Failure): string {

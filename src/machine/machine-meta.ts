@@ -8,8 +8,9 @@ import type { EntryId } from "../raft/entry.ts";
 import { MachineFault } from "./machine-fault.ts";
 import { SESSION_SCHEMA } from "./sessions.ts";
 
-/** Of the tables that are Balsa's own, and of what they hold. */
-const FORMAT_VERSION = 1;
+/** Of the tables that are Balsa's own, and of what they hold. 2: something was set that a program of format 1 would not heed. */
+const FORMAT_VERSION = 2;
+const FORMAT_WITHOUT_SETTINGS = 1;
 
 const META_SCHEMA = `CREATE TABLE IF NOT EXISTS balsa_meta(
   id INTEGER PRIMARY KEY CHECK (id = 1),
@@ -19,7 +20,8 @@ const META_SCHEMA = `CREATE TABLE IF NOT EXISTS balsa_meta(
   time_ms INTEGER NOT NULL,
   next_session INTEGER NOT NULL,
   writer_epoch INTEGER NOT NULL,
-  configuration TEXT
+  configuration TEXT,
+  settings TEXT
 )`;
 
 export interface MetaState {
@@ -31,6 +33,8 @@ export interface MetaState {
 export interface StoredMeta extends MetaState {
   /** As `configure` was given it; null: none yet. */
   readonly configuration: string | null;
+  /** As `settings` was given them; null: none were ever set. */
+  readonly settings: string | null;
 }
 
 type MetaRow = [
@@ -41,6 +45,7 @@ type MetaRow = [
   nextSession: bigint,
   epoch: bigint,
   configuration: string | null,
+  settings: string | null,
 ];
 
 export class MachineMeta {
@@ -50,6 +55,7 @@ export class MachineMeta {
   readonly #commit: Statement;
   readonly #rollback: Statement;
   readonly #configure: Statement;
+  readonly #set: Statement;
   #epoch = 0n;
   /** To be stored with the next commit. */
   #configuration: string | null = null;
@@ -59,7 +65,7 @@ export class MachineMeta {
     this.#select = database
       .prepare<unknown[], MetaRow>(
         `SELECT format_version, applied_index, applied_term, time_ms, next_session, writer_epoch,
-                configuration
+                configuration, settings
          FROM main.balsa_meta`,
       )
       .raw(true);
@@ -71,6 +77,9 @@ export class MachineMeta {
     this.#commit = database.prepare("COMMIT");
     this.#rollback = database.prepare("ROLLBACK");
     this.#configure = database.prepare("UPDATE main.balsa_meta SET configuration = ?");
+    this.#set = database.prepare(
+      `UPDATE main.balsa_meta SET settings = ?, format_version = ${FORMAT_VERSION}`,
+    );
   }
 
   /** Takes the file over: whoever wrote it before finds another epoch, and writes no more. */
@@ -86,7 +95,7 @@ export class MachineMeta {
   read(): StoredMeta {
     const row = this.#select.get();
     if (row === undefined) throw new MachineFault("balsa_meta is empty: not a database of Balsa's");
-    const [format, index, term, timeMs, nextSession, , configuration] = row;
+    const [format, index, term, timeMs, nextSession, , configuration, settings] = row;
     if (format > BigInt(FORMAT_VERSION)) {
       throw new MachineFault(
         `the database has format ${format}; this program knows ${FORMAT_VERSION}`,
@@ -94,7 +103,7 @@ export class MachineMeta {
     }
     const applied = { index: Number(index), term: Number(term) };
     const [time, session] = [Number(timeMs), Number(nextSession)];
-    return { applied, timeMs: time, nextSession: session, configuration };
+    return { applied, timeMs: time, nextSession: session, configuration, settings };
   }
 
   /** BEGIN IMMEDIATE; throws if anybody else wrote to the file since. */
@@ -114,7 +123,8 @@ export class MachineMeta {
     this.#configuration = configuration;
   }
 
-  commit({ applied, timeMs, nextSession }: MetaState): void {
+  /** `settings`: to be stored along; null: as they are. */
+  commit({ applied, timeMs, nextSession }: MetaState, settings: string | null): void {
     this.#update.run(
       BigInt(applied.index),
       BigInt(applied.term),
@@ -122,6 +132,7 @@ export class MachineMeta {
       BigInt(nextSession),
     );
     if (this.#configuration !== null) this.#configure.run(this.#configuration);
+    if (settings !== null) this.#set.run(settings);
     this.#commit.run();
     this.#configuration = null;
   }
@@ -140,7 +151,8 @@ export function seedTables(database: Database, at: EntryId): void {
     BEGIN IMMEDIATE;
     ${META_SCHEMA};
     ${SESSION_SCHEMA};
-    INSERT INTO balsa_meta VALUES (1, ${FORMAT_VERSION}, ${at.index}, ${at.term}, 0, 1, 0, NULL);
+    INSERT INTO balsa_meta VALUES
+      (1, ${FORMAT_WITHOUT_SETTINGS}, ${at.index}, ${at.term}, 0, 1, 0, NULL, NULL);
     COMMIT;
   `);
 }
@@ -161,14 +173,18 @@ export function prepareFile(database: Database): void {
       "it is a database that Balsa did not make; to begin a cluster with it, see balsa import",
     );
   }
-  // Files of 0.1.0 do not have it.
-  const mustAdd = own > 0n && !hasColumn(database, "configuration");
+  // Older files do not have them.
+  const missing = ["configuration", "settings"].filter(
+    (name) => own > 0n && !hasColumn(database, name),
+  );
+  const add = missing.map((name) => `ALTER TABLE main.balsa_meta ADD COLUMN ${name} TEXT;`);
   database.exec(`
     BEGIN IMMEDIATE;
     ${META_SCHEMA};
-    ${mustAdd ? "ALTER TABLE main.balsa_meta ADD COLUMN configuration TEXT;" : ""}
+    ${add.join("\n")}
     ${SESSION_SCHEMA};
-    INSERT OR IGNORE INTO balsa_meta VALUES (1, ${FORMAT_VERSION}, 0, 0, 0, 1, 0, NULL);
+    INSERT OR IGNORE INTO balsa_meta VALUES
+      (1, ${FORMAT_WITHOUT_SETTINGS}, 0, 0, 0, 1, 0, NULL, NULL);
     COMMIT;
   `);
 }

@@ -5,6 +5,8 @@
 
 import type { Database, Statement } from "better-sqlite3";
 import { BalsaError } from "../sql/errors.ts";
+import { invariant } from "../sql/invariant.ts";
+import { DEFAULT_SETTINGS, isSwitch, SWITCHES } from "../sql/settings.ts";
 import type { BoundArgs } from "../wire/statement-codec.ts";
 import type { SqliteValue } from "../wire/value-codec.ts";
 import { type GateMode, judge, type StatementClass } from "./gate.ts";
@@ -19,7 +21,7 @@ export interface JudgedStatement {
 
 export interface PreparedStatement extends JudgedStatement {
   readonly statement: Statement<unknown[], SqliteValue[]>;
-  readonly class: Exclude<StatementClass, "sqlite">;
+  readonly class: Exclude<StatementClass, "sqlite" | "setting">;
   /** Column names; null if it gives no rows. */
   readonly columns: readonly string[] | null;
 }
@@ -66,7 +68,9 @@ export class StatementCache {
       return known;
     }
     const { shape, verdict } = judged;
-    const statement = this.#database.prepare<unknown[], SqliteValue[]>(shape.text);
+    invariant(verdict !== "setting", "SQLite changes a setting when it prepares it");
+    const source = this.#mode === "read" ? readerText(shape) : shape.text;
+    const statement = this.#database.prepare<unknown[], SqliteValue[]>(source);
     let columns: string[] | null = null;
     if (statement.reader) {
       statement.raw(true);
@@ -85,6 +89,15 @@ export class StatementCache {
     const oldest = this.#statements.keys().next();
     if (!oldest.done) this.#statements.delete(oldest.value);
   }
+}
+
+/** How the cluster is set is asked of the file: a reader's own switches mean nothing. */
+function readerText({ text, pragma, explain }: StatementShape): string {
+  if (pragma === null || explain || !isSwitch(pragma.name)) return text;
+  const { name } = pragma;
+  const field = SWITCHES[name];
+  const otherwise = DEFAULT_SETTINGS[field] ? 1 : 0;
+  return `SELECT coalesce(settings ->> '${field}', ${otherwise}) AS ${name} FROM main.balsa_meta`;
 }
 
 export function columnNames(statement: Statement<unknown[], SqliteValue[]>): string[] {

@@ -140,6 +140,7 @@ export class ProcessMachine implements Machine {
       executed: (id, outcome) => events.executed(id, outcome),
       applied: (last, mismatch) => events.applied(last, mismatch),
       committed: (last) => events.committed(last),
+      settings: (settings) => events.settings(settings),
       checkpointed: (index) => {
         this.#pinnedSinceMs = null;
         events.checkpointed(index);

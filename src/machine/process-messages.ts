@@ -15,6 +15,7 @@ import type { Entry, EntryId, EntryKind } from "../raft/entry.ts";
 import type { Failure } from "../sql/errors.ts";
 import { invariant, unreachable } from "../sql/invariant.ts";
 import type { Limits } from "../sql/limits.ts";
+import type { ClusterSettings } from "../sql/settings.ts";
 
 /**
  * Node to writer. The id of `execute` comes back in `executed`; the others are answered in order. `checkpointed` has id 1
@@ -37,6 +38,7 @@ export const FROM_WRITER = {
   checkpointed: 5,
   fault: 6,
   closed: 7,
+  settings: 8,
 } as const;
 
 /**
@@ -144,6 +146,10 @@ export function decodeArguments(bytes: Uint8Array): ChildArguments {
   return decodeJson(bytes) as ChildArguments;
 }
 
+export function decodeSettings(bytes: Uint8Array): ClusterSettings {
+  return decodeJson(bytes) as ClusterSettings;
+}
+
 export function decodeState(bytes: Uint8Array): MachineState {
   return decodeJson(bytes) as MachineState;
 }
@@ -163,6 +169,8 @@ const VERBS: readonly (TransactionVerb | undefined)[] = [
   "commit",
   "rollback",
   "settle",
+  "setting",
+  "machineVersion",
 ];
 
 const jobHead = new Uint8Array(JOB_HEAD_BYTES);
@@ -196,7 +204,7 @@ export function decodeJob(id: number, payload: Uint8Array): ExecuteJob {
   };
 }
 
-const OUTCOME = { proposal: 0, answer: 1, failure: 2, broken: 3 } as const;
+const OUTCOME = { proposal: 0, answer: 1, failure: 2, broken: 3, apart: 4 } as const;
 
 const proposalHead = new Uint8Array(5);
 const answerHead = new Uint8Array(9);
@@ -218,6 +226,8 @@ export function encodeOutcome(outcome: ExecuteOutcome): readonly Uint8Array[] {
     case "failure":
     case "broken":
       return [Uint8Array.of(OUTCOME[outcome.kind]), encodeJson(outcome.failure)];
+    case "apart":
+      return [Uint8Array.of(OUTCOME.apart)];
     default:
       return unreachable(outcome);
   }
@@ -232,6 +242,7 @@ export function decodeOutcome(bytes: Uint8Array): ExecuteOutcome {
   if (kind === OUTCOME.answer) {
     return { kind: "answer", index: getF64(bytes, 1), result: bytes.subarray(9) };
   }
+  if (kind === OUTCOME.apart) return { kind: "apart" };
   const failure = decodeFailure(bytes.subarray(1));
   return { kind: kind === OUTCOME.broken ? "broken" : "failure", failure };
 }

@@ -14,6 +14,7 @@ import {
   decodeApplied,
   decodeEntryId,
   decodeOutcome,
+  decodeSettings,
   decodeState,
   decodeText,
   encodeEntries,
@@ -154,6 +155,8 @@ export class ProcessWriter implements Writer {
         this.#dirty = true;
         this.#settle();
         return this.#events.committed(decodeEntryId(payload));
+      case FROM_WRITER.settings:
+        return this.#events.settings(decodeSettings(payload));
       case FROM_WRITER.checkpointed:
         return this.#checkpointed(id === ASKED, payload);
       case FROM_WRITER.fault:

@@ -6,11 +6,14 @@
 import { crc32 } from "node:zlib";
 import type { Database, Statement } from "better-sqlite3";
 import { BalsaError, type Failure } from "../sql/errors.ts";
+import { invariant } from "../sql/invariant.ts";
 import type { Limits } from "../sql/limits.ts";
+import type { Setting } from "../sql/settings.ts";
 import { BatchResultWriter } from "../wire/result-codec.ts";
 import type { BoundArgs, BoundBatch } from "../wire/statement-codec.ts";
 import { DeferredKeyProbe } from "./deferred-key-probe.ts";
 import type { DeterministicFunctions } from "./deterministic-functions.ts";
+import { settingOf } from "./gate.ts";
 import { LargestRowid } from "./largest-rowid.ts";
 import { toExhaustion, toStatementFailure } from "./machine-fault.ts";
 import {
@@ -40,7 +43,13 @@ export type RequestOutcome =
       /** A savepoint stood around it: virtual tables have written what they had gathered. */
       readonly guarded: boolean;
     }
-  | { readonly kind: "failure"; readonly failure: Failure; readonly guarded: boolean }
+  | {
+      readonly kind: "failure";
+      readonly failure: Failure;
+      readonly guarded: boolean;
+      /** It stood alone: what it asks is done between transactions. */
+      readonly setting?: Setting;
+    }
   /** The transaction is gone, or this connection is no longer what a fresh one would be. */
   | {
       readonly kind: "broken";
@@ -169,6 +178,8 @@ export class RequestExecutor {
     } catch (error) {
       return { kind: "failure", failure: toStatementFailure(error, 0), guarded: false };
     }
+    const setting = steps.find(({ judged }) => judged.verdict === "setting");
+    if (setting !== undefined) return notHere(setting, steps.length === 1 && transaction === null);
     if (steps.some(walksSchema)) {
       this.#settle();
       if (transaction !== null) {
@@ -417,6 +428,18 @@ function rowidRule({ shape, class: sort }: PreparedStatement, facts: SchemaFacts
     return plain && !names.has("conflict") ? "inserts" : "ask";
   }
   return verb === "with" && (names.has("insert") || names.has("replace")) ? "ask" : "keeps";
+}
+
+/** A setting takes effect between transactions, so it is nothing to do in one. */
+function notHere({ judged: { shape } }: Step, isAlone: boolean): RequestOutcome {
+  const { pragma } = shape;
+  invariant(pragma !== null, "a setting is a pragma");
+  const message =
+    `PRAGMA ${pragma.name} = … sets it for the whole cluster, between transactions: send it alone, with run() or ` +
+    "exec(), not in a batch or transaction with others";
+  const failure = toStatementFailure(new BalsaError("REFUSED", message), 0);
+  const outcome = { kind: "failure", failure, guarded: false } as const;
+  return isAlone ? { ...outcome, setting: settingOf(pragma) } : outcome;
 }
 
 function walksSchema({ judged: { shape } }: Step): boolean {

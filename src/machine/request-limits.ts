@@ -5,6 +5,19 @@ import type { Limits } from "../sql/limits.ts";
 import type { BoundBatch, BoundStatement } from "../wire/statement-codec.ts";
 import type { SqliteValue } from "../wire/value-codec.ts";
 
+/** Limits are of the node that admits a request. What is in the log was admitted: no other node may refuse it. */
+export const UNBOUNDED: Limits = {
+  requestBytes: Infinity,
+  valueBytes: Infinity,
+  statementBytes: Infinity,
+  statements: Infinity,
+  parameters: Infinity,
+  resultBytes: Infinity,
+  pendingWrites: Infinity,
+  pendingReads: Infinity,
+  pendingBytes: Infinity,
+};
+
 /** @throws BalsaError LIMIT_EXCEEDED or INVALID_ARGUMENT. */
 export function checkRequest(batch: BoundBatch, batchBytes: number, limits: Limits): void {
   const { statements, script } = batch;

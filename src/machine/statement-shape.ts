@@ -22,6 +22,8 @@ export interface PragmaShape {
   readonly name: string;
   /** `= value` or `(value)` follows. */
   readonly hasArgument: boolean;
+  /** Of one word, string or number, lower case; empty if it is none or more. */
+  readonly argument: string;
 }
 
 export interface StatementShape {
@@ -105,7 +107,20 @@ function pragmaOf(text: string, tokens: readonly Token[]): PragmaShape {
   const at = isOperator(text, tokens[1], ".") ? 2 : 0;
   const next = tokens[at + 1];
   const hasArgument = isOperator(text, next, "=") || isOperator(text, next, "(");
-  return { name: anyName(text, tokens[at]), hasArgument };
+  return {
+    name: anyName(text, tokens[at]),
+    hasArgument,
+    argument: argumentOf(text, tokens, at + 1),
+  };
+}
+
+/** What follows `=` or stands in the parentheses, and nothing behind it. */
+function argumentOf(text: string, tokens: readonly Token[], at: number): string {
+  const [value, last] = [tokens[at + 1], tokens[at + 2]];
+  const end = isOperator(text, tokens[at], "(") ? 3 : 2;
+  if (value === undefined || tokens.length !== at + end) return "";
+  if (end === 3 && !isOperator(text, last, ")")) return "";
+  return anyName(text, value) || text.slice(value.start, value.end);
 }
 
 /** CREATE TEMP …, or a name of the temp schema with its dot. */

@@ -4,6 +4,7 @@
  */
 
 import { invariant } from "../sql/invariant.ts";
+import type { ClusterSettings } from "../sql/settings.ts";
 import { decodeConfiguration } from "../wire/configuration-codec.ts";
 import { ChildChannel } from "./child-channel.ts";
 import type { WriterEngine } from "./process-engines.ts";
@@ -67,12 +68,15 @@ class WriterLoop {
   readonly #engine: WriterEngine;
   /** Uncopied bytes of the WAL from which on it is copied. */
   #checkpointAtBytes: number;
+  /** As the node was told last. */
+  #settings: ClusterSettings;
 
   constructor(given: ChildArguments, channel: ChildChannel, engine: WriterEngine) {
     this.#given = given;
     this.#channel = channel;
     this.#engine = engine;
     this.#checkpointAtBytes = given.walBytesMax;
+    this.#settings = engine.state.settings;
   }
 
   run({ type, id, payload }: Call): void {
@@ -86,12 +90,14 @@ class WriterLoop {
       }
       case TO_WRITER.apply: {
         const { last, mismatch } = engine.apply(decodeEntries(payload));
+        this.#tellSettings();
         channel.send(FROM_WRITER.applied, 0, ...encodeApplied(last, mismatch));
         return this.#checkpointIfDue();
       }
       case TO_WRITER.commit: {
         const last = decodeEntryId(payload);
         engine.commit(last);
+        this.#tellSettings();
         channel.send(FROM_WRITER.committed, 0, encodeEntryId(last));
         return this.#checkpointIfDue();
       }
@@ -105,6 +111,13 @@ class WriterLoop {
       default:
         invariant(false, `a call of unknown type ${type}`);
     }
+  }
+
+  #tellSettings(): void {
+    const { settings } = this.#engine.state;
+    if (settings === this.#settings) return;
+    this.#settings = settings;
+    this.#channel.send(FROM_WRITER.settings, 0, encodeJson(settings));
   }
 
   /** The bound of the WAL while there is no idle moment. Answers go first. */

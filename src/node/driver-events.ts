@@ -1,6 +1,7 @@
 /** What the writer's driver is told when it is made, and what it tells. */
 
 import type { EntryId, LogIndex } from "../raft/entry.ts";
+import type { ClusterSettings } from "../sql/settings.ts";
 import type { DigestMismatch, ExecuteOutcome } from "./ports.ts";
 import type { WriteRequest } from "./write-request.ts";
 
@@ -13,6 +14,8 @@ export interface DriverEvents {
   applied(index: LogIndex): void;
   /** The database file alone holds everything up to here, durably. */
   checkpointed(index: LogIndex): void;
+  /** As the database file has them. */
+  settings(settings: ClusterSettings): void;
   mismatch(mismatch: DigestMismatch): void;
   /** Writers end for want of space; the next is tried after a pause. Or they have got on again. */
   resting(isResting: boolean): void;
@@ -22,7 +25,7 @@ export interface DriverEvents {
   broken(error: Error): void;
 }
 
-export type ObservedOutcome = Exclude<ExecuteOutcome, { kind: "proposal" }>;
+export type ObservedOutcome = Exclude<ExecuteOutcome, { kind: "proposal" | "apart" }>;
 
 export interface DriverOptions {
   readonly writeDeadlineMs: number;

@@ -25,11 +25,19 @@ import { openCore, tickMs } from "./open-core.ts";
 import { Operators } from "./operators.ts";
 import { PeerBook } from "./peer-book.ts";
 import { peerDoor } from "./peer-door.ts";
-import { PendingQuery, queryBounds } from "./pending-query.ts";
-import type { Identity, MachineState, NodeParts, PeerHello, RunningQuery, Timer } from "./ports.ts";
+import type {
+  DigestMismatch,
+  Identity,
+  MachineState,
+  NodeParts,
+  PeerHello,
+  RunningQuery,
+  Timer,
+} from "./ports.ts";
 import { Proposals } from "./proposals.ts";
 import { ReadGate, type Waiter } from "./read-gate.ts";
-import { notLeader, notReady, notServing } from "./refusals.ts";
+import { Reads } from "./reads.ts";
+import { describeMismatch, notLeader, notReady, notServing } from "./refusals.ts";
 import type {
   BeginSink,
   ChangeCall,
@@ -70,6 +78,7 @@ export class Node implements NodeService {
   readonly #freshness = new Freshness();
   readonly #driver: WriterDriver;
   readonly #writes: Writes;
+  readonly #reads: Reads;
   readonly #gate: ReadGate;
   readonly #formation: Formation;
   readonly #failover: Failover;
@@ -125,6 +134,8 @@ export class Node implements NodeService {
       { ...parts, events: this.#driverEvents() },
     );
     this.#writes = new Writes(config, this.#driver, this.#admission, { ...parts, ...this.#door });
+    const look = { ...this.#door, appliedIndex: () => this.#driver.applied };
+    this.#reads = new Reads(config, this.#admission, { ...parts, ...look });
     this.#keeper = new LogKeeper({
       ...parts,
       limits: config.log,
@@ -251,6 +262,7 @@ export class Node implements NodeService {
         this.#gate.applied(index);
       },
       checkpointed: (index) => this.#keeper.checkpointed(index),
+      settings: () => {},
       mismatch: (mismatch) => this.#mismatch(mismatch),
       resting: (isResting) => this.#space.writer(isResting),
       isLowOnSpace: () => this.#space.isLow,
@@ -372,19 +384,7 @@ export class Node implements NodeService {
   }
 
   query(call: QueryCall, sink: QueryCallSink): RunningQuery {
-    const { environment, machine } = this.#parts;
-    const bounds = queryBounds(call, this.#config.readDeadlineMs, environment.monotonicMs());
-    const query = new PendingQuery(call, bounds, sink, {
-      dispatch: (statement, readerLimits, querySink) =>
-        machine.readers.query(statement, readerLimits, querySink),
-      served: (lagMs) => ({ node: this.#config.id, index: this.#driver.applied, lagMs }),
-      ended: (ended) => this.#admission.leaveRead(ended.bytes),
-    });
-    const full = this.#admission.enterRead(query.bytes);
-    const refusal = this.#refuseRead() ?? full;
-    if (refusal === null) this.#gate.admit(call, query);
-    else environment.soon(() => query.refuse(refusal));
-    return query;
+    return this.#reads.query(call, sink);
   }
 
   #refuseRead(): Failure | null {
@@ -416,10 +416,9 @@ export class Node implements NodeService {
   }
 
   /** This node's data differs from the leader's (D5): it votes and appends on, but shows nothing to anybody. */
-  #mismatch(found: { index: number; detail: string }): void {
+  #mismatch(found: DigestMismatch): void {
     this.#sick = true;
-    const at = `the effects of log entry ${found.index} differ from the leader's`;
-    this.#setTrouble(`${at}: ${found.detail}. This node has stopped applying and serving`);
+    this.#setTrouble(`${describeMismatch(found)}. This node has stopped applying and serving`);
     this.#refuseAll(this.#notServing());
   }
 

@@ -7,6 +7,7 @@ import type { LogReader } from "../raft/effect.ts";
 import type { Configuration, Entry, EntryId, HardState, LogIndex, NodeId } from "../raft/entry.ts";
 import type { Message } from "../raft/message.ts";
 import type { Failure } from "../sql/errors.ts";
+import type { ClusterSettings } from "../sql/settings.ts";
 import type { NodeStatus } from "./service.ts";
 import type { FreeSpace } from "./space-watch.ts";
 
@@ -92,7 +93,10 @@ export interface Log extends LogReader {
 
 // --- the machine: one writer process -----------------------------------------------------------------------------
 
-/** What a job does to the one interactive transaction. `settle`: none is open; fixes whether an earlier one was committed. */
+/**
+ * What a job does to the one interactive transaction. `settle`: none is open; fixes whether an earlier one was committed.
+ * `setting` and `machineVersion` are done between transactions: right behind a commit.
+ */
 export type TransactionVerb =
   | "begin"
   | "run"
@@ -101,13 +105,15 @@ export type TransactionVerb =
   | "rollbackTo"
   | "commit"
   | "rollback"
-  | "settle";
+  | "settle"
+  | "setting"
+  | "machineVersion";
 
 export interface ExecuteJob {
   readonly id: number;
   /** None: an ordinary request. `run` has a batch, the others need none. */
   readonly verb?: TransactionVerb | undefined;
-  /** Encoded balsa.v1.Batch; empty to open a session. */
+  /** Encoded balsa.v1.Batch; empty to open a session; of `machineVersion` the version, UTF-8. */
   readonly batch: Uint8Array;
   readonly openSession: boolean;
   readonly session: number;
@@ -126,7 +132,9 @@ export type ExecuteOutcome =
   /** Refused or failed, without a trace. Also a read of the open transaction when SQLite said it. */
   | { readonly kind: "failure"; readonly failure: Failure }
   /** As failure, but the open transaction is lost with all it held (INSERT OR ROLLBACK): the writer must be replaced. */
-  | { readonly kind: "broken"; readonly failure: Failure };
+  | { readonly kind: "broken"; readonly failure: Failure }
+  /** Nothing was done: it is a setting, to be given again between transactions, with the verb `setting`. */
+  | { readonly kind: "apart" };
 
 /** What the database file says when a writer opens it. */
 export interface MachineState {
@@ -136,6 +144,7 @@ export interface MachineState {
   readonly timeMs: number;
   /** In force at `appliedIndex`, or at a later entry that is committed; null: the founding one. */
   readonly configuration: Configuration | null;
+  readonly settings: ClusterSettings;
 }
 
 /** An entry whose effects differ from the leader's (D5). */
@@ -144,6 +153,8 @@ export interface DigestMismatch {
   readonly expected: number;
   readonly found: number;
   readonly detail: string;
+  /** It is in a form that this program does not know: nothing is wrong with the data. */
+  readonly isUnknown?: boolean;
 }
 
 export interface WriterEvents {
@@ -154,6 +165,8 @@ export interface WriterEvents {
   /** All given to one `apply` are committed in SQLite, up to `last`; on a mismatch, only those before it. */
   applied(last: EntryId, mismatch: DigestMismatch | null): void;
   committed(last: EntryId): void;
+  /** They changed; told before the commit that stores them. */
+  settings(settings: ClusterSettings): void;
   /** The database file alone, without its WAL, holds everything up to `index`, durably. */
   checkpointed(index: LogIndex): void;
   /** The process is gone, whatever the reason; what was not answered is not going to be. Last call. */

@@ -3,6 +3,7 @@
 import type { RaftStatus } from "../raft/effect.ts";
 import { type LogIndex, NOBODY, type NodeId } from "../raft/entry.ts";
 import type { Failure } from "../sql/errors.ts";
+import type { DigestMismatch } from "./ports.ts";
 import { failure } from "./write-request.ts";
 
 export function notReady(trouble: string): Failure {
@@ -37,4 +38,9 @@ export function notHandedOver(to: NodeId, end: "none" | "late"): Failure {
   const who = to === NOBODY ? "no other voter answers" : `node ${to} does not answer`;
   const why = end === "none" ? who : "nobody took over in time";
   return failure("UNAVAILABLE", `${why}; the leadership stays here`);
+}
+
+export function describeMismatch({ index, detail, isUnknown }: DigestMismatch): string {
+  if (isUnknown === true) return `log entry ${index} cannot be applied: ${detail}`;
+  return `the effects of log entry ${index} differ from the leader's: ${detail}`;
 }

@@ -14,6 +14,8 @@ export class WriteRequest {
   /** Monotonic. After it the caller does not wait any more. */
   deadlineAtMs: number;
   stage: WriteStage = "waiting";
+  /** Must be executed between transactions: when the cycle before it has ended. */
+  isApart: boolean;
   /** Whose step it is. */
   readonly transaction: HoldingTransaction | null;
   readonly #sink: ExecuteSink;
@@ -34,11 +36,19 @@ export class WriteRequest {
     this.#sink = sink;
     this.#onSettled = onSettled;
     this.transaction = transaction;
+    this.isApart = call.verb === "machineVersion";
   }
 
   /** An answer that counts only if its transaction commits: it need not wait until that is known. */
   get isProvisional(): boolean {
     return this.transaction !== null && this.call.verb !== "commit";
+  }
+
+  /** It waits once more, now for its turn between transactions. */
+  again(): this {
+    this.isApart = true;
+    if (this.stage !== "settled") this.stage = "waiting";
+    return this;
   }
 
   done(result: Uint8Array, index: number): void {
@@ -59,14 +69,14 @@ export class WriteRequest {
 
 /** For the writer, with what makes it come out the same on every node: a time, and dice. */
 export function jobOf(
-  { id, call }: WriteRequest,
+  { id, call, isApart }: WriteRequest,
   dedup: boolean,
   timeMs: number,
   environment: Environment,
 ): ExecuteJob {
   return {
     id,
-    verb: call.verb,
+    verb: call.verb ?? (isApart ? "setting" : undefined),
     batch: call.batch,
     openSession: call.openSession,
     session: dedup ? call.session : 0,
@@ -86,6 +96,16 @@ export function failure(
   facts: Failure["facts"] = {},
 ): Failure {
   return { code, message, outcome, statementIndex: 0, facts };
+}
+
+export function lateInLine(): Failure {
+  return failure("DEADLINE_EXCEEDED", "the deadline passed while the request waited for its turn");
+}
+
+export function stoppedAfter(ranMs: number, limitMs: number): Failure {
+  const limit = `the node's limit is ${limitMs} ms (writeDeadlineMs)`;
+  const message = `the write was stopped after ${Math.round(ranMs)} ms; ${limit}`;
+  return failure("DEADLINE_EXCEEDED", message);
 }
 
 /** Refusals that any node would give at any time need not wait for what the open transaction holds. */

@@ -24,7 +24,7 @@ import type {
   Writer,
 } from "./ports.ts";
 import { WriteCycle } from "./write-cycle.ts";
-import { failure, jobOf, type WriteRequest } from "./write-request.ts";
+import { failure, jobOf, lateInLine, stoppedAfter, type WriteRequest } from "./write-request.ts";
 import { aborted, type HoldingTransaction, WriterHold } from "./writer-hold.ts";
 import { WriterRest } from "./writer-rest.ts";
 
@@ -231,31 +231,27 @@ export class WriterDriver {
   #open(): void {
     this.#mode = "starting";
     this.#kept.closed();
+    // Whoever was replaced is not heard any more.
+    const mine =
+      <A extends unknown[]>(told: (...facts: A) => void) =>
+      (...facts: A): void => {
+        if (this.#writer === writer) told(...facts);
+      };
     const writer: Writer = this.#machine.openWriter({
-      ready: (state) => {
-        if (this.#writer === writer) this.#ready(writer, state);
-      },
-      executed: (id, outcome) => {
-        if (this.#writer === writer) this.#executed(id, outcome);
-      },
-      applied: (last, mismatch) => {
-        if (this.#writer === writer) this.#followed(last, mismatch);
-      },
-      committed: (last) => {
-        if (this.#writer === writer) this.#advance(last.index);
-      },
-      checkpointed: (index) => {
-        if (this.#writer === writer) this.#events.checkpointed(index);
-      },
-      exited: (reason) => {
-        if (this.#writer === writer) this.#exited(reason);
-      },
+      ready: mine((state) => this.#ready(writer, state)),
+      executed: mine((id, outcome) => this.#executed(id, outcome)),
+      applied: mine((last, mismatch) => this.#followed(last, mismatch)),
+      committed: mine((last) => this.#advance(last.index)),
+      settings: mine((settings) => this.#events.settings(settings)),
+      checkpointed: mine((index) => this.#events.checkpointed(index)),
+      exited: mine((reason) => this.#exited(reason)),
     });
     this.#writer = writer;
   }
 
   #ready(writer: Writer, state: MachineState): void {
     this.#kept.opened(writer, state);
+    this.#events.settings(state.settings);
     this.#mode = "following";
     this.#applying = false;
     const grown = state.appliedIndex > this.#applied;
@@ -460,7 +456,8 @@ export class WriterDriver {
       const at = this.#events.propose(request, outcome.payload, outcome.result);
       if (at === null) return this.#replace("a proposal was refused");
       this.#lastProposed = at;
-    } else {
+    } else if (outcome.kind === "apart") this.#waiting.unshift([request.again()]);
+    else {
       this.#events.observed(request, outcome, this.#lastProposed);
       if (outcome.kind === "broken") {
         return this.#replace("a statement ended the open transaction");
@@ -483,17 +480,14 @@ export class WriterDriver {
   #checkHead(): void {
     const nowMs = this.#environment.monotonicMs();
     for (const late of this.#waiting.filter((request) => request.deadlineAtMs > nowMs)) {
-      const message = "the deadline passed while the request waited for its turn";
-      late.fail(failure("DEADLINE_EXCEEDED", message));
+      late.fail(lateInLine());
     }
     const head = this.#executing.first();
     if (head === undefined || this.#mode !== "leading") return;
     const ranMs = nowMs - this.#headSinceMs;
     const overdue = nowMs >= head.deadlineAtMs && ranMs >= RUN_MS_MIN;
     if (ranMs < this.#options.writeDeadlineMs && !overdue) return;
-    const limit = `the node's limit is ${this.#options.writeDeadlineMs} ms (writeDeadlineMs)`;
-    const message = `the write was stopped after ${Math.round(ranMs)} ms; ${limit}`;
-    head.fail(failure("DEADLINE_EXCEEDED", message));
+    head.fail(stoppedAfter(ranMs, this.#options.writeDeadlineMs));
     this.#executing.shift();
     this.#replace("a write passed its deadline");
   }

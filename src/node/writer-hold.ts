@@ -24,7 +24,7 @@ export class WriterHold {
     return this.#holder !== null;
   }
 
-  /** What goes to the writer next. `isClean`: the cycle has ended, as it must before a transaction begins. */
+  /** What goes to the writer next. `isClean`: the cycle has ended, as it must before a transaction or a setting. */
   next(waiting: Deque<WriteRequest>, isClean: boolean): WriteRequest | undefined {
     if (this.#holder !== null) {
       const step = this.#holder.waiting.shift();
@@ -32,9 +32,10 @@ export class WriterHold {
       return step;
     }
     const first = waiting.first();
-    if (first?.call.verb === "begin" && first.stage === "waiting") {
+    const isBegin = first?.call.verb === "begin";
+    if (first?.stage === "waiting" && (isBegin || first.isApart)) {
       if (!isClean) return undefined;
-      this.#holder = first.transaction;
+      if (isBegin) this.#holder = first.transaction;
     }
     return waiting.shift();
   }

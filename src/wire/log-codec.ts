@@ -4,6 +4,7 @@
  */
 
 import { BalsaError } from "../sql/errors.ts";
+import type { Setting } from "../sql/settings.ts";
 import { MessageReader } from "./message-reader.ts";
 import { MessageWriter } from "./message-writer.ts";
 import {
@@ -15,8 +16,11 @@ import {
   writeTransaction,
 } from "./transaction-codec.ts";
 
-/** Of Command.version: the highest known here. What holds neither a transaction nor a batch that goes on is of version 1. */
-export const COMMAND_VERSION = 2;
+/**
+ * Of Command.version: the highest known here. 3 with a setting; 2 with a transaction or a batch that goes on; else 1. What an
+ * older program would pass over needs a higher version: it must stop there, not skip.
+ */
+export const COMMAND_VERSION = 3;
 
 export interface Command {
   /** Log time: milliseconds since 1970. */
@@ -37,6 +41,8 @@ export interface Command {
   readonly transaction?: LoggedTransaction | undefined;
   /** Of a batch that goes on behind a failed statement. */
   readonly failed?: readonly FailedStatement[] | undefined;
+  /** Instead of a batch: from here on the cluster has it so. */
+  readonly setting?: Setting | undefined;
 }
 
 const NO_BATCH = Buffer.alloc(0);
@@ -44,15 +50,16 @@ const writer = new MessageWriter();
 
 export function encodeCommand(command: Command): Buffer {
   writer.start();
-  const { transaction, failed } = command;
-  writer.uint(1, transaction === undefined && failed === undefined ? 1 : COMMAND_VERSION);
+  const { transaction, failed, setting } = command;
+  writer.uint(1, versionOf(command));
   writer.uint(2, command.timeMs);
   writer.fixed32(3, command.seedHigh);
   writer.fixed32(4, command.seedLow);
   writer.uint(5, command.session);
   writer.uint(6, command.sequence);
   writer.uint(7, command.acknowledgedThrough);
-  if (!command.openSession && transaction === undefined) writer.bytes(8, command.batch);
+  const isBatch = !command.openSession && transaction === undefined && setting === undefined;
+  if (isBatch) writer.bytes(8, command.batch);
   writer.bool(9, command.openSession);
   writer.fixed32(10, command.digest);
   if (transaction !== undefined) {
@@ -65,7 +72,18 @@ export function encodeCommand(command: Command): Buffer {
     writeFailedStatement(writer, statement);
     writer.endMessage(begin);
   }
+  if (setting !== undefined) {
+    const begin = writer.beginMessage(13);
+    writer.string(1, setting.name);
+    writer.string(2, setting.value);
+    writer.endMessage(begin);
+  }
   return writer.finish();
+}
+
+function versionOf({ transaction, failed, setting }: Command): number {
+  if (setting !== undefined) return 3;
+  return transaction === undefined && failed === undefined ? 1 : 2;
 }
 
 /** @throws BalsaError PROTOCOL if it is malformed or of a version that this program does not know. */
@@ -83,6 +101,7 @@ export function decodeCommand(bytes: Uint8Array): Command {
   let digest = 0;
   let transaction: LoggedTransaction | undefined;
   const failed: FailedStatement[] = [];
+  let setting: Setting | undefined;
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
     if (tag === 8) version = reader.uint32();
     else if (tag === 16) timeMs = reader.uint();
@@ -96,10 +115,13 @@ export function decodeCommand(bytes: Uint8Array): Command {
     else if (tag === 85) digest = reader.fixed32();
     else if (tag === 90) transaction = inside(reader, readTransaction);
     else if (tag === 98) failed.push(inside(reader, readFailedStatement));
+    else if (tag === 106) setting = inside(reader, readSetting);
     else reader.skip(tag);
   }
   if (version < 1 || version > COMMAND_VERSION) {
-    const message = `a log entry of version ${version}; this program knows 1 to ${COMMAND_VERSION}`;
+    const message =
+      `a log entry of version ${version}; this program knows 1 to ${COMMAND_VERSION}: ` +
+      "start this node with the newer program that the others run";
     throw new BalsaError("PROTOCOL", message);
   }
   return {
@@ -114,7 +136,18 @@ export function decodeCommand(bytes: Uint8Array): Command {
     digest,
     transaction,
     failed: version === 1 ? undefined : failed,
+    setting,
   };
+}
+
+function readSetting(reader: MessageReader): Setting {
+  let [name, value] = ["", ""];
+  for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
+    if (tag === 10) name = reader.string();
+    else if (tag === 18) value = reader.string();
+    else reader.skip(tag);
+  }
+  return { name, value };
 }
 
 function inside<T>(reader: MessageReader, read: (reader: MessageReader) => T): T {

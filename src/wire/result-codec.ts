@@ -63,6 +63,9 @@ export class BatchResultWriter {
 /** The result of a transaction whose fate was asked for: it was not applied, and never will be. */
 export const NOT_APPLIED: Uint8Array = Uint8Array.of(16, 1);
 
+/** The result of a setting: of one statement, without rows or changes. */
+export const SETTING_DONE: Uint8Array = Uint8Array.of(10, 0);
+
 /** Collects the rows of one chunk after another. */
 export class RowChunkWriter {
   readonly #writer = new MessageWriter();

@@ -124,6 +124,7 @@ export class Leader {
       coverage.add(outcome.kind === "answer" ? "event: answer without an entry" : "event: entry");
       return;
     }
+    if (outcome.kind === "apart") throw new Error("a setting was refused between transactions");
     const { code, statementIndex, message } = outcome.failure;
     if (code === "INTERNAL" || code === "INVALID_ARGUMENT") {
       throw new Error(`the generator wrote what cannot be: ${message}`);
@@ -189,7 +190,13 @@ export class Leader {
 
   #execute(batch: Uint8Array, session: boolean): ExecuteOutcome {
     if (session && this.#session === 0) this.#openSession();
-    const outcome = this.#core.execute({ ...this.#job(session), batch, openSession: false });
+    const job = { ...this.#job(session), batch, openSession: false };
+    let outcome = this.#core.execute(job);
+    if (outcome.kind === "apart") {
+      this.#coverage.add("event: setting of the cluster");
+      this.commit();
+      outcome = this.#core.execute({ ...job, verb: "setting" });
+    }
     if (outcome.kind === "failure" && outcome.failure.code === "SESSION_EXPIRED") this.#session = 0;
     return this.#keep(outcome);
   }

@@ -10,7 +10,7 @@ function made(sql: string, ...covers: readonly string[]): Made {
 
 const REFUSED = [
   "VACUUM",
-  "PRAGMA foreign_keys = OFF",
+  "PRAGMA defer_foreign_keys = ON",
   "PRAGMA writable_schema = ON",
   "PRAGMA case_sensitive_like = ON",
   "INSERT INTO sink(a) VALUES (total_changes())",
@@ -66,6 +66,7 @@ export class SchemaChanges {
           made(`PRAGMA ${dice.pick(["user_version", "application_id"])} = ${n}`, "PRAGMA write"),
       ],
       [1, () => made(`PRAGMA table_info(${table.name})`, "PRAGMA read")],
+      [1.5, () => this.#setting()],
       [2, () => made(dice.pick(REFUSED), "refused")],
       [1.5, () => this.#lateTrigger(n)],
       [
@@ -89,6 +90,13 @@ export class SchemaChanges {
       [0.5, () => made("EXPLAIN QUERY PLAN SELECT * FROM sink, t0", "EXPLAIN")],
     ]);
     return make();
+  }
+
+  /** Alone it is set between transactions; among others it is refused. Mostly on, or keys would never fail. */
+  #setting(): Made {
+    const dice = this.#dice;
+    const name = dice.pick(["foreign_keys", "recursive_triggers"]);
+    return made(`PRAGMA ${name} = ${dice.pick(["ON", "ON", "OFF"])}`, `PRAGMA ${name}`);
   }
 
   analyze(): Made {

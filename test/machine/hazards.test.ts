@@ -477,9 +477,9 @@ describe("files and processes", () => {
     const path = freshPath();
     openCore({ path }).close();
     const database = new Database(path);
-    database.exec("UPDATE balsa_meta SET format_version = 2");
+    database.exec("UPDATE balsa_meta SET format_version = 3");
     database.close();
-    expect(() => openCore({ path })).toThrow(/format 2/);
+    expect(() => openCore({ path })).toThrow(/format 3/);
   });
 
   test("a database of somebody else's is not taken over", () => {

@@ -15,6 +15,7 @@ import type { ExecuteCall } from "../../src/node/service.ts";
 import { WriteRequest } from "../../src/node/write-request.ts";
 import type { Configuration, Entry, EntryId } from "../../src/raft/entry.ts";
 import type { Failure } from "../../src/sql/errors.ts";
+import { DEFAULT_SETTINGS } from "../../src/sql/settings.ts";
 import { SimEnvironment } from "../sim/environment.ts";
 import { Prng } from "../sim/prng.ts";
 import { Scheduler } from "../sim/scheduler.ts";
@@ -73,7 +74,8 @@ export class FakeWriter implements Writer {
 
   ready(appliedIndex: number): void {
     const appliedTerm = appliedIndex === 0 ? 0 : 1;
-    this.events.ready({ appliedIndex, appliedTerm, timeMs: 0, configuration: null });
+    const facts = { timeMs: 0, configuration: null, settings: DEFAULT_SETTINGS };
+    this.events.ready({ appliedIndex, appliedTerm, ...facts });
   }
 
   /** Answers the oldest job that has no answer yet. */

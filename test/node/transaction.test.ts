@@ -67,6 +67,7 @@ describe("an interactive transaction", () => {
           },
           applied: () => undefined,
           checkpointed: () => undefined,
+          settings: () => undefined,
           mismatch: () => undefined,
           resting: () => undefined,
           isLowOnSpace: () => false,

@@ -13,6 +13,7 @@ import type {
 } from "../../src/node/ports.ts";
 import type { Configuration, Entry, EntryId, LogIndex } from "../../src/raft/entry.ts";
 import { BalsaError, SqlError, toFailure } from "../../src/sql/errors.ts";
+import { DEFAULT_SETTINGS } from "../../src/sql/settings.ts";
 import { type Command, decodeCommand, encodeCommand } from "../../src/wire/log-codec.ts";
 import { BatchResultWriter, RowChunkWriter } from "../../src/wire/result-codec.ts";
 import { encodeOpenSessionResponse } from "../../src/wire/sql-codec.ts";
@@ -168,7 +169,8 @@ export class ModelWriter implements WriterEngine {
 
   get state(): MachineState {
     const { applied, timeMs, configuration } = this.#file.state;
-    return { appliedIndex: applied.index, appliedTerm: applied.term, timeMs, configuration };
+    const facts = { timeMs, configuration, settings: DEFAULT_SETTINGS };
+    return { appliedIndex: applied.index, appliedTerm: applied.term, ...facts };
   }
 
   execute(job: ExecuteJob): ExecuteOutcome {

@@ -83,7 +83,12 @@ export class TestLeader {
   }
 
   execute(batch: Uint8Array, request: Request = {}): ExecuteOutcome {
-    return this.#take(this.core.execute({ ...this.#job(request), batch, openSession: false }));
+    const job = { ...this.#job(request), batch, openSession: false };
+    const outcome = this.core.execute(job);
+    if (outcome.kind !== "apart") return this.#take(outcome);
+    // As a node does with a setting: between transactions.
+    this.commit();
+    return this.#take(this.core.execute({ ...job, verb: "setting" }));
   }
 
   /** Does something to the interactive transaction. */
@@ -103,6 +108,14 @@ export class TestLeader {
   /** Runs one statement in the transaction. */
   step(sql: string, args: Statement["args"] = []): ExecuteOutcome {
     return this.transact("run", encodeBatch([{ sql, args }]));
+  }
+
+  /** The cluster's machine version, as the node's own part asks for it. */
+  setMachineVersion(version: string): ExecuteOutcome {
+    this.commit();
+    const batch = Buffer.from(version);
+    const job = { ...this.#job({}), verb: "machineVersion" as const, batch, openSession: false };
+    return this.#take(this.core.execute(job));
   }
 
   openSession(timeMs = this.timeMs): number {
@@ -186,7 +199,7 @@ export function resultsOf(outcome: ExecuteOutcome): StatementResult[] {
   if (outcome.kind === "proposal" || outcome.kind === "answer") {
     return decodeBatchResult(outcome.result, "auto");
   }
-  throw new Error(`${outcome.kind}: ${JSON.stringify(outcome.failure)}`);
+  throw new Error(JSON.stringify(outcome));
 }
 
 export function failureOf(outcome: ExecuteOutcome): Failure {

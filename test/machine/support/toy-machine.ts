@@ -20,6 +20,7 @@ import type {
 } from "../../../src/node/ports.ts";
 import type { EntryId } from "../../../src/raft/entry.ts";
 import type { Failure } from "../../../src/sql/errors.ts";
+import type { ClusterSettings } from "../../../src/sql/settings.ts";
 import { job, SILENT, TOY } from "./toy-processes.ts";
 
 export function freshDirectory(): string {
@@ -54,6 +55,7 @@ export class WatchedWriter {
   readonly events: WriterEvent[] = [];
   /** They come by themselves, so they are not among the events. */
   readonly checkpoints: number[] = [];
+  readonly settings: ClusterSettings[] = [];
   readonly writer: ReturnType<ProcessMachine["openWriter"]>;
   #taken = 0;
   #wake: (() => void) | null = null;
@@ -70,6 +72,7 @@ export class WatchedWriter {
       executed: (id, outcome) => take({ kind: "executed", id, outcome }),
       applied: (last, mismatch) => take({ kind: "applied", last, mismatch }),
       committed: (last) => take({ kind: "committed", last }),
+      settings: (settings) => this.settings.push(settings),
       checkpointed: (index) => this.checkpoints.push(index),
       exited: (reason) => take({ kind: "exited", reason }),
     });

@@ -1,0 +1,48 @@
+/** The door for reads: each gets its bounds, waits until this node is as fresh as it must be, and goes to a reader. */
+
+import type { Failure } from "../sql/errors.ts";
+import type { Admission } from "./admission.ts";
+import type { NodeConfig } from "./config.ts";
+import { PendingQuery, queryBounds } from "./pending-query.ts";
+import type { Environment, Machine, RunningQuery } from "./ports.ts";
+import type { Waiter } from "./read-gate.ts";
+import type { QueryCall, QueryCallSink } from "./service.ts";
+
+export interface ReadsParts {
+  readonly environment: Environment;
+  readonly machine: Machine;
+  appliedIndex(): number;
+  /** Why nothing can be read here now. */
+  refuseRead(): Failure | null;
+  /** Lets a read pass when this node is as fresh as it must be. */
+  admit(call: QueryCall, waiter: Waiter): void;
+}
+
+export class Reads {
+  readonly #config: NodeConfig;
+  readonly #admission: Admission;
+  readonly #parts: ReadsParts;
+
+  constructor(config: NodeConfig, admission: Admission, parts: ReadsParts) {
+    this.#config = config;
+    this.#admission = admission;
+    this.#parts = parts;
+  }
+
+  query(call: QueryCall, sink: QueryCallSink): RunningQuery {
+    const { environment, machine, appliedIndex, refuseRead, admit } = this.#parts;
+    const { id, readDeadlineMs } = this.#config;
+    const bounds = queryBounds(call, readDeadlineMs, environment.monotonicMs());
+    const query = new PendingQuery(call, bounds, sink, {
+      dispatch: (statement, readerLimits, querySink) =>
+        machine.readers.query(statement, readerLimits, querySink),
+      served: (lagMs) => ({ node: id, index: appliedIndex(), lagMs }),
+      ended: (ended) => this.#admission.leaveRead(ended.bytes),
+    });
+    const full = this.#admission.enterRead(query.bytes);
+    const refusal = refuseRead() ?? full;
+    if (refusal === null) admit(call, query);
+    else environment.soon(() => query.refuse(refusal));
+    return query;
+  }
+}
