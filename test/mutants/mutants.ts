@@ -12,6 +12,7 @@ import type { Mutant } from "./mutant.ts";
 import { READS } from "./reads.ts";
 import { REPLICATION } from "./replication.ts";
 import { SERVICE } from "./service.ts";
+import { CLUSTER_SETTINGS } from "./settings.ts";
 import { SNAPSHOT_MUTANTS } from "./snapshots.ts";
 import { SPACE_AND_ROT } from "./space.ts";
 import { SYNCED } from "./storage.ts";
@@ -30,5 +31,6 @@ export const MUTANTS: readonly Mutant[] = [
   ...SERVICE,
   ...SAME_CONTENT,
   ...FIRST_STATE,
+  ...CLUSTER_SETTINGS,
   ...BLOBS,
 ];

@@ -55,8 +55,8 @@ const OF_ANSWERS: readonly Mutant[] = [
     edits: [
       edit(
         "src/machine/machine-core.ts",
-        ["    this.#sessions.flush();", "    this.#meta.commit("],
-        "    this.#meta.commit(",
+        ["    this.#sessions.flush();", "    const state = {"],
+        "    const state = {",
       ),
     ],
     killedBy: [sessions("after a commit, a restart, or on another node it is the same")],
