@@ -17,7 +17,7 @@ import type { ConfigurationChange } from "../raft/membership.ts";
 import type { Message } from "../raft/message.ts";
 import type { ProgressView } from "../raft/progress.ts";
 import type { Raft } from "../raft/raft.ts";
-import type { Environment, Log, Transport } from "./ports.ts";
+import type { Environment, Log, Timer, Transport } from "./ports.ts";
 
 export interface EffectEvents {
   /** Entries up to here are committed and locally durable. */
@@ -33,6 +33,8 @@ export interface EffectEvents {
   broken(error: unknown): void;
 }
 
+/** Followers that get no entry learn after so long what is committed; a busy leader tells it with the next entry. */
+const COMMIT_NEWS_MS = 2;
 /** A turn that keeps producing effects this often without an input in between is a bug. */
 const ROUNDS_MAX = 1000;
 
@@ -45,6 +47,9 @@ export class EffectLoop {
   readonly #isLowOnSpace: () => boolean;
   #scheduled = false;
   #stopped = false;
+  /** Since when the core owes its followers the commit index; null: it does not. */
+  #owingSinceMs: number | null = null;
+  #news: Timer | null = null;
 
   constructor(
     raft: Raft,
@@ -108,6 +113,7 @@ export class EffectLoop {
 
   stop(): void {
     this.#stopped = true;
+    this.#news?.cancel();
   }
 
   /** Effects are taken once a turn, so that what one turn brought is stored and sent together. */
@@ -124,13 +130,31 @@ export class EffectLoop {
     try {
       for (let round = 0; round < ROUNDS_MAX; round += 1) {
         const effects = this.#stopped ? null : this.#raft.takeEffects();
-        if (effects === null) return;
+        if (effects === null) return this.#watchNews();
         this.#perform(effects);
       }
       throw new Error("the core never comes to rest");
     } catch (error) {
       this.#break(error);
     }
+  }
+
+  /** One timer for all: most entries come before it, and then it has nothing to do. */
+  #watchNews(): void {
+    if (this.#stopped || !this.#raft.owesCommit()) {
+      this.#owingSinceMs = null;
+      return;
+    }
+    this.#owingSinceMs ??= this.#environment.monotonicMs();
+    this.#news ??= this.#environment.after(COMMIT_NEWS_MS, () => this.#tellNews());
+  }
+
+  #tellNews(): void {
+    this.#news = null;
+    if (this.#owingSinceMs === null) return;
+    const leftMs = this.#owingSinceMs + COMMIT_NEWS_MS - this.#environment.monotonicMs();
+    if (leftMs <= 0) return this.step({ kind: "tellCommit" });
+    this.#news = this.#environment.after(Math.max(1, leftMs), () => this.#tellNews());
   }
 
   #break(error: unknown): void {

@@ -36,6 +36,7 @@ export function openCore(
       id: config.id,
       heartbeatTicks: TICKS_PER_HEARTBEAT,
       electionTicks: Math.max(3, Math.round(config.electionMs / tickMs(config))),
+      holdCommitNews: true,
       random: () => environment.random(),
     },
     {

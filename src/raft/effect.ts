@@ -27,6 +27,8 @@ export type Input =
   | { readonly kind: "peerReset"; readonly peer: NodeId }
   /** Hand the leadership to this voter; to itself: call a transfer off. Ignored elsewhere than on a leader. */
   | { readonly kind: "transferLeadership"; readonly to: NodeId }
+  /** The commit index was news for long enough: it is told without an entry (`holdCommitNews`). */
+  | { readonly kind: "tellCommit" }
   /** A snapshot that `fetchSnapshot` asked for, or a newer one, is here and verified, but not installed. */
   | { readonly kind: "snapshotReady"; readonly snapshot: SnapshotMark }
   /** What became of a snapshot that this leader offered to a peer. */
@@ -135,6 +137,11 @@ export interface RaftOptions {
   readonly maxPendingReads: number;
   readonly preVote: boolean;
   readonly checkQuorum: boolean;
+  /**
+   * The commit index travels with the next entries, and alone only on `tellCommit`. Whoever sets it must see to that
+   * input: `owesCommit()` says when. Default false.
+   */
+  readonly holdCommitNews?: boolean;
   /**
    * Answer, send and store each change by itself, and let a configuration be in force when it is applied, as etcd's
    * raft does, instead of merging what one turn brings. For comparing transcripts only. Default false.

@@ -8,7 +8,7 @@ import type { AppendEntriesResult, HeartbeatResult, ReadIndex } from "./message.
 import { isSingleton, quorumTally, quorumValue } from "./quorum.ts";
 import type { Asker } from "./read-index.ts";
 import { leaveOffice, onConfigurationMoved, settleConfiguration } from "./reconfiguration.ts";
-import { wishAll } from "./replication.ts";
+import { commitWish, wishAll } from "./replication.ts";
 import { becomeFollower } from "./roles.ts";
 import { continueTransfer } from "./transfer.ts";
 
@@ -53,8 +53,8 @@ export function onAppendEntriesResult(
       unreachable(peer.state);
   }
   const hasCommitted = advanceCommit(core, leadership);
-  if (!hasCommitted && peer.canBumpCommit(core.commitIndex)) peer.wish = "always";
-  if (peer.wish === "none") peer.wish = "ifAny";
+  if (!hasCommitted && peer.canBumpCommit(core.commitIndex)) peer.want(commitWish(core));
+  peer.want("ifAny");
   if (leadership.transferee === peer.id) continueTransfer(core, leadership, peer);
   if (hasCommitted && core.options.eager !== true) settleConfiguration(core, leadership);
 }
@@ -84,7 +84,7 @@ export function advanceCommit(core: Core, leadership: Leadership): boolean {
   const hasMoved = core.commitTo(index);
   leadership.uncommitted.commitTo(index);
   for (const asker of leadership.reads.takeHeldBack()) admitRead(core, leadership, asker);
-  wishAll(leadership, "always");
+  wishAll(leadership, commitWish(core));
   if (hasMoved) followConfiguration(core, leadership);
   return true;
 }

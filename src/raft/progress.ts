@@ -10,8 +10,18 @@ import type { Inflights } from "./inflights.ts";
 
 export type ProgressState = "probe" | "replicate" | "snapshot";
 
-/** An append that is owed: only if it carries entries, or in any case (it then tells the commit index). */
-export type AppendWish = "none" | "ifAny" | "always";
+/**
+ * An append that is owed: only if it carries entries; the same, and the commit index is news to be told in the end; or
+ * in any case, as it tells the commit index.
+ */
+export type AppendWish = "none" | "ifAny" | "commit" | "always";
+
+const URGENCY: { readonly [wish in AppendWish]: number } = {
+  none: 0,
+  ifAny: 1,
+  commit: 2,
+  always: 3,
+};
 
 /** A copy for status pages. */
 export interface ProgressView {
@@ -140,6 +150,11 @@ export class Progress {
 
   sentCommit(index: LogIndex): void {
     this.#sentCommit = index;
+  }
+
+  /** A lesser wish takes nothing from a greater one. */
+  want(wish: AppendWish): void {
+    if (URGENCY[wish] > URGENCY[this.wish]) this.wish = wish;
   }
 
   /** True when the follower's commit index can be moved by sending `commitIndex`. */

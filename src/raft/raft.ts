@@ -31,7 +31,7 @@ import type { ConfigurationChange } from "./membership.ts";
 import type { ProgressView } from "./progress.ts";
 import { payloadBytes } from "./raft-log.ts";
 import { proposeChange, settleConfiguration } from "./reconfiguration.ts";
-import { broadcastHeartbeat, flush, propose } from "./replication.ts";
+import { broadcastHeartbeat, flush, owesCommit, propose, tellCommit } from "./replication.ts";
 import { onSnapshotEnded, onSnapshotReady, repeatOffers } from "./snapshots.ts";
 import { onMessage } from "./step.ts";
 import { abortTransfer, startTransfer } from "./transfer.ts";
@@ -103,6 +103,9 @@ export class Raft {
         break;
       case "transferLeadership":
         this.#onTransfer(input.to);
+        break;
+      case "tellCommit":
+        if (core.leadership !== null) tellCommit(core, core.leadership);
         break;
       case "snapshotReady":
         this.#onSnapshotReady(input.snapshot);
@@ -179,6 +182,12 @@ export class Raft {
   /** Who is to lead next; NOBODY while no transfer is under way. */
   transferee(): NodeId {
     return this.#core.leadership?.transferee ?? NOBODY;
+  }
+
+  /** A follower could commit more, and no message is on its way that says so: `tellCommit` is due in a moment. */
+  owesCommit(): boolean {
+    const core = this.#core;
+    return core.leadership !== null && owesCommit(core, core.leadership);
   }
 
   /** Highest index that is durable here. */

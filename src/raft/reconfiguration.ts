@@ -17,7 +17,7 @@ import {
   LEAVE_JOINT,
 } from "./membership.ts";
 import { isVoter, memberIds } from "./quorum.ts";
-import { flush, propose } from "./replication.ts";
+import { flush, propose, tellCommit } from "./replication.ts";
 import { becomeFollower } from "./roles.ts";
 import { abortTransfer, sendTimeoutNow } from "./transfer.ts";
 
@@ -75,6 +75,7 @@ export function onConfigurationMoved(core: Core, leadership: Leadership): void {
   const { configuration, log } = core;
   const members = memberIds(configuration);
   // Who leaves is told that it is committed: nobody will tell it later.
+  tellCommit(core, leadership);
   if (leadership.peers.some(({ id }) => !members.includes(id))) flush(core, leadership);
   leadership.follow(configuration, { nextIndex: Math.max(log.lastIndex, 1), isActive: true });
   const { transferee } = leadership;

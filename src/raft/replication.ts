@@ -45,7 +45,24 @@ export function propose(
 }
 
 export function wishAll(leadership: Leadership, wish: AppendWish): void {
-  for (const peer of leadership.peers) if (peer.wish !== "always") peer.wish = wish;
+  for (const peer of leadership.peers) peer.want(wish);
+}
+
+/** What is owed when the commit index is news: with `holdCommitNews` the next entry is to tell it. */
+export function commitWish({ options }: Core): AppendWish {
+  return options.holdCommitNews === true ? "commit" : "always";
+}
+
+/** The commit index is told now to whom no entry has told it. */
+export function tellCommit(core: Core, leadership: Leadership): void {
+  for (const peer of leadership.peers) {
+    if (peer.wish !== "commit") continue;
+    peer.wish = peer.canBumpCommit(core.commitIndex) ? "always" : "ifAny";
+  }
+}
+
+export function owesCommit({ id }: Core, { peers }: Leadership): boolean {
+  return peers.some((peer) => peer.wish === "commit" && peer.id !== id);
 }
 
 /** Sends what this turn made due: appends, and one round of heartbeats for all reads that it brought. */
@@ -54,7 +71,10 @@ export function flush(core: Core, leadership: Leadership): void {
     const { wish } = peer;
     peer.wish = "none";
     if (wish === "none" || peer.id === core.id) continue;
-    if (!sendAppend(core, peer, wish)) continue;
+    if (!sendAppend(core, peer, wish)) {
+      if (wish === "commit") peer.wish = wish;
+      continue;
+    }
     // Ends when the log is sent or the window is full.
     let more = core.options.maxInflightMessages;
     while (more > 0 && sendAppend(core, peer, "ifAny")) more--;

@@ -70,6 +70,32 @@ const THE_DISK: readonly Mutant[] = [
 
 const COMMITTING: readonly Mutant[] = [
   {
+    name: "commit-news-forgotten",
+    guards: ["R11"],
+    removes: "what is committed is told with the next entry only, however late that comes",
+    edits: [
+      edit("src/node/effect-loop.ts", 'return this.step({ kind: "tellCommit" });', "return;"),
+    ],
+    killedBy: [test("node/effect-loop", "tells the commit index alone, in a moment")],
+  },
+  {
+    name: "news-of-members-held-back",
+    guards: ["R11", "C5"],
+    removes:
+      "who is taken out, and whom a removed leader leaves, is told with the next entry, which never comes",
+    edits: [
+      edit(
+        "src/raft/reconfiguration.ts",
+        ["  tellCommit(core, leadership);", "  if (leadership.peers"],
+        "  if (leadership.peers",
+      ),
+    ],
+    killedBy: [
+      test("raft/commit-news", "of a change of the members do not wait"),
+      test("raft/commit-news", "do not wait when the leader leaves its office"),
+    ],
+  },
+  {
     name: "older-terms-counted",
     guards: ["D3", "R7"],
     removes: "an entry of an older term is committed by counting",

@@ -6,7 +6,15 @@ import type { Transport } from "../../src/node/ports.ts";
 import { type Entry, type HardState, votersOnly } from "../../src/raft/entry.ts";
 import type { Message } from "../../src/raft/message.ts";
 import { DEFAULT_RAFT_OPTIONS, Raft } from "../../src/raft/raft.ts";
-import { append, appended, entriesOf, logOf, requestVote, voted } from "../raft/raft-harness.ts";
+import {
+  append,
+  appended,
+  bytes,
+  entriesOf,
+  logOf,
+  requestVote,
+  voted,
+} from "../raft/raft-harness.ts";
 import { Clock, FakeLog } from "./fakes.ts";
 
 /** Keeps what it is asked to write until the test says that it is durable. */
@@ -26,15 +34,16 @@ class SlowLog extends FakeLog {
 function aLoop() {
   const clock = new Clock();
   const log = new SlowLog();
+  const stored = logOf();
   const sent: Message[] = [];
   const applicable: number[] = [];
   const broken: unknown[] = [];
   const raft = new Raft(
-    { ...DEFAULT_RAFT_OPTIONS, id: 1, random: () => 0 },
+    { ...DEFAULT_RAFT_OPTIONS, id: 1, holdCommitNews: true, preVote: false, random: () => 0 },
     {
       hardState: { currentTerm: 5, votedFor: 0, commitIndex: 0 },
       configuration: votersOnly([1, 2, 3]),
-      log: logOf(),
+      log: stored,
       appliedIndex: 0,
     },
   );
@@ -59,7 +68,23 @@ function aLoop() {
     loop.step({ kind: "message", message });
     clock.advance(1);
   };
-  return { clock, log, loop, sent, applicable, broken, hear };
+  return { clock, log, stored, loop, sent, applicable, broken, hear };
+}
+
+/** Elected by 2 in term 6; its no-op is stored, and acknowledged by 2, so that it is committed. */
+function aLeadingLoop() {
+  const made = aLoop();
+  const { clock, log, stored, loop, sent, hear } = made;
+  loop.step({ kind: "campaign" });
+  clock.advance(1);
+  log.writes[0]?.done();
+  hear(voted({ term: 6 }));
+  stored.write(log.writes[1]?.entries ?? []);
+  log.writes[1]?.done();
+  clock.advance(1);
+  sent.length = 0;
+  hear(appended({ term: 6, from: 2, index: 1 }));
+  return made;
 }
 
 describe("the loop that drives the core", () => {
@@ -103,6 +128,24 @@ describe("the loop that drives the core", () => {
     log.writes[0]?.done();
     clock.advance(1);
     expect(sent).toEqual([]);
+  });
+
+  test("tells the commit index alone, in a moment, when no entry comes that would tell it", () => {
+    const { clock, sent } = aLeadingLoop();
+    expect(sent).toEqual([]);
+    clock.advance(5);
+    // The one that has not answered yet has an entry on its way.
+    expect(sent).toMatchObject([{ kind: "AppendEntries", to: 2, entries: [], leaderCommit: 1 }]);
+  });
+
+  test("tells it with an entry that comes before", () => {
+    const { clock, loop, sent } = aLeadingLoop();
+    loop.propose([bytes("a")]);
+    clock.advance(5);
+    const told = sent.filter(({ to }) => to === 2);
+    expect(told).toMatchObject([
+      { kind: "AppendEntries", entries: [{ index: 2 }], leaderCommit: 1 },
+    ]);
   });
 
   test("a broken invariant stops it, and nothing is done afterwards", () => {
