@@ -1,0 +1,123 @@
+/**
+ * The one read-only connection of an app to its node's database file: opened when it is needed, and anew when a snapshot
+ * has taken the file's place. It never writes, and waits for nobody.
+ */
+
+import { statSync } from "node:fs";
+import Database from "better-sqlite3";
+import { BalsaError } from "../sql/errors.ts";
+
+/** How a statement gives its rows, as better-sqlite3's methods of these names say. */
+export interface Form {
+  readonly pluck: boolean;
+  readonly raw: boolean;
+  readonly safeIntegers: boolean;
+}
+
+/** A prepared statement; what it is given was made ready to bind. */
+export interface Prepared {
+  get(...args: readonly unknown[]): unknown;
+  all(...args: readonly unknown[]): unknown[];
+  iterate(...args: readonly unknown[]): IterableIterator<unknown>;
+}
+
+/** The writer never keeps others out for long. */
+const BUSY_TIMEOUT_MS = 1_000;
+/** How often reads look whether the file is still the same: looking costs about as much as a read. */
+const LOOK_MS = 100;
+
+export class LocalFile {
+  readonly #path: string;
+  #database: Database.Database | null = null;
+  #inode = 0n;
+  #lookAtMs = 0;
+  #inTransaction = false;
+  #closed = false;
+
+  /** @param path of main.db. */
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** What was prepared while this was another object must be prepared anew. */
+  current(): object {
+    const database = this.#database;
+    if (database === null) return this.#open();
+    if (this.#inTransaction || performance.now() < this.#lookAtMs) return database;
+    return this.look();
+  }
+
+  /** Looks whether the file was replaced; a transaction keeps what it has. */
+  look(): object {
+    const database = this.#database;
+    if (database !== null && this.#inTransaction) return database;
+    this.#lookAtMs = performance.now() + LOOK_MS;
+    const inode = this.#inodeNow();
+    if (database !== null && (inode === undefined || inode === this.#inode)) return database;
+    return this.#open();
+  }
+
+  /** @throws BalsaError REFUSED for what writes or gives no rows. */
+  prepare(sql: string, { pluck, raw, safeIntegers }: Form): Prepared {
+    const database = this.#database ?? this.#open();
+    const statement = database.prepare(sql);
+    if (!statement.reader || !statement.readonly) {
+      throw new BalsaError("REFUSED", "node.local only reads: write through node.db");
+    }
+    if (pluck) statement.pluck(true);
+    if (raw) statement.raw(true);
+    if (safeIntegers) statement.safeIntegers(true);
+    return statement as unknown as Prepared;
+  }
+
+  /** All that `read` reads is of one moment. */
+  transaction<T>(read: () => T): T {
+    this.current();
+    const database = this.#database ?? this.#open();
+    if (this.#inTransaction) return read();
+    database.exec("BEGIN");
+    this.#inTransaction = true;
+    try {
+      return read();
+    } finally {
+      this.#inTransaction = false;
+      if (database.open && database.inTransaction) database.exec("ROLLBACK");
+    }
+  }
+
+  /** An iterator that is still open keeps its connection until it ends. */
+  close(): void {
+    this.#closed = true;
+    this.#drop();
+  }
+
+  #open(): Database.Database {
+    if (this.#closed) throw new BalsaError("CLOSED", "the node was closed");
+    this.#drop();
+    const inode = this.#inodeNow();
+    if (inode === undefined) {
+      throw new BalsaError("UNAVAILABLE", "this node has no database yet: await node.barrier()");
+    }
+    const database = new Database(this.#path, { readonly: true, timeout: BUSY_TIMEOUT_MS });
+    database.pragma("query_only = ON");
+    this.#database = database;
+    this.#inode = inode;
+    this.#lookAtMs = performance.now() + LOOK_MS;
+    return database;
+  }
+
+  /** By its name alone: to open and close it beside SQLite would drop SQLite's locks (DESIGN D10). */
+  #inodeNow(): bigint | undefined {
+    return statSync(this.#path, { bigint: true, throwIfNoEntry: false })?.ino;
+  }
+
+  #drop(): void {
+    const old = this.#database;
+    this.#database = null;
+    try {
+      old?.close();
+    } catch {
+      // An iterator is open on it: it ends with that, when it is collected.
+    }
+  }
+}

@@ -1,0 +1,143 @@
+import { mkdtempSync, renameSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import Database from "better-sqlite3";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { LocalDatabase } from "../../src/service/local-database.ts";
+import { LocalFile } from "../../src/service/local-file.ts";
+import type { BalsaError } from "../../src/sql/errors.ts";
+
+describe("a node's own file, read in the app's process", () => {
+  let dir: string;
+  let path: string;
+  let file: LocalFile;
+  let local: LocalDatabase;
+
+  /** As the node's writer keeps it. */
+  function make(at: string, n: number): Database.Database {
+    const database = new Database(at);
+    database.pragma("journal_mode = WAL");
+    database.exec(`CREATE TABLE t (id INTEGER PRIMARY KEY, n); INSERT INTO t VALUES (1, ${n})`);
+    return database;
+  }
+
+  beforeEach(() => {
+    dir = mkdtempSync(join(tmpdir(), "balsa-local-"));
+    path = join(dir, "main.db");
+    file = new LocalFile(path);
+    local = new LocalDatabase(file);
+  });
+
+  afterEach(() => {
+    file.close();
+    rmSync(dir, { recursive: true });
+  });
+
+  /** As the installation of a snapshot does it. */
+  function replaceFile(): void {
+    make(join(dir, "other.db"), 9).close();
+    for (const suffix of ["-wal", "-shm"]) rmSync(path + suffix, { force: true });
+    renameSync(join(dir, "other.db"), path);
+    file.look();
+  }
+
+  const codeOf = (run: () => unknown): string => {
+    try {
+      run();
+    } catch (error) {
+      return (error as BalsaError).code;
+    }
+    return "nothing was thrown";
+  };
+
+  it("sees each commit of the writer, without being told", () => {
+    const writer = make(path, 1);
+    const n = local.prepare("SELECT n FROM t").pluck();
+    expect(n.get()).toBe(1);
+    writer.exec("UPDATE t SET n = 2");
+    expect(n.get()).toBe(2);
+    writer.close();
+  });
+
+  it("binds as the client does, and gives rows as better-sqlite3 does", () => {
+    make(path, 1).close();
+    const kinds = local.prepare("SELECT typeof(?) a, typeof(?) b, ? c, ? d, typeof(?) e");
+    const when = new Date(0);
+    expect(kinds.get(1, 1.5, true, when, null)).toEqual({
+      a: "integer",
+      b: "real",
+      c: 1,
+      d: "1970-01-01T00:00:00.000Z",
+      e: "null",
+    });
+    expect(kinds.get([1, 1.5, true, when, null])).toEqual(kinds.get(1, 1.5, true, when, null));
+    const named = local.prepare("SELECT :a a, typeof(:a) k, :b b");
+    expect(named.get({ a: 7, b: new Uint8Array([1]) })).toEqual({
+      a: 7,
+      k: "integer",
+      b: Buffer.from([1]),
+    });
+    const large = local.prepare("SELECT 9007199254740993 n, 'x' t");
+    expect(large.safeIntegers().get()).toEqual({ n: 9007199254740993n, t: "x" });
+    expect(large.safeIntegers().raw().all()).toEqual([[9007199254740993n, "x"]]);
+    expect([...local.prepare("VALUES (1), (2)").pluck().iterate()]).toEqual([1, 2]);
+  });
+
+  it("refuses what writes, and what gives no rows", () => {
+    make(path, 1).close();
+    for (const sql of [
+      "INSERT INTO t VALUES (2, 2)",
+      "DELETE FROM t RETURNING *",
+      "CREATE TABLE u (a)",
+      "BEGIN",
+      "ATTACH 'x.db' AS x",
+    ]) {
+      expect([sql, codeOf(() => local.prepare(sql).get())]).toEqual([sql, "REFUSED"]);
+    }
+    expect(codeOf(() => local.prepare("SELEC"))).toBe("SQLITE_ERROR");
+    expect(local.prepare("SELECT count(*) FROM t").pluck().get()).toBe(1);
+  });
+
+  it("a transaction is one moment, also when the writer goes on and the file is replaced", () => {
+    const writer = make(path, 1);
+    const n = local.prepare("SELECT n FROM t").pluck();
+    const seen = local.transaction(() => {
+      const first = n.get();
+      writer.exec("UPDATE t SET n = 2");
+      writer.close();
+      replaceFile();
+      return [first, n.get(), local.transaction(() => n.get())];
+    });
+    expect(seen).toEqual([1, 1, 1]);
+    file.look();
+    expect(n.get()).toBe(9);
+    expect(() =>
+      local.transaction(() => {
+        throw new Error("mine");
+      }),
+    ).toThrow("mine");
+    expect(codeOf(() => local.transaction(async () => 1))).toBe("INVALID_ARGUMENT");
+    expect(local.transaction(() => n.get())).toBe(9);
+  });
+
+  it("follows a file that takes its place; an open iterator ends on the old one", () => {
+    make(path, 1).close();
+    const all = local.prepare<{ n: number }>("SELECT n FROM t UNION ALL SELECT 100");
+    const open = all.iterate();
+    expect(open.next().value).toEqual({ n: 1 });
+    replaceFile();
+    expect(all.all()).toEqual([{ n: 9 }, { n: 100 }]);
+    expect(open.next().value).toEqual({ n: 100 });
+    expect(open.next().done).toBe(true);
+  });
+
+  it("says when there is no database yet, and when the node is closed", () => {
+    expect(codeOf(() => local.prepare("SELECT 1"))).toBe("UNAVAILABLE");
+    make(path, 1).close();
+    const statement = local.prepare("SELECT 1");
+    file.close();
+    expect(codeOf(() => statement.get())).toBe("CLOSED");
+    expect(codeOf(() => local.prepare("SELECT 1").get())).toBe("CLOSED");
+    expect(codeOf(() => local.transaction(() => 1))).toBe("CLOSED");
+  });
+});
