@@ -71,12 +71,12 @@ export class LocalStatement<R extends object = Row> {
 
   /** The first row, or undefined if there is none. */
   get(...args: Given): R | undefined {
-    return this.#current().get(...args.map(bound)) as R | undefined;
+    return this.#current().get(...ready(args)) as R | undefined;
   }
 
   /** All rows. */
   all(...args: Given): R[] {
-    return this.#current().all(...args.map(bound)) as R[];
+    return this.#current().all(...ready(args)) as R[];
   }
 
   /**
@@ -84,7 +84,10 @@ export class LocalStatement<R extends object = Row> {
    * node's WAL: do not leave one open.
    */
   iterate(...args: Given): IterableIterator<R> {
-    return this.#current().iterate(...args.map(bound)) as IterableIterator<R>;
+    // One of its own: while it is open, this statement can be executed as well.
+    this.#file.current();
+    const prepared = this.#file.prepare(this.source, this.#form);
+    return prepared.iterate(...ready(args)) as IterableIterator<R>;
   }
 
   /** The same statement, giving only the first column of each row. */
@@ -110,6 +113,13 @@ export class LocalStatement<R extends object = Row> {
     }
     return this.#prepared;
   }
+}
+
+/** In place: it is the list of one call's arguments. */
+function ready(given: Given): readonly unknown[] {
+  const args = given as unknown[];
+  for (let at = 0; at < args.length; at += 1) args[at] = bound(args[at] as BindValue | Args);
+  return args;
 }
 
 /** As the client binds (DESIGN D15): an integral number is an INTEGER, which better-sqlite3 alone would make a REAL. */

@@ -5,6 +5,7 @@
 
 import { Bed } from "./bed.ts";
 import { catchUp, failover, restart } from "./fault-metrics.ts";
+import { readLocal } from "./local-metric.ts";
 import { overload } from "./overload-metric.ts";
 import { printPeers } from "./peers.ts";
 import { loadAverage } from "./processes.ts";
@@ -33,6 +34,7 @@ const METRICS: { readonly [name: string]: (settings: Settings, print: Print) => 
   readLinearizable: alone(readLinearizable),
   readSession: alone(readSession),
   readStale: alone(readStale),
+  readLocal,
   mixed: alone(mixed),
   failover: alone(failover),
   catchUp: alone(catchUp),

@@ -4,6 +4,7 @@ import { BLOBS } from "./blobs.ts";
 import { DAMAGED } from "./damage.ts";
 import { SAME_CONTENT } from "./determinism.ts";
 import { ELECTIONS } from "./elections.ts";
+import { LOCAL_READS } from "./embedded.ts";
 import { FIRST_STATE } from "./first-state.ts";
 import { FLOW_AND_BOUNDS } from "./flow.ts";
 import { MAJORITIES_AND_LOST_DISKS } from "./lost-disks.ts";
@@ -33,4 +34,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...FIRST_STATE,
   ...CLUSTER_SETTINGS,
   ...BLOBS,
+  ...LOCAL_READS,
 ];

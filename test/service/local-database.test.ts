@@ -125,6 +125,7 @@ describe("a node's own file, read in the app's process", () => {
     const all = local.prepare<{ n: number }>("SELECT n FROM t UNION ALL SELECT 100");
     const open = all.iterate();
     expect(open.next().value).toEqual({ n: 1 });
+    expect(all.all()).toEqual([{ n: 1 }, { n: 100 }]);
     replaceFile();
     expect(all.all()).toEqual([{ n: 9 }, { n: 100 }]);
     expect(open.next().value).toEqual({ n: 100 });
