@@ -7,9 +7,11 @@ import { join, relative } from "node:path";
 import { formatAddress } from "../rpc/addresses.ts";
 import { formatLogRecord, parseLogRecord } from "../service/log-line.ts";
 import { toNodeEvent } from "../service/node-event.ts";
+import type { ExtensionOptions } from "../sql/extension.ts";
 import { prepareDirectory } from "./data-directory.ts";
 import { EXIT, type ExitCode } from "./exit-code.ts";
 import { describeExit, type NodeExit, NodeProcess } from "./node-process.ts";
+import { formatExtension } from "./option-values.ts";
 import type { Output } from "./output.ts";
 import { checkFree } from "./port-check.ts";
 import { onStopSignals } from "./shutdown.ts";
@@ -21,6 +23,7 @@ export interface ClusterOptions {
   /** Of the first node; the others follow. */
   readonly port: number;
   readonly logLevel: string;
+  readonly extension?: readonly ExtensionOptions[];
 }
 
 const HOST = "127.0.0.1";
@@ -53,10 +56,12 @@ class Cluster {
     this.#output = output;
     this.#endpoints = ports.map((port) => formatAddress({ host: HOST, port }));
     const peers = this.#endpoints.map((address, at) => `${at + 1}=${address}`).join(",");
+    const given = options.extension ?? [];
+    const extensions = given.flatMap((one) => ["--extension", formatExtension(one)]);
     this.#nodes = this.#endpoints.map((listen, at) => {
       const id = at + 1;
       const dir = join(options.dir, `${id}`);
-      const flags = ["--log-level", options.logLevel];
+      const flags = ["--log-level", options.logLevel, ...extensions];
       return new NodeProcess(
         { id, listen, dir, peers, flags },
         { line: (text) => this.#onLine(id, text), exited: (how) => this.#onExit(id, how) },

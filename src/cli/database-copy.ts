@@ -8,6 +8,7 @@ import { dirname } from "node:path";
 import { exportDatabase } from "../client/database-export.ts";
 import { ClusterAdmin, type EndpointStatus } from "../client/index.ts";
 import { copyStopped } from "../machine/plain-copy.ts";
+import type { ExtensionOptions } from "../sql/extension.ts";
 import { CliError, EXIT } from "./exit-code.ts";
 import type { Output } from "./output.ts";
 import { onStopSignals } from "./shutdown.ts";
@@ -20,6 +21,8 @@ export interface CopyOptions {
   readonly node?: number;
   readonly stale?: boolean;
   readonly deadlineMs: number;
+  /** Of SQLite, that the data need to be read. */
+  readonly extension?: readonly ExtensionOptions[];
 }
 
 export interface TakenCopy {

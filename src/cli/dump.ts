@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
+import { readExtensions } from "../machine/extension-files.ts";
 import { makePlain } from "../machine/plain-copy.ts";
 import { dumpDatabase } from "../machine/sql-dump.ts";
 import { type CopyOptions, renameDurably, takeCopy, withInterrupt } from "./database-copy.ts";
@@ -29,14 +30,15 @@ export async function dumpSql(
 ): Promise<ExitCode> {
   const path = target === STANDARD_OUTPUT ? null : resolve(target);
   if (path !== null) checkTarget(path, options.force === true);
+  const extensions = readExtensions(options.extension ?? []);
   // Beside the result, where there is room for one; else where temporary files go.
   const place = await mkdtemp(join(path === null ? tmpdir() : dirname(path), "balsa-dump-"));
   const remove = () => rm(place, { recursive: true, force: true });
   await withInterrupt(async (signal) => {
     const copy = join(place, "copy.db");
     const { index, from } = await takeCopy(options, copy, output, signal);
-    makePlain(copy, null);
-    const sql = Readable.from(dumpDatabase(copy));
+    makePlain(copy, null, extensions);
+    const sql = Readable.from(dumpDatabase(copy, extensions));
     if (path === null) {
       await pipeline(sql, process.stdout, { signal, end: false });
     } else {

@@ -6,6 +6,7 @@
 import { existsSync, statSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
+import { readExtensions } from "../machine/extension-files.ts";
 import { makePlain } from "../machine/plain-copy.ts";
 import {
   type CopyOptions,
@@ -31,13 +32,14 @@ export async function exportFile(
 ): Promise<ExitCode> {
   const path = resolve(target);
   checkTarget(path, options.force === true);
+  const extensions = readExtensions(options.extension ?? []);
   const part = `${path}.${process.pid}.part`;
   const compacted = options.compact === true ? `${part}.compact` : null;
   const copy = await withInterrupt(
     async (signal) => {
       const taken = await takeCopy(options, part, output, signal);
       output.err(compacted === null ? "checking the copy\n" : "checking and compacting the copy\n");
-      makePlain(part, compacted);
+      makePlain(part, compacted, extensions);
       await demandNotStopped(signal);
       if (options.force === true) await removeLeftovers(path);
       else checkTarget(path, false);

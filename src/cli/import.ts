@@ -8,7 +8,10 @@ import { rm } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { seedLog } from "../log/seed-log.ts";
 import { DirectoryLock } from "../machine/directory-lock.ts";
+import { readExtensions } from "../machine/extension-files.ts";
+import { learnNames } from "../machine/extension-names.ts";
 import { copySeed, finishSeed, judgeSeed } from "../machine/seed-file.ts";
+import type { ExtensionOptions, KnownExtension } from "../sql/extension.ts";
 import { prepareDirectory } from "./data-directory.ts";
 import { demandNotStopped, Progress, renameDurably, withInterrupt } from "./database-copy.ts";
 import { CliError, EXIT, type ExitCode } from "./exit-code.ts";
@@ -17,6 +20,8 @@ import type { Output } from "./output.ts";
 export interface ImportOptions {
   /** Data directories by node id. */
   readonly node: ReadonlyMap<number, string>;
+  /** Of SQLite, that the file needs; the nodes are to be started with the same. */
+  readonly extension?: readonly ExtensionOptions[];
 }
 
 /** What the file counts as in the log: whoever has not got it needs a snapshot. */
@@ -24,9 +29,10 @@ const SEED_ENTRY = { index: 1, term: 1 };
 
 export async function importFile(
   file: string,
-  { node }: ImportOptions,
+  { node, extension = [] }: ImportOptions,
   output: Output,
 ): Promise<ExitCode> {
+  const extensions = readExtensions(extension).map(learnNames);
   const places = [...node].map(([id, dir]) => ({ id, dir: resolve(dir) }));
   for (const { dir } of places) demandEmpty(dir);
   const begun: string[] = [];
@@ -39,7 +45,7 @@ export async function importFile(
           begun.push(dir);
           locks.push(DirectoryLock.take(dir));
         }
-        return await fill(resolve(file), places, output, signal);
+        return await fill({ file: resolve(file), places, extensions }, output, signal);
       } finally {
         for (const lock of locks) lock.release();
       }
@@ -54,8 +60,15 @@ export async function importFile(
 }
 
 async function fill(
-  file: string,
-  places: readonly { readonly id: number; readonly dir: string }[],
+  {
+    file,
+    places,
+    extensions,
+  }: {
+    readonly file: string;
+    readonly places: readonly { readonly id: number; readonly dir: string }[];
+    readonly extensions: readonly KnownExtension[];
+  },
   output: Output,
   signal: AbortSignal,
 ): Promise<string> {
@@ -65,7 +78,7 @@ async function fill(
   const digest = await copySeed(file, copies, show, signal);
   output.err("checking the copy\n");
   // All copies are alike; the first is judged before Balsa's tables are in it.
-  if (copies[0] !== undefined) judgeSeed(file, copies[0]);
+  if (copies[0] !== undefined) judgeSeed(file, copies[0], extensions);
   await demandNotStopped(signal);
   for (const copy of copies) finishSeed(copy, SEED_ENTRY);
   for (const { id, dir } of places) {

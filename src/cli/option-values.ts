@@ -2,6 +2,7 @@
 
 import { InvalidArgumentError } from "commander";
 import { formatAddress, parseAddress } from "../rpc/addresses.ts";
+import type { ExtensionOptions } from "../sql/extension.ts";
 
 /** For commander's argParser: what it throws becomes a usage error that names the option. */
 export function addressOption(text: string): string {
@@ -57,6 +58,47 @@ export function directoryOption(
     throw new InvalidArgumentError(`${dir} is given to two nodes.`);
   }
   return directories.set(id, dir);
+}
+
+/**
+ * `PATH`, `PATH#deterministic,sha256=HEX,entry=NAME`, and again for each. Several in one text, as a variable has them, are parted
+ * by colons, like the directories in PATH.
+ */
+export function extensionsOption(
+  text: string,
+  before: readonly ExtensionOptions[] | undefined,
+): ExtensionOptions[] {
+  return [...(before ?? []), ...text.split(":").map(extensionOption)];
+}
+
+function extensionOption(text: string): ExtensionOptions {
+  const mark = text.lastIndexOf("#");
+  const path = mark < 0 ? text : text.slice(0, mark);
+  if (path === "") {
+    throw new InvalidArgumentError(`"${text}" names no file, such as /usr/lib/vec0.so.`);
+  }
+  let found: ExtensionOptions = { path };
+  for (const word of mark < 0 ? [] : text.slice(mark + 1).split(",")) {
+    const [key, value = ""] = word.split("=", 2);
+    if (word === "deterministic") found = { ...found, deterministic: true };
+    else if (key === "sha256" && /^[0-9a-f]{64}$/i.test(value)) found = { ...found, sha256: value };
+    else if (key === "entry" && /^\w+$/.test(value)) found = { ...found, entry: value };
+    else {
+      throw new InvalidArgumentError(
+        `"${word}" behind the # of an extension is none of deterministic, sha256=HEX (64 digits), entry=NAME.`,
+      );
+    }
+  }
+  return found;
+}
+
+/** As `extensionsOption` takes it. */
+export function formatExtension(extension: ExtensionOptions): string {
+  const { path, sha256, entry, deterministic } = extension;
+  const words = deterministic === true ? ["deterministic"] : [];
+  if (sha256 !== undefined) words.push(`sha256=${sha256}`);
+  if (entry !== undefined) words.push(`entry=${entry}`);
+  return words.length === 0 ? path : `${path}#${words.join(",")}`;
 }
 
 export function idOption(text: string): number {

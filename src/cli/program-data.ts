@@ -15,6 +15,8 @@ type Finish = (status: ExitCode) => void;
 export interface SharedOptions {
   endpoints(): Option;
   deadline(what: string, defaultMs: number): Option;
+  /** Of SQLite, for what cannot be read without. */
+  extension(): Option;
 }
 
 const SILENCE_MS = 600_000;
@@ -27,7 +29,7 @@ export function addDataCommands(
 ): void {
   addExport(program, shared, output, finish);
   addDump(program, shared, output, finish);
-  addImport(program, output, finish);
+  addImport(program, shared, output, finish);
   addVerify(program, shared, output, finish);
 }
 
@@ -38,6 +40,7 @@ function addSource(command: Command, shared: SharedOptions): Command {
     .addOption(
       new Option("--node <id>", "the node to copy (default: a follower)").argParser(idOption),
     )
+    .addOption(shared.extension())
     .option("--stale", "what that node has, also when it hears of no leader")
     .addOption(shared.deadline("how long nothing may come from the node", SILENCE_MS));
 }
@@ -69,7 +72,7 @@ function addDump(program: Command, shared: SharedOptions, output: Output, finish
   });
 }
 
-function addImport(program: Command, output: Output, finish: Finish): void {
+function addImport(program: Command, shared: SharedOptions, output: Output, finish: Finish): void {
   program
     .command("import")
     .description("prepare empty directories of a new cluster's first nodes with a SQLite file")
@@ -82,6 +85,7 @@ function addImport(program: Command, output: Output, finish: Finish): void {
         .argParser(directoryOption)
         .makeOptionMandatory(),
     )
+    .addOption(shared.extension())
     .action(async (file: string, options) => {
       const { importFile } = await import("./import.ts");
       finish(await importFile(file, options, output));

@@ -13,6 +13,7 @@ import { EXIT, type ExitCode, exitCodeOf } from "./exit-code.ts";
 import {
   addressOption,
   endpointsOption,
+  extensionsOption,
   idOption,
   peersOption,
   wholeOption,
@@ -70,7 +71,11 @@ function makeProgram(output: Output, finish: Finish): Command {
   addMember(program, output, finish);
   addTransfer(program, output, finish);
   addRecover(program, output, finish);
-  const shared = { endpoints: endpointsOptionWithDefault, deadline: deadlineOption };
+  const shared = {
+    endpoints: endpointsOptionWithDefault,
+    deadline: deadlineOption,
+    extension: extensionOption,
+  };
   addDataCommands(program, shared, output, finish);
   return program;
 }
@@ -108,6 +113,7 @@ function addServe(program: Command, output: Output, finish: Finish): void {
     .option("--until-eof", "stop when standard input ends, as it does when the parent dies");
   addTuning(command);
   command
+    .addOption(extensionOption())
     .addOption(logLevelOption("info"))
     .addOption(
       new Option("--log-format <format>", "of the log on standard error")
@@ -196,6 +202,7 @@ function addCluster(program: Command, output: Output, finish: Finish): void {
         .argParser(wholeOption(1, 65_527))
         .default(4001),
     )
+    .addOption(extensionOption())
     .addOption(logLevelOption("info"))
     .action(async (options) => {
       const { runCluster } = await import("./cluster.ts");
@@ -362,6 +369,13 @@ function endpointsOptionWithDefault(): Option {
     .env("BALSA_ENDPOINTS")
     .argParser(endpointsOption)
     .default(DEFAULT_ENDPOINTS, DEFAULT_ENDPOINTS.join(","));
+}
+
+function extensionOption(): Option {
+  const what = "an extension of SQLite to load; more than once for several";
+  return new Option("--extension <path[#deterministic,sha256=…,entry=…]>", what)
+    .env("BALSA_EXTENSIONS")
+    .argParser(extensionsOption);
 }
 
 function logLevelOption(level: string): Option {

@@ -3,11 +3,13 @@
  * node consists of is the business of `service/serve-node.ts`.
  */
 
+import { readExtensions } from "../machine/extension-files.ts";
 import type { NodeOptions, Plant } from "../node/config.ts";
 import { LogWriter } from "../service/log-writer.ts";
 import { type LogFormat, type LogLevel, openLogger } from "../service/logger.ts";
 import { checkAddresses, serveNode } from "../service/serve-node.ts";
 import { BalsaError } from "../sql/errors.ts";
+import type { ExtensionOptions } from "../sql/extension.ts";
 import type { Limits } from "../sql/limits.ts";
 import { prepareDirectory } from "./data-directory.ts";
 import { CliError, EXIT, type ExitCode } from "./exit-code.ts";
@@ -42,6 +44,7 @@ export interface ServeOptions {
   readonly minFreeBytes?: number;
   /** Those that were given, by their names in `Limits`. */
   readonly limits: Partial<Limits>;
+  readonly extension?: readonly ExtensionOptions[];
   readonly plant?: string;
 }
 
@@ -108,6 +111,7 @@ function nodeOptions(options: ServeOptions): Omit<NodeOptions, "advertise"> {
     peers: peersOf(options),
     join: options.join === true,
     limits,
+    extensions: readExtensions(options.extension ?? []),
     ...(heartbeatMs === undefined ? {} : { heartbeatMs }),
     ...(electionMs === undefined ? {} : { electionMs }),
     ...(readersMin === undefined ? {} : { readersMin }),

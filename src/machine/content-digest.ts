@@ -5,8 +5,10 @@
 
 import { createHash, type Hash } from "node:crypto";
 import Database from "better-sqlite3";
+import type { Extension } from "../sql/extension.ts";
 import { RowChunkWriter } from "../wire/result-codec.ts";
 import type { SqliteValue } from "../wire/value-codec.ts";
+import { loadExtensions } from "./extension-loading.ts";
 
 export interface TableContent {
   readonly name: string;
@@ -56,9 +58,10 @@ export function contentDigest(database: Database.Database): string {
 }
 
 /** The same of a file by its path. */
-export function readFileContent(path: string): Content {
+export function readFileContent(path: string, extensions: readonly Extension[] = []): Content {
   const database = new Database(path, { readonly: true, fileMustExist: true });
   try {
+    loadExtensions(database, extensions);
     return readContent(database);
   } finally {
     database.close();

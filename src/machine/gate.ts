@@ -6,6 +6,7 @@
 import { BalsaError } from "../sql/errors.ts";
 import { isSwitch, type Setting } from "../sql/settings.ts";
 import type { PragmaShape, StatementShape } from "./statement-shape.ts";
+import { refuseUndeclared, type UndeclaredNames } from "./undeclared-names.ts";
 
 /** `read`: alone, on one node. `write`: on all nodes, so that nothing in it may differ between them. */
 export type GateMode = "read" | "write";
@@ -154,8 +155,12 @@ function refused(message: string): BalsaError {
   return new BalsaError("REFUSED", message);
 }
 
-/** @throws BalsaError REFUSED, with the way out. */
-export function judge(shape: StatementShape, mode: GateMode): StatementClass {
+/** `undeclared`: what a write must not use besides. @throws BalsaError REFUSED, with the way out. */
+export function judge(
+  shape: StatementShape,
+  mode: GateMode,
+  undeclared: UndeclaredNames | null = null,
+): StatementClass {
   const reason = REFUSED_VERBS[shape.verb];
   if (reason !== undefined) throw refused(reason);
   refuseReservedNames(shape);
@@ -174,6 +179,7 @@ export function judge(shape: StatementShape, mode: GateMode): StatementClass {
   if (pragma !== null) return pragma;
   if (mode === "write") refuseNodeNames(shape);
   else refuseSwitchTables(shape);
+  if (mode === "write" && undeclared !== null) refuseUndeclared(shape, undeclared);
   if (mode === "write" && tellsRootpage(shape)) {
     if (onlySelects(shape)) return "inspection";
     throw refused(

@@ -9,6 +9,7 @@ import type { Database, Statement } from "better-sqlite3";
 import type { DigestMismatch, ExecuteJob, ExecuteOutcome, MachineState } from "../node/ports.ts";
 import type { Configuration, Entry, EntryId } from "../raft/entry.ts";
 import { BalsaError, type Failure } from "../sql/errors.ts";
+import type { KnownExtension } from "../sql/extension.ts";
 import { invariant } from "../sql/invariant.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
 import { MACHINE_VERSION, type Setting } from "../sql/settings.ts";
@@ -27,6 +28,7 @@ import { RequestExecutor, type RequestOutcome } from "./request-executor.ts";
 import { checkRequest, UNBOUNDED } from "./request-limits.ts";
 import { DEFAULT_SESSION_LIMITS, type SessionLimits, Sessions } from "./sessions.ts";
 import { TransactionExecutor } from "./transaction-executor.ts";
+import { demandDeclared, type UndeclaredNames, undeclaredNames } from "./undeclared-names.ts";
 import { commandOf, type Work, workOf } from "./work.ts";
 import { openWriterConnection } from "./writer-connection.ts";
 
@@ -37,6 +39,8 @@ export interface MachineCoreOptions {
   readonly sessionLimits?: SessionLimits;
   /** Statements kept prepared. Default 500. What the file holds does not depend on it. */
   readonly preparedStatements?: number;
+  /** Loaded into the connection. Default none. */
+  readonly extensions?: readonly KnownExtension[];
 }
 
 export interface Applied {
@@ -84,6 +88,7 @@ export class MachineCore {
   readonly #options: MachineCoreOptions;
   readonly #limits: Limits;
   readonly #sessionLimits: SessionLimits;
+  readonly #undeclared: UndeclaredNames | null;
   #database: Database;
   #meta: MachineMeta;
   #settings: KeptSettings;
@@ -106,7 +111,9 @@ export class MachineCore {
     this.#options = options;
     this.#limits = options.limits ?? DEFAULT_LIMITS;
     this.#sessionLimits = options.sessionLimits ?? DEFAULT_SESSION_LIMITS;
-    this.#database = openWriterConnection(options.path);
+    this.#undeclared = undeclaredNames(options.extensions ?? []);
+    this.#database = openWriterConnection(options.path, options.extensions);
+    if (this.#undeclared !== null) demandDeclared(this.#database, this.#undeclared);
     this.#meta = new MachineMeta(this.#database);
     this.#settings = new KeptSettings(this.#database);
     this.#sessions = new Sessions(this.#database, this.#sessionLimits);
@@ -453,7 +460,7 @@ export class MachineCore {
     // Memory dies with its connection.
     if (this.#options.path !== ":memory:") {
       this.#database.close();
-      this.#database = openWriterConnection(this.#options.path);
+      this.#database = openWriterConnection(this.#options.path, this.#options.extensions);
       this.#meta = new MachineMeta(this.#database);
       this.#settings = new KeptSettings(this.#database);
       this.#sessions = new Sessions(this.#database, this.#sessionLimits);
@@ -471,6 +478,7 @@ export class MachineCore {
       functions: this.#functions,
       flush: () => this.#sessions.flush(),
       preparedStatements: this.#options.preparedStatements ?? PREPARED_STATEMENTS,
+      undeclared: this.#undeclared,
     });
   }
 

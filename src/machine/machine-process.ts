@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { unreachable } from "../sql/invariant.ts";
 import { awaitRole } from "./child-role.ts";
 import { openReaderEngine, openWriterEngine } from "./engines.ts";
+import { runExtensionCheck } from "./extension-check.ts";
 import { runReader } from "./reader-loop.ts";
 import { runSnapshotTask } from "./snapshot-task.ts";
 import { takeWriterLock } from "./writer-lock.ts";
@@ -15,14 +16,17 @@ switch (given.role) {
   case "writer":
     runWriter(given, {
       takeLock: (onSlow) => takeWriterLock(given.dir, given.lockWaitMs, onSlow),
-      open: () => openWriterEngine(path, given.limits),
+      open: () => openWriterEngine(path, given.limits, given.extensions),
     });
     break;
   case "reader":
-    runReader(() => openReaderEngine(path, given.limits));
+    runReader(() => openReaderEngine(path, given.limits, given.extensions));
     break;
   case "snapshot":
     await runSnapshotTask(given, path);
+    break;
+  case "extensions":
+    runExtensionCheck(given);
     break;
   default:
     unreachable(given.role);

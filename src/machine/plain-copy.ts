@@ -8,7 +8,9 @@ import { join } from "node:path";
 import Database from "better-sqlite3";
 import type { EntryId } from "../raft/entry.ts";
 import { BalsaError } from "../sql/errors.ts";
+import type { Extension } from "../sql/extension.ts";
 import { DirectoryLock } from "./directory-lock.ts";
+import { loadExtensions } from "./extension-loading.ts";
 import { copyDatabase } from "./snapshot-task.ts";
 
 /**
@@ -38,9 +40,14 @@ export async function copyStopped(dir: string, to: string): Promise<EntryId> {
  * `path` becomes the users' data alone. With `compactTo` a compacted copy of that is made there: rows in order, no free
  * pages, the same rowids. @throws BalsaError INTERNAL if the result is damaged
  */
-export function makePlain(path: string, compactTo: string | null): void {
+export function makePlain(
+  path: string,
+  compactTo: string | null,
+  extensions: readonly Extension[] = [],
+): void {
   const database = new Database(path, { fileMustExist: true });
   try {
+    loadExtensions(database, extensions);
     database.pragma("synchronous = FULL");
     database.pragma("journal_mode = DELETE");
     database.pragma("foreign_keys = OFF");
@@ -56,6 +63,7 @@ export function makePlain(path: string, compactTo: string | null): void {
   }
   const compacted = new Database(compactTo, { fileMustExist: true });
   try {
+    loadExtensions(compacted, extensions);
     demandSound(compacted, compactTo);
   } finally {
     compacted.close();
@@ -76,7 +84,17 @@ function dropOwnTables(database: Database.Database): void {
 }
 
 function demandSound(database: Database.Database, path: string): void {
-  const found = database.pragma("quick_check(1)", { simple: true });
+  let found: unknown;
+  try {
+    found = database.pragma("quick_check(1)", { simple: true });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    const hint = "if the cluster has extensions, name them with --extension";
+    throw new BalsaError(
+      "INVALID_ARGUMENT",
+      `the copy at ${path} cannot be checked: ${reason}; ${hint}`,
+    );
+  }
   if (found === "ok") return;
   throw new BalsaError("INTERNAL", `the copy at ${path} is damaged: ${found}`);
 }

@@ -12,6 +12,7 @@ import type { SqliteValue } from "../wire/value-codec.ts";
 import { type GateMode, judge, type StatementClass } from "./gate.ts";
 import { type ParameterList, type StatementShape, shapeOf } from "./statement-shape.ts";
 import { type SplitStatement, splitStatements } from "./tokenizer.ts";
+import type { UndeclaredNames } from "./undeclared-names.ts";
 
 /** Allowed by its text; SQLite need not have seen it yet. */
 export interface JudgedStatement {
@@ -29,17 +30,30 @@ export interface PreparedStatement extends JudgedStatement {
 /** Texts longer than this are prepared anew each time: values written into the text would fill the cache. */
 const KEEP_TEXT = 16 * 1024;
 
+export interface StatementCacheOptions {
+  /** Statements kept. Default 500. */
+  readonly size?: number;
+  /** What a write must not use, beside what no node may. Default null. */
+  readonly undeclared?: UndeclaredNames | null;
+}
+
 /** Prepares on one connection, remembering the texts used last. */
 export class StatementCache {
   readonly #database: Database;
   readonly #mode: GateMode;
   readonly #size: number;
+  readonly #undeclared: UndeclaredNames | null;
   readonly #statements = new Map<string, PreparedStatement>();
 
-  constructor(database: Database, mode: GateMode, size = 500) {
+  constructor(
+    database: Database,
+    mode: GateMode,
+    { size = 500, undeclared = null }: StatementCacheOptions = {},
+  ) {
     this.#database = database;
     this.#mode = mode;
     this.#size = size;
+    this.#undeclared = undeclared;
   }
 
   /** After a change of the schema: columns and targets may be others now. */
@@ -55,7 +69,7 @@ export class StatementCache {
   /** @throws BalsaError REFUSED. */
   judge(split: SplitStatement): JudgedStatement {
     const shape = shapeOf(split);
-    return { shape, verdict: judge(shape, this.#mode) };
+    return { shape, verdict: judge(shape, this.#mode, this.#undeclared) };
   }
 
   /** What `find` or `judge` gave, prepared. @throws what SQLite says of the text. */

@@ -14,6 +14,7 @@ import type {
   WriterEvents,
 } from "../node/ports.ts";
 import type { EntryId } from "../raft/entry.ts";
+import type { KnownExtension } from "../sql/extension.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
 import { ChildSupply, type ChildSupplyOptions } from "./child-supply.ts";
 import { ProcessWriter } from "./process-writer.ts";
@@ -40,6 +41,8 @@ export interface MachineOptions {
   readonly copyKeepMs?: number;
   /** Keep a process in reserve, for a quick replacement? Default true. */
   readonly reserve?: boolean;
+  /** Loaded by all children that open the database. Default none. */
+  readonly extensions?: readonly KnownExtension[];
   /** Another program instead of the built child, for tests. */
   readonly command?: readonly string[];
 }
@@ -178,6 +181,7 @@ function supplyOptions(options: MachineOptions): ChildSupplyOptions {
     limits: limits ?? DEFAULT_LIMITS,
     lockWaitMs: lockWaitMs ?? 10_000,
     walBytesMax: walBytesMax ?? 8 * MIB,
+    extensions: options.extensions ?? [],
   };
   const reserve = options.reserve ?? true;
   return { given, reserve, logger, ...(command === undefined ? {} : { command }) };

@@ -13,6 +13,7 @@ import type {
 } from "../node/ports.ts";
 import type { Entry, EntryId, EntryKind } from "../raft/entry.ts";
 import type { Failure } from "../sql/errors.ts";
+import type { KnownExtension } from "../sql/extension.ts";
 import { invariant, unreachable } from "../sql/invariant.ts";
 import type { Limits } from "../sql/limits.ts";
 import type { ClusterSettings } from "../sql/settings.ts";
@@ -61,7 +62,7 @@ export const FROM_READER = {
 /** A snapshot's child to its node: one of these, then it ends. */
 export const FROM_SNAPSHOT = { done: 1, fault: 2 } as const;
 
-export type ChildRole = "writer" | "reader" | "snapshot";
+export type ChildRole = "writer" | "reader" | "snapshot" | "extensions";
 
 /** Work on the bytes of whole files, away from the node's thread. */
 export type SnapshotTask =
@@ -87,6 +88,8 @@ export interface ChildArguments {
   readonly lockWaitMs: number;
   /** The writer checkpoints between transactions when its WAL has grown to this. */
   readonly walBytesMax: number;
+  /** Loaded into each connection that may need them. */
+  readonly extensions: readonly KnownExtension[];
   /** Of a snapshot's child. */
   readonly task?: SnapshotTask;
 }

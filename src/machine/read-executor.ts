@@ -5,11 +5,13 @@
 
 import Database from "better-sqlite3";
 import { BalsaError, SqlError } from "../sql/errors.ts";
+import type { Extension } from "../sql/extension.ts";
 import { invariant } from "../sql/invariant.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
 import { RowChunkWriter } from "../wire/result-codec.ts";
 import { type BoundStatement, decodeStatement } from "../wire/statement-codec.ts";
 import type { SqliteValue } from "../wire/value-codec.ts";
+import { loadExtensions } from "./extension-loading.ts";
 import { isSqliteError } from "./machine-fault.ts";
 import {
   bindArguments,
@@ -25,6 +27,8 @@ export interface ReadExecutorOptions {
   readonly limits?: Limits;
   /** A chunk ends with the row that reaches this many bytes. Default 64 KiB. */
   readonly chunkBytes?: number;
+  /** Loaded into the connection. Default none. */
+  readonly extensions?: readonly Extension[];
 }
 
 export interface ReadChunk {
@@ -52,6 +56,7 @@ export class ReadExecutor {
     this.#limits = options.limits ?? DEFAULT_LIMITS;
     this.#chunkBytes = options.chunkBytes ?? CHUNK_BYTES;
     this.#database = new Database(options.path, { readonly: true, timeout: BUSY_TIMEOUT_MS });
+    loadExtensions(this.#database, options.extensions ?? []);
     this.#database.defaultSafeIntegers(true);
     this.#database.pragma("query_only = ON");
     this.#cache = new StatementCache(this.#database, "read");

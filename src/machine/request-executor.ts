@@ -25,6 +25,7 @@ import {
 } from "./prepared-statement.ts";
 import { checkCount, checkParameters, checkRequest } from "./request-limits.ts";
 import { type SchemaFacts, SchemaReader } from "./schema-facts.ts";
+import type { UndeclaredNames } from "./undeclared-names.ts";
 
 export type RequestOutcome =
   | {
@@ -112,6 +113,7 @@ export interface ExecutorParts {
   /** Writes into the transaction whatever is only in memory. */
   readonly flush: () => void;
   readonly preparedStatements: number;
+  readonly undeclared: UndeclaredNames | null;
 }
 
 export class RequestExecutor {
@@ -139,7 +141,10 @@ export class RequestExecutor {
     this.#functions = parts.functions;
     this.#flush = parts.flush;
     database.exec("CREATE TEMP TABLE balsa_scratch(value)");
-    this.#cache = new StatementCache(database, "write", parts.preparedStatements);
+    this.#cache = new StatementCache(database, "write", {
+      size: parts.preparedStatements,
+      undeclared: parts.undeclared,
+    });
     this.#schema = new SchemaReader(database);
     this.#probe = new DeferredKeyProbe(database);
     this.#largest = new LargestRowid(database);

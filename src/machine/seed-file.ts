@@ -9,11 +9,14 @@ import { type FileHandle, open, stat } from "node:fs/promises";
 import Database from "better-sqlite3";
 import type { EntryId } from "../raft/entry.ts";
 import { BalsaError } from "../sql/errors.ts";
+import type { KnownExtension } from "../sql/extension.ts";
 import { DeterministicFunctions } from "./deterministic-functions.ts";
+import { loadExtensions } from "./extension-loading.ts";
 import { judge } from "./gate.ts";
 import { seedTables } from "./machine-meta.ts";
 import { shapeOf } from "./statement-shape.ts";
 import { splitStatements } from "./tokenizer.ts";
+import { type UndeclaredNames, undeclaredNames } from "./undeclared-names.ts";
 
 const CHUNK_BYTES = 1024 * 1024;
 const MAGIC = "SQLite format 3\0";
@@ -101,10 +104,15 @@ async function writeWhole(file: FileHandle, chunk: Uint8Array, at: number): Prom
 }
 
 /** Of a copy of `path`. Reads all of it. @throws BalsaError REFUSED, naming what cannot be taken and the way out */
-export function judgeSeed(path: string, copy: string): void {
+export function judgeSeed(
+  path: string,
+  copy: string,
+  extensions: readonly KnownExtension[] = [],
+): void {
   const database = new Database(copy, { fileMustExist: true });
   try {
-    judgeSchema(database);
+    loadExtensions(database, extensions);
+    judgeSchema(database, undeclaredNames(extensions));
     const found = database.pragma("integrity_check(1)", { simple: true });
     if (found !== "ok") throw new Error(`it is damaged: ${found}`);
     // As the writer sees it: with the functions that all nodes compute alike.
@@ -120,7 +128,7 @@ export function judgeSeed(path: string, copy: string): void {
   }
 }
 
-function judgeSchema(database: Database.Database): void {
+function judgeSchema(database: Database.Database, undeclared: UndeclaredNames | null): void {
   const known = new Set(
     database.prepare<unknown[], string>("SELECT lower(name) FROM pragma_module_list").pluck().all(),
   );
@@ -134,12 +142,12 @@ function judgeSchema(database: Database.Database): void {
     const module = VIRTUAL.exec(sql)?.[1];
     if (module !== undefined && !known.has(module.toLowerCase())) {
       throw new Error(
-        `${name} is a virtual table of the module ${module}, which Balsa does not have`,
+        `${name} is a virtual table of the module ${module}, which Balsa does not have; an extension is named with --extension`,
       );
     }
     for (const statement of splitStatements(sql)) {
       try {
-        judge(shapeOf(statement), "write");
+        judge(shapeOf(statement), "write", undeclared);
       } catch (error) {
         throw new Error(`${name}: ${(error as Error).message}`, { cause: error });
       }

@@ -9,6 +9,7 @@ import { crc32 } from "node:zlib";
 import Database from "better-sqlite3";
 import type { SnapshotManifest } from "../node/ports.ts";
 import type { Configuration, EntryId } from "../raft/entry.ts";
+import type { Extension } from "../sql/extension.ts";
 import { invariant, unreachable } from "../sql/invariant.ts";
 import { decodeConfiguration } from "../wire/configuration-codec.ts";
 import {
@@ -17,6 +18,7 @@ import {
   SNAPSHOT_PAGE_BYTES,
 } from "../wire/snapshot-codec.ts";
 import { ChildChannel } from "./child-channel.ts";
+import { loadExtensions } from "./extension-loading.ts";
 import {
   type ChildArguments,
   encodeJson,
@@ -44,7 +46,7 @@ export async function runSnapshotTask(given: ChildArguments, path: string): Prom
         await copyDatabase(path, task.to);
         return channel.end(FROM_SNAPSHOT.done, 0, encodeJson({}));
       case "check":
-        checkSnapshot(task.path, task.expected);
+        checkSnapshot(task.path, task.expected, given.extensions);
         return channel.end(FROM_SNAPSHOT.done, 0, encodeJson({}));
       default:
         return unreachable(task);
@@ -110,13 +112,17 @@ export function hashPages(chunk: Uint8Array): Buffer {
 }
 
 /** @throws Error naming what is wrong. */
-export function checkSnapshot(path: string, expected: SnapshotFacts): void {
+export function checkSnapshot(
+  path: string,
+  expected: SnapshotFacts,
+  extensions: readonly Extension[] = [],
+): void {
   const { size } = statSync(path);
   if (size !== expected.bytes) throw new Error(`${size} bytes instead of ${expected.bytes}`);
   const digest = createHash("sha256");
   for (const chunk of chunksOf(path)) digest.update(chunk);
   if (digest.digest("hex") !== expected.digest) throw new Error("the digest differs");
-  checkDatabase(path, expected);
+  checkDatabase(path, expected, extensions);
   const file = openSync(path, "r+");
   try {
     fsyncSync(file);
@@ -125,9 +131,11 @@ export function checkSnapshot(path: string, expected: SnapshotFacts): void {
   }
 }
 
-function checkDatabase(path: string, expected: EntryId): void {
+function checkDatabase(path: string, expected: EntryId, extensions: readonly Extension[]): void {
   const database = new Database(path);
   try {
+    // Constraints and indexes may use what they bring.
+    loadExtensions(database, extensions);
     const found = database.pragma("quick_check(1)", { simple: true });
     if (found !== "ok") throw new Error(`the database is damaged: ${found}`);
     const { index, term } = readState(database);

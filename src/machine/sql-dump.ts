@@ -9,6 +9,8 @@
 
 import Database from "better-sqlite3";
 import { BalsaError } from "../sql/errors.ts";
+import type { Extension } from "../sql/extension.ts";
+import { loadExtensions } from "./extension-loading.ts";
 
 interface SchemaRow {
   readonly type: string;
@@ -21,9 +23,13 @@ const FLUSH_BYTES = 64 * 1024;
 const ROWID_NAMES = ["rowid", "_rowid_", "oid"];
 
 /** Of a file that nobody writes. Pieces of about 64 KiB. @throws BalsaError REFUSED for what SQL text cannot hold */
-export function* dumpDatabase(path: string): Generator<Buffer> {
+export function* dumpDatabase(
+  path: string,
+  extensions: readonly Extension[] = [],
+): Generator<Buffer> {
   const database = new Database(path, { readonly: true, fileMustExist: true });
   try {
+    loadExtensions(database, extensions);
     database.exec("BEGIN");
     yield* gathered(dumpLines(database));
   } finally {

@@ -37,6 +37,8 @@ export interface StatementShape {
   readonly names: ReadonlySet<string>;
   /** Of these, what is called with parentheses. */
   readonly functions: ReadonlySet<string>;
+  /** What stands behind COLLATE, lower case. */
+  readonly collations: ReadonlySet<string>;
   /** String literals, lower case: SQLite takes them as names where a name is expected. */
   readonly strings: ReadonlySet<string>;
   /** Creates in, or names, the temp schema. */
@@ -57,11 +59,13 @@ export function shapeOf({ text, tokens }: SplitStatement): StatementShape {
   const names = new Set<string>();
   const functions = new Set<string>();
   const strings = new Set<string>();
+  const collations = new Set<string>();
   tokens.forEach((token, index) => {
     if (token.kind === "word" || token.kind === "quoted") {
       const name = nameOf(text, token);
       names.add(name);
       if (isOperator(text, tokens[index + 1], "(")) functions.add(name);
+      if (name === "collate") collations.add(anyName(text, tokens[index + 1]));
     } else if (token.kind === "string") strings.add(nameOf(text, token));
   });
   let at = 0;
@@ -78,6 +82,7 @@ export function shapeOf({ text, tokens }: SplitStatement): StatementShape {
     parameters: parametersOf(text, tokens),
     names,
     functions,
+    collations,
     strings,
     temporary: isTemporary(text, tokens, at),
     insertTarget,

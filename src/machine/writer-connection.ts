@@ -4,6 +4,8 @@
  */
 
 import Database from "better-sqlite3";
+import type { Extension } from "../sql/extension.ts";
+import { loadExtensions } from "./extension-loading.ts";
 import { MachineFault } from "./machine-fault.ts";
 import { prepareFile } from "./machine-meta.ts";
 
@@ -27,9 +29,13 @@ const PRAGMAS = [
 ];
 
 /** @throws MachineFault if it cannot be opened, or is not a database. */
-export function openWriterConnection(path: string): Database.Database {
+export function openWriterConnection(
+  path: string,
+  extensions: readonly Extension[] = [],
+): Database.Database {
   try {
     const database = new Database(path, { timeout: BUSY_TIMEOUT_MS });
+    loadExtensions(database, extensions);
     database.defaultSafeIntegers(true);
     for (const pragma of PRAGMAS) database.pragma(pragma);
     prepareFile(database);

@@ -3,6 +3,7 @@
 import type { NodeId } from "../raft/entry.ts";
 import type { Raft } from "../raft/raft.ts";
 import { BalsaError } from "../sql/errors.ts";
+import type { Extension } from "../sql/extension.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
 import type { CompactionLimits } from "./compaction.ts";
 
@@ -47,6 +48,8 @@ export interface NodeOptions {
    * 1 TiB; 0: only when there are none left.
    */
   readonly minFreeBytes?: number;
+  /** Loaded by every process that opens the database; the same on all nodes. Default none. */
+  readonly extensions?: readonly Extension[];
   readonly plant?: Plant;
   /** Shows the core to the simulator's checkers when it is made. Never set in service. */
   readonly onCore?: (raft: Raft) => void;
@@ -71,6 +74,7 @@ export interface NodeConfig {
   readonly log: CompactionLimits;
   readonly scrubIntervalMs: number;
   readonly minFreeBytes: number;
+  readonly extensions: readonly Extension[];
   readonly plant: Plant | null;
   readonly onCore: (raft: Raft) => void;
 }
@@ -125,6 +129,7 @@ export function checkOptions(options: NodeOptions): NodeConfig {
     },
     scrubIntervalMs: whole("scrubIntervalMs", options.scrubIntervalMs ?? 3_600_000, 0, 86_400_000),
     minFreeBytes: whole("minFreeBytes", options.minFreeBytes ?? 64 * MIB, 0, 2 ** 40),
+    extensions: options.extensions ?? [],
     plant: options.plant ?? null,
     onCore: options.onCore ?? (() => {}),
   };

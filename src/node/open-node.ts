@@ -10,6 +10,7 @@ import { makeDirectoryDurably } from "../log/node-disk.ts";
 import { openLog } from "../log/open-log.ts";
 import { rememberCluster, setLogAside, setLoneDatabaseAside } from "../log/set-aside.ts";
 import { DirectoryLock } from "../machine/directory-lock.ts";
+import { checkExtensions } from "../machine/extension-check.ts";
 import { openMachine } from "../machine/process-machine.ts";
 import type { NodeId } from "../raft/entry.ts";
 import { BalsaError } from "../sql/errors.ts";
@@ -31,7 +32,8 @@ export interface RunningNode extends NodeService {
 /**
  * Opens `options.dir` and starts the node. Resolves once its files are open; it may still wait for its peers.
  *
- * @throws BalsaError INVALID_ARGUMENT for a bad option; UNAVAILABLE if the directory cannot be used.
+ * @throws BalsaError INVALID_ARGUMENT for a bad option, or an extension that cannot be used; UNAVAILABLE if the directory
+ * cannot be used.
  */
 export async function openNode(
   options: NodeOptions,
@@ -45,12 +47,14 @@ export async function openNode(
   makeDirectory(config.dir);
   const lock = DirectoryLock.take(config.dir);
   try {
+    const extensions = await checkExtensions(config.extensions, parts);
     const log = await openTrustedLog(config, options.join === true, parts.logger);
     const machine = openMachine({
       dir: config.dir,
       readersMin: config.readersMin,
       readersMax: config.readersMax,
       limits: config.limits,
+      extensions,
       logger: parts.logger,
     });
     const dropped = log.firstIndex() - 1;

@@ -227,7 +227,7 @@ export class PeerTransport implements Transport {
 
   /** Both vote and append; digests tell if the two ever differ. */
   #compareEngines({ id: peer, engine }: Hello): void {
-    if (!enginesDiffer(this.#platform, { machine: "", engine })) return;
+    if (!enginesDiffer(this.#platform, { engine })) return;
     const facts = { peer, theirs: engine, ours: this.#platform.engine };
     this.#options.logger.warn(
       facts,

@@ -1,37 +1,46 @@
 /**
  * What nodes must have in common so that the same statement comes to the same result: the processor's architecture and the C
- * library, which round floating point each in its own way; and SQLite. Told in the hello; it says only what differs.
+ * library, which round floating point each in its own way; SQLite, and its extensions. Told in the hello; it says only what
+ * differs.
  */
 
 import { createRequire } from "node:module";
+import { extensionConflict } from "./extension-sets.ts";
 
 export interface Platform {
   /** Architecture and C library, `x64 glibc`; empty: not told. */
   readonly machine: string;
   /** The SQLite binding with its version, which fixes SQLite's; empty: not told. */
   readonly engine: string;
+  /** As told by extension-sets.ts. */
+  readonly extensions: readonly string[];
 }
 
-let own: Platform | null = null;
+let own: Omit<Platform, "extensions"> | null = null;
 
-export function ownPlatform(): Platform {
+export function ownPlatform(extensions: readonly string[] = []): Platform {
   own ??= {
     machine: `${process.arch} ${cLibrary()}`,
     engine: `better-sqlite3 ${bindingVersion()}`,
   };
-  return own;
+  return { ...own, extensions };
 }
 
 /** Why a node on `other` cannot be a peer of one on `mine`; null if it can. */
 export function platformConflict(mine: Platform, other: Platform): string | null {
-  if (other.machine === "" || other.machine === mine.machine) return null;
-  return (
-    `it runs on ${other.machine}, this node on ${mine.machine}: their floating point differs, ` +
-    "and so would their data; run all nodes on one architecture and C library"
-  );
+  if (other.machine !== "" && other.machine !== mine.machine) {
+    return (
+      `it runs on ${other.machine}, this node on ${mine.machine}: their floating point differs, ` +
+      "and so would their data; run all nodes on one architecture and C library"
+    );
+  }
+  return extensionConflict(mine.extensions, other.extensions);
 }
 
-export function enginesDiffer(mine: Platform, other: Platform): boolean {
+export function enginesDiffer(
+  mine: Pick<Platform, "engine">,
+  other: Pick<Platform, "engine">,
+): boolean {
   return other.engine !== "" && other.engine !== mine.engine;
 }
 

@@ -9,8 +9,10 @@ import { openNode, type RunningNode } from "../node/open-node.ts";
 import type { Logger } from "../node/ports.ts";
 import type { NodeStatus } from "../node/service.ts";
 import { type Address, checkExposure, formatAddress, parseAddress } from "../rpc/addresses.ts";
+import { tellExtensions } from "../rpc/extension-sets.ts";
 import { Listener } from "../rpc/listener.ts";
 import { PeerTransport } from "../rpc/peer-transport.ts";
+import { ownPlatform } from "../rpc/platform.ts";
 import { type RunningServer, startServer } from "../rpc/server.ts";
 import { SnapshotTransfer } from "../rpc/snapshot-transfer.ts";
 import { BalsaError } from "../sql/errors.ts";
@@ -62,10 +64,11 @@ export async function serveNode(
   { listen, advertise }: Addresses,
   logger: Logger,
 ): Promise<ServedNode> {
-  const { id, peers } = options;
+  const { id, peers, extensions = [] } = options;
   // The port first: whoever cannot have it must not touch the files.
   const listener = await Listener.bind({ listen, logger });
-  const transport = new PeerTransport({ id, peers, logger });
+  const platform = ownPlatform(tellExtensions(extensions));
+  const transport = new PeerTransport({ id, peers, logger, platform });
   const addressOf = (peer: number) => node?.routeTo(peer) ?? "";
   const snapshots = new SnapshotTransfer({ id, addressOf, logger });
   let node: RunningNode | null = null;

@@ -51,6 +51,8 @@ export interface Hello {
   readonly engine: string;
   /** Of two directories of one id the later one has the higher number; 0: a founder's, or not admitted yet. */
   readonly votesFrom: number;
+  /** SQLite's extensions in use, a text for each. */
+  readonly extensions: readonly string[];
 }
 
 export interface Form {
@@ -107,6 +109,7 @@ export function encodeHello(hello: Hello): Buffer {
   writer.string(10, hello.engine);
   writer.string(11, hello.seed);
   writer.uint(12, hello.votesFrom);
+  for (const extension of hello.extensions) writer.string(15, extension);
   return rareFrame(HELLO);
 }
 
@@ -212,6 +215,7 @@ function readHello(reader: MessageReader): PeerFrame {
   let [clusterId, phase, incarnation, address] = ["", "", "", ""];
   let [machine, engine, seed] = ["", "", ""];
   const members: number[] = [];
+  const extensions: string[] = [];
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
     if (tag === 8) version = reader.uint();
     else if (tag === 16) id = reader.uint();
@@ -225,10 +229,11 @@ function readHello(reader: MessageReader): PeerFrame {
     else if (tag === 82) engine = reader.string();
     else if (tag === 90) seed = reader.string();
     else if (tag === 96) votesFrom = reader.uint();
+    else if (tag === 122) extensions.push(reader.string());
     else reader.skip(tag);
   }
   const who = { version, id, clusterId, phase: toPhase(phase), members };
-  const rest = { incarnation, address, to, machine, engine, seed, votesFrom };
+  const rest = { incarnation, address, to, machine, engine, seed, votesFrom, extensions };
   return { kind: "hello", hello: { ...who, ...rest } };
 }
 

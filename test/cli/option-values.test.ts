@@ -5,6 +5,8 @@ import { describe, expect, test } from "vitest";
 import {
   addressOption,
   endpointsOption,
+  extensionsOption,
+  formatExtension,
   peersOption,
   wholeOption,
 } from "../../src/cli/option-values.ts";
@@ -53,4 +55,28 @@ describe("members", () => {
 
 test.each(["-1", "1.5", "", "ten", "0x10", "1e3", "11"])("%j is no number from 0 to 10", (text) => {
   expect(() => wholeOption(0, 10)(text)).toThrow(/not a whole number from 0 to 10/);
+});
+
+test("extensions: a path and what is said of it, several parted by colons", () => {
+  const hash = "0a".repeat(32);
+  expect(extensionsOption("/a/b.so", undefined)).toEqual([{ path: "/a/b.so" }]);
+  const text = `x#y.so#deterministic,entry=begin_1,sha256=${hash}:/c.so#deterministic`;
+  const found = [
+    { path: "x#y.so", deterministic: true, entry: "begin_1", sha256: hash },
+    { path: "/c.so", deterministic: true },
+  ];
+  expect(extensionsOption(text, undefined)).toEqual(found);
+  expect(extensionsOption("d.so", found)).toEqual([...found, { path: "d.so" }]);
+  for (const one of found) expect(extensionsOption(formatExtension(one), [])).toEqual([one]);
+  for (const wrong of [
+    "",
+    "#deterministic",
+    "a.so#",
+    "a.so#sha256=12",
+    "a.so#entry=a-b",
+    "a:",
+    "a#x",
+  ]) {
+    expect(() => extensionsOption(wrong, undefined), wrong).toThrow(InvalidArgumentError);
+  }
 });

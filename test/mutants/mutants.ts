@@ -5,6 +5,7 @@ import { DAMAGED } from "./damage.ts";
 import { SAME_CONTENT } from "./determinism.ts";
 import { ELECTIONS } from "./elections.ts";
 import { LOCAL_READS } from "./embedded.ts";
+import { EXTENSIONS } from "./extensions.ts";
 import { FIRST_STATE } from "./first-state.ts";
 import { FLOW_AND_BOUNDS } from "./flow.ts";
 import { MAJORITIES_AND_LOST_DISKS } from "./lost-disks.ts";
@@ -35,4 +36,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...CLUSTER_SETTINGS,
   ...BLOBS,
   ...LOCAL_READS,
+  ...EXTENSIONS,
 ];

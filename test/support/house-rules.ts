@@ -69,6 +69,8 @@ const ARROWS: { readonly [module: string]: Arrows } = {
       ...["service", "rpc", "node", "client", "wire", "sql"],
       ...["log/inspect.ts", "raft/membership.ts", "machine/directory-lock.ts"],
       ...[
+        "machine/extension-files.ts",
+        "machine/extension-names.ts",
         "machine/plain-copy.ts",
         "machine/sql-dump.ts",
         "machine/seed-file.ts",

@@ -36,6 +36,7 @@ const hello: fc.Arbitrary<Hello> = fc.record({
   machine: fc.string(),
   engine: fc.string(),
   votesFrom: fc.maxSafeNat(),
+  extensions: fc.array(fc.string({ minLength: 1 }), { maxLength: 3 }),
 });
 
 function body(frame: Buffer): Buffer {

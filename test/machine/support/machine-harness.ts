@@ -9,6 +9,7 @@ import { ReadExecutor } from "../../../src/machine/read-executor.ts";
 import type { ExecuteJob, ExecuteOutcome, TransactionVerb } from "../../../src/node/ports.ts";
 import type { Entry } from "../../../src/raft/entry.ts";
 import type { Failure } from "../../../src/sql/errors.ts";
+import type { KnownExtension } from "../../../src/sql/extension.ts";
 import type { StatementResult } from "../../../src/sql/result.ts";
 import type { Statement } from "../../../src/sql/statement.ts";
 import type { Row } from "../../../src/sql/value.ts";
@@ -39,8 +40,13 @@ export function openCore(options: MachineCoreOptions): MachineCore {
   return core;
 }
 
-export function openReader(path: string, chunkBytes?: number): ReadExecutor {
-  const reader = ReadExecutor.open(chunkBytes === undefined ? { path } : { path, chunkBytes });
+export function openReader(
+  path: string,
+  chunkBytes?: number,
+  extensions: readonly KnownExtension[] = [],
+): ReadExecutor {
+  const chunk = chunkBytes === undefined ? {} : { chunkBytes };
+  const reader = ReadExecutor.open({ path, extensions, ...chunk });
   open.push(reader);
   return reader;
 }
@@ -59,6 +65,7 @@ export const TIME_MS = Date.UTC(2024, 1, 29, 12, 34, 56, 789);
 export class TestLeader {
   readonly path: string;
   core: MachineCore;
+  readonly extensions: readonly KnownExtension[];
   readonly log: Entry[] = [];
   /** Results of the entries, by index − 1. */
   readonly results: Uint8Array[] = [];
@@ -67,6 +74,7 @@ export class TestLeader {
 
   constructor(options: Partial<MachineCoreOptions> = {}) {
     this.path = options.path ?? freshPath();
+    this.extensions = options.extensions ?? [];
     this.core = openCore({ ...options, path: this.path });
   }
 
@@ -170,14 +178,14 @@ export class TestLeader {
   /** As after a lost transaction: what was committed, then the log. */
   reopen(): void {
     this.core.close();
-    this.core = openCore({ path: this.path });
+    this.core = openCore({ path: this.path, extensions: this.extensions });
     const rest = this.log.slice(this.core.state.appliedIndex);
     if (rest.length > 0) expect(this.core.apply(rest).mismatch).toBeNull();
   }
 
   /** A node that applies the log, `size(i)` entries at a time. */
   follower(size: (round: number) => number = () => 3, path = freshPath()): string {
-    const core = openCore({ path });
+    const core = openCore({ path, extensions: this.extensions });
     for (let at = 0, round = 0; at < this.log.length; round++) {
       const count = Math.max(1, size(round));
       const { last, mismatch } = core.apply(this.log.slice(at, at + count));
