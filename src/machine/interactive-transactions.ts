@@ -35,6 +35,18 @@ const SPOILED: Failure = {
   facts: { reason: "schema" },
 };
 
+/** What the beginning of a transaction is answered with whose number is known. */
+export const ALREADY_ENDED: ExecuteOutcome = {
+  kind: "failure",
+  failure: {
+    code: "SEQUENCE_EXPIRED",
+    message: "a late duplicate: the transaction of this number has ended",
+    outcome: "unknown",
+    statementIndex: 0,
+    facts: {},
+  },
+};
+
 export class InteractiveTransactions {
   readonly #executor: TransactionExecutor;
   readonly #functions: DeterministicFunctions;

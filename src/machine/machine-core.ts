@@ -20,7 +20,7 @@ import { encodeOpenSessionResponse } from "../wire/sql-codec.ts";
 import { type BoundBatch, decodeBatch } from "../wire/statement-codec.ts";
 import type { FailedStatement, LoggedTransaction } from "../wire/transaction-codec.ts";
 import { DeterministicFunctions } from "./deterministic-functions.ts";
-import { InteractiveTransactions } from "./interactive-transactions.ts";
+import { ALREADY_ENDED, InteractiveTransactions } from "./interactive-transactions.ts";
 import { KeptSettings } from "./kept-settings.ts";
 import { MachineFault, toStatementFailure } from "./machine-fault.ts";
 import { MachineMeta } from "./machine-meta.ts";
@@ -28,7 +28,7 @@ import { RequestExecutor, type RequestOutcome } from "./request-executor.ts";
 import { checkRequest, UNBOUNDED } from "./request-limits.ts";
 import { DEFAULT_SESSION_LIMITS, type SessionLimits, Sessions } from "./sessions.ts";
 import { TransactionExecutor } from "./transaction-executor.ts";
-import { demandDeclared, type UndeclaredNames, undeclaredNames } from "./undeclared-names.ts";
+import { undeclaredNames } from "./undeclared-names.ts";
 import { commandOf, type Work, workOf } from "./work.ts";
 import { openWriterConnection } from "./writer-connection.ts";
 
@@ -70,17 +70,6 @@ type RunOutcome =
   | { readonly kind: "failure"; readonly failure: Failure; readonly setting?: Setting }
   | Extract<RequestOutcome, { kind: "broken" }>;
 
-const ALREADY_ENDED: ExecuteOutcome = {
-  kind: "failure",
-  failure: {
-    code: "SEQUENCE_EXPIRED",
-    message: "a late duplicate: the transaction of this number has ended",
-    outcome: "unknown",
-    statementIndex: 0,
-    facts: {},
-  },
-};
-
 type CheckpointRow = [busy: bigint, log: bigint, checkpointed: bigint];
 
 /** Throws MachineFault when the file or the machine fails: it must then not be used any more. */
@@ -88,7 +77,6 @@ export class MachineCore {
   readonly #options: MachineCoreOptions;
   readonly #limits: Limits;
   readonly #sessionLimits: SessionLimits;
-  readonly #undeclared: UndeclaredNames | null;
   #database: Database;
   #meta: MachineMeta;
   #settings: KeptSettings;
@@ -111,9 +99,7 @@ export class MachineCore {
     this.#options = options;
     this.#limits = options.limits ?? DEFAULT_LIMITS;
     this.#sessionLimits = options.sessionLimits ?? DEFAULT_SESSION_LIMITS;
-    this.#undeclared = undeclaredNames(options.extensions ?? []);
     this.#database = openWriterConnection(options.path, options.extensions);
-    if (this.#undeclared !== null) demandDeclared(this.#database, this.#undeclared);
     this.#meta = new MachineMeta(this.#database);
     this.#settings = new KeptSettings(this.#database);
     this.#sessions = new Sessions(this.#database, this.#sessionLimits);
@@ -478,7 +464,7 @@ export class MachineCore {
       functions: this.#functions,
       flush: () => this.#sessions.flush(),
       preparedStatements: this.#options.preparedStatements ?? PREPARED_STATEMENTS,
-      undeclared: this.#undeclared,
+      undeclared: undeclaredNames(this.#options.extensions ?? []),
     });
   }
 

@@ -4,10 +4,11 @@
  */
 
 import Database from "better-sqlite3";
-import type { Extension } from "../sql/extension.ts";
+import type { KnownExtension } from "../sql/extension.ts";
 import { loadExtensions } from "./extension-loading.ts";
 import { MachineFault } from "./machine-fault.ts";
 import { prepareFile } from "./machine-meta.ts";
+import { demandDeclared, undeclaredNames } from "./undeclared-names.ts";
 
 /** Another writer may be closing; nobody else ever locks for long. */
 const BUSY_TIMEOUT_MS = 1000;
@@ -31,11 +32,13 @@ const PRAGMAS = [
 /** @throws MachineFault if it cannot be opened, or is not a database. */
 export function openWriterConnection(
   path: string,
-  extensions: readonly Extension[] = [],
+  extensions: readonly KnownExtension[] = [],
 ): Database.Database {
   try {
     const database = new Database(path, { timeout: BUSY_TIMEOUT_MS });
     loadExtensions(database, extensions);
+    const undeclared = undeclaredNames(extensions);
+    if (undeclared !== null) demandDeclared(database, undeclared);
     database.defaultSafeIntegers(true);
     for (const pragma of PRAGMAS) database.pragma(pragma);
     prepareFile(database);

@@ -57,9 +57,9 @@ export const EXTENSIONS: readonly Mutant[] = [
     removes: "a trigger older than the declaration goes on with what is not declared",
     edits: [
       edit(
-        "src/machine/machine-core.ts",
-        "if (this.#undeclared !== null) demandDeclared(this.#database, this.#undeclared);",
-        "if (this.#undeclared === null) demandDeclared(this.#database, this.#undeclared as never);",
+        "src/machine/writer-connection.ts",
+        "if (undeclared !== null) demandDeclared(database, undeclared);",
+        "if (undeclared === null) demandDeclared(database, undeclared as never);",
       ),
     ],
     killedBy: [extensions("a schema that is older than the declaration")],
