@@ -17,6 +17,7 @@ import {
   type ServerResponse,
 } from "../wire/sql-codec.ts";
 import type { Call } from "./call.ts";
+import { Carried } from "./carried.ts";
 
 /** A frame is closed when it has grown this large; a single larger request travels alone. */
 const FRAME_BYTES = 900 * 1024;
@@ -53,8 +54,7 @@ export class Connection {
   #connectTimer: NodeJS.Timeout | null = null;
 
   /** Sent or to be sent, by id. */
-  readonly #carried = new Map<number, Call>();
-  #nextId = 1;
+  readonly #carried = new Carried<Call>();
   #outbox: (Call | Control)[] = [];
   #flushScheduled = false;
   #framesUnderWay = 0;
@@ -122,9 +122,8 @@ export class Connection {
 
   send(call: Call): void {
     if (this.#carried.size === 0) this.lastHeardAt = performance.now();
-    call.id = this.#freeId();
+    this.#carried.add(call);
     call.connection = this;
-    this.#carried.set(call.id, call);
     this.#outbox.push(call);
     this.#schedule();
   }
@@ -247,7 +246,7 @@ export class Connection {
 
   #onResponse({ id, body }: ServerResponse): void {
     const call = this.#carried.get(id);
-    if (call === undefined) return; // a late answer to a call that was dropped
+    if (call === null) return; // a late answer to a call that was dropped
     if (body.kind === "failure") {
       this.#release(call);
       call.owner.refused(call, body.failure, this.address);
@@ -270,9 +269,8 @@ export class Connection {
     const wasReady = this.#state === "ready";
     this.#state = "lost";
     this.#stopConnectTimer();
-    const calls = [...this.#carried.values()];
+    const calls = this.#carried.takeAll();
     const unsent = new Set(this.#outbox);
-    this.#carried.clear();
     this.#outbox = [];
     this.#stream?.cancel();
     this.#client?.close();
@@ -286,14 +284,6 @@ export class Connection {
   #stopConnectTimer(): void {
     if (this.#connectTimer !== null) clearTimeout(this.#connectTimer);
     this.#connectTimer = null;
-  }
-
-  /** Ids run through 32 bits; one still in use after a whole round is passed over. */
-  #freeId(): number {
-    do {
-      this.#nextId = this.#nextId >= 0xffff_ffff ? 1 : this.#nextId + 1;
-    } while (this.#carried.has(this.#nextId));
-    return this.#nextId;
   }
 }
 

@@ -101,9 +101,9 @@ export class ChildChannel {
   }
 
   /** Between two pieces of work: writes what has been held back for long enough. */
-  flushIfDue(): void {
+  flushIfDue(nowMs = performance.now(), holdMs = HOLD_MS_MAX): void {
     if (Atomics.load(this.#outbox.control, HELD_BYTES) === 0) return;
-    if (performance.now() - this.#heldSinceMs >= HOLD_MS_MAX) this.flush();
+    if (nowMs - this.#heldSinceMs >= holdMs) this.flush();
   }
 
   /** Last word: a frame, then the end of the process. */

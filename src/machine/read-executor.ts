@@ -19,6 +19,7 @@ import {
   type PreparedStatement,
   StatementCache,
 } from "./prepared-statement.ts";
+import { ReadPlans } from "./read-plans.ts";
 import { ReadSnapshot } from "./read-snapshot.ts";
 import { checkParameters, checkStatement } from "./request-limits.ts";
 
@@ -44,6 +45,7 @@ const BUSY_TIMEOUT_MS = 1000;
 export class ReadExecutor {
   readonly #database: Database.Database;
   readonly #cache: StatementCache;
+  readonly #plans: ReadPlans;
   readonly #limits: Limits;
   readonly #chunkBytes: number;
   readonly #writer = new RowChunkWriter();
@@ -51,6 +53,8 @@ export class ReadExecutor {
   readonly #end: Database.Statement;
   #rows: Iterator<SqliteValue[]> | null = null;
   #snapshot: ReadSnapshot | null = null;
+  /** The plans are of the snapshot that is held. */
+  #isPlanned = false;
 
   private constructor(options: ReadExecutorOptions) {
     this.#limits = options.limits ?? DEFAULT_LIMITS;
@@ -60,6 +64,7 @@ export class ReadExecutor {
     this.#database.defaultSafeIntegers(true);
     this.#database.pragma("query_only = ON");
     this.#cache = new StatementCache(this.#database, "read");
+    this.#plans = new ReadPlans(this.#database);
     this.#begin = this.#database.prepare("BEGIN");
     this.#end = this.#database.prepare("COMMIT");
   }
@@ -77,15 +82,43 @@ export class ReadExecutor {
       const bound = decodeStatement(statement);
       const prepared = this.#prepare(bound, statement.length);
       const args = bindArguments(prepared, bound.args);
-      const rows = prepared.statement.iterate(...args);
-      this.#rows = rows;
-      // Only now has SQLite compared the statement with the schema: before, the names may be those of an old one.
-      const first = rows.next();
-      this.#writer.start(columnNames(prepared.statement));
-      return this.#fill(rows, first);
+      if (!this.#database.inTransaction) return this.#first(prepared, args);
+      if (!this.#isPlanned) this.#plans.renew();
+      this.#isPlanned = true;
+      const plan = this.#plans.find(prepared);
+      if (plan?.isSingleRow === true) return this.#single(prepared, args, plan.columns);
+      const chunk = this.#first(prepared, args, plan?.columns);
+      if (plan === undefined && chunk.done) this.#plans.ran(prepared, args);
+      return chunk;
     } catch (error) {
       throw this.#failed(error);
     }
+  }
+
+  #first(
+    prepared: PreparedStatement,
+    args: readonly unknown[],
+    columns?: readonly string[],
+  ): ReadChunk {
+    const rows = prepared.statement.iterate(...args);
+    this.#rows = rows;
+    // The first step sees whether the schema has changed since; only then are the columns those of now.
+    const first = rows.next();
+    this.#writer.start(columns ?? columnNames(prepared.statement));
+    return this.#fill(rows, first);
+  }
+
+  /** One call instead of an iterator's four. */
+  #single(
+    prepared: PreparedStatement,
+    args: readonly unknown[],
+    columns: readonly string[],
+  ): ReadChunk {
+    const row = prepared.statement.get(...args);
+    this.#writer.start(columns);
+    if (row !== undefined) this.#writer.row(row);
+    if (this.#writer.length >= this.#chunkBytes) this.#checkRow();
+    return { bytes: this.#writer.finish(), done: true };
   }
 
   /** The next rows of the query that is not done. */
@@ -121,6 +154,7 @@ export class ReadExecutor {
   }
 
   release(): void {
+    this.#isPlanned = false;
     if (this.#database.inTransaction) this.#end.run();
   }
 

@@ -18,6 +18,8 @@ import {
 
 /** After a query of this length the node is asked what of the rest is still wanted. */
 const SLOW_MS = 5;
+/** Answers leave after this long, so that node and client work on them while the reader goes on: a batch of 64 takes longer. */
+const HOLD_MS_MAX = 0.25;
 
 interface Query {
   readonly id: number;
@@ -92,26 +94,34 @@ class ReaderLoop {
   turn(): void {
     this.#channel.receive();
     const batch = this.#queue;
+    let nowMs = performance.now();
     for (let query = batch.shift(); query !== undefined; query = batch.shift()) {
-      this.#channel.flushIfDue();
+      this.#channel.flushIfDue(nowMs, HOLD_MS_MAX);
       this.#holdSnapshot(batch.length + 1);
-      const startedAtMs = performance.now();
+      const startedAtMs = nowMs;
       this.#running = query;
       const streamed = this.#run(query);
       this.#running = null;
-      const slow = streamed || performance.now() - startedAtMs > SLOW_MS;
+      nowMs = performance.now();
+      const slow = streamed || nowMs - startedAtMs > SLOW_MS;
       this.#held -= 1;
       if (slow || this.#held === 0) this.#releaseSnapshot();
-      if (slow && batch.length > 0) this.#askToGoOn();
+      if (slow && batch.length > 0) {
+        this.#askToGoOn();
+        nowMs = performance.now();
+      }
     }
     this.#releaseSnapshot();
     // No query is left that could be a view of it.
     this.#channel.reuse();
   }
 
-  /** One snapshot for the queries that are here: each was sent before it is taken. Those that come later get another. */
+  /**
+   * One snapshot for the queries that are here: each was sent before it is taken. Those that come later get another. Also
+   * for a single one: that costs less than to ask SQLite for what is known as long as the snapshot's schema is.
+   */
   #holdSnapshot(present: number): void {
-    if (this.#held > 0 || present < 2) return;
+    if (this.#held > 0) return;
     this.#held = present;
     this.#engine.hold();
   }

@@ -132,3 +132,50 @@ test("values keep their kind", () => {
     { a: 1, b: 1, c: 9007199254740993n, d: "é", e: new Uint8Array([0, 255]), f: null },
   ]);
 });
+
+test("under one schema a statement's columns and whether it gives one row are known; another schema is noticed at once", () => {
+  const leader = leaderWithTable();
+  const reader = openReader(leader.path);
+  const read = (id: number) => {
+    reader.hold();
+    const rows = readAll(reader, "SELECT * FROM t WHERE id = ?", [id]);
+    reader.release();
+    return rows;
+  };
+  for (let times = 0; times < 4; times += 1) {
+    expect(read(2)).toStrictEqual([{ id: 2, v: "b" }]);
+    expect(read(3)).toStrictEqual([]);
+  }
+  leader.exec("ALTER TABLE t ADD COLUMN w DEFAULT 'new'; ALTER TABLE t RENAME COLUMN v TO u");
+  leader.commit();
+  for (let times = 0; times < 4; times += 1) {
+    expect(read(2)).toStrictEqual([{ id: 2, u: "b", w: "new" }]);
+  }
+  // The key is none any more, and there may be two rows.
+  leader.exec("DROP TABLE t; CREATE TABLE t (id, v); INSERT INTO t VALUES (2, 'x'), (2, 'y')");
+  leader.commit();
+  for (let times = 0; times < 4; times += 1) {
+    expect(read(2)).toStrictEqual([
+      { id: 2, v: "x" },
+      { id: 2, v: "y" },
+    ]);
+  }
+});
+
+test("a row by key that is larger than a chunk comes whole; one beyond the limit is refused", () => {
+  const leader = leaderWithTable();
+  leader.exec("INSERT INTO t VALUES (3, hex(zeroblob(5000)))");
+  leader.commit();
+  const limits = { ...DEFAULT_LIMITS, resultBytes: 2000 };
+  const reader = ReadExecutor.open({ path: leader.path, chunkBytes: 1000, limits });
+  const large = openReader(leader.path, 1000);
+  for (let times = 0; times < 4; times += 1) {
+    for (const one of [reader, large]) one.hold();
+    const sql = "SELECT v FROM t WHERE id = ?";
+    expect(readAll(large, sql, [3])).toStrictEqual([{ v: "00".repeat(5000) }]);
+    expect(() => readAll(reader, sql, [3])).toThrow(/resultBytes/);
+    expect(readAll(reader, sql, [1])).toStrictEqual([{ v: "a" }]);
+    for (const one of [reader, large]) one.release();
+  }
+  reader.close();
+});

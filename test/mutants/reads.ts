@@ -263,4 +263,35 @@ const B7: readonly Mutant[] = [
   },
 ];
 
-export const READS: readonly Mutant[] = [...OF_THE_CORE, ...OF_THE_GATE, ...B7];
+const plans = (name: string) => test("machine/read-plans", name);
+const PLANS = "src/machine/read-plans.ts";
+
+const OF_THE_READERS: readonly Mutant[] = [
+  {
+    name: "plans-outlive-the-schema",
+    guards: ["N19"],
+    removes: "a reader goes on with the columns of an earlier schema",
+    edits: [
+      edit(
+        PLANS,
+        "    if (version === this.#seen) return;",
+        "    if (this.#seen !== NONE || version === this.#seen) return;",
+      ),
+    ],
+    killedBy: [
+      test(
+        "machine/read-executor",
+        "under one schema a statement's columns and whether it gives one row are known; another schema is noticed at once",
+      ),
+    ],
+  },
+  {
+    name: "jump-back-is-no-loop",
+    guards: ["N19"],
+    removes: "a program that jumps back is taken for one that gives a single row",
+    edits: [edit(PLANS, "if (p2 > addr) return true;", "if (p2 > 0n) return true;")],
+    killedBy: [plans("what is not known is taken for a loop, and so is a jump back")],
+  },
+];
+
+export const READS: readonly Mutant[] = [...OF_THE_CORE, ...OF_THE_GATE, ...OF_THE_READERS, ...B7];
