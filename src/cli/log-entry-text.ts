@@ -2,6 +2,7 @@
 
 import type { Entry } from "../raft/entry.ts";
 import { type ConfigurationChange, decodeChange } from "../raft/membership.ts";
+import type { TableRange } from "../wire/checksum-codec.ts";
 import { type Command, decodeCommand } from "../wire/log-codec.ts";
 import { type BoundBatch, type BoundStatement, decodeBatch } from "../wire/statement-codec.ts";
 import { cellText, jsonText } from "./cell.ts";
@@ -28,6 +29,9 @@ function commandText(command: Command): string {
   const { timeMs, session, sequence, openSession, setting } = command;
   const time = new Date(timeMs).toISOString();
   if (openSession) return `${time} opens a session\n`;
+  if (command.checksum !== undefined) {
+    return `${time} range checksums\n${command.checksum.ranges.map(rangeText).join("")}`;
+  }
   const whose = session === 0 ? "no session" : `session ${session} sequence ${sequence}`;
   if (setting !== undefined) {
     return `${time} ${whose} sets ${setting.name} = ${cellText(setting.value)}\n`;
@@ -35,6 +39,13 @@ function commandText(command: Command): string {
   const { statements, script } = batchOf(command);
   const kind = script ? " script" : "";
   return `${time} ${whose}${kind}\n${statements.map(statementText).join("")}`;
+}
+
+function rangeText({ kind, table, after, rows, checksum }: TableRange): string {
+  const sum = checksum.toString(16).padStart(8, "0");
+  if (kind === "schema") return `    ${sum} the schema\n`;
+  const from = after.length === 0 ? "" : " behind a row";
+  return `    ${sum} ${cellText(table)}: ${rows} rows${from}\n`;
 }
 
 function batchOf(command: Command): BoundBatch {
@@ -96,6 +107,10 @@ function detailJson({ kind, payload }: Entry): string {
   if (kind === "configuration") return `,"change":${JSON.stringify(decodeChange(payload))}`;
   const command = decodeCommand(payload);
   const { timeMs, session, sequence, acknowledgedThrough, openSession, setting } = command;
+  if (command.checksum !== undefined) {
+    const ranges = command.checksum.ranges.map(({ after: _key, ...range }) => range);
+    return `,${JSON.stringify({ timeMs, checksums: ranges }).slice(1, -1)}`;
+  }
   const facts = JSON.stringify({ timeMs, session, sequence, acknowledgedThrough, openSession });
   if (setting !== undefined) return `,${facts.slice(1, -1)},"setting":${JSON.stringify(setting)}`;
   const { statements, script } = batchOf(command);

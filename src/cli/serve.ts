@@ -41,6 +41,7 @@ export interface ServeOptions {
   readonly logTailBytes?: number;
   readonly logHoldBytes?: number;
   readonly scrubIntervalMs?: number;
+  readonly checksumIntervalMs?: number;
   readonly minFreeBytes?: number;
   /** Those that were given, by their names in `Limits`. */
   readonly limits: Partial<Limits>;
@@ -104,7 +105,7 @@ function nodeOptions(options: ServeOptions): Omit<NodeOptions, "advertise"> {
   const { heartbeatMs, electionMs, readersMin, readersMax } = options;
   const { readDeadlineMs, writeDeadlineMs, transactionIdleMs, transactionTotalMs } = options;
   const { logTailEntries, logTailBytes, logHoldBytes } = options;
-  const { scrubIntervalMs, minFreeBytes } = options;
+  const { scrubIntervalMs, checksumIntervalMs, minFreeBytes } = options;
   return {
     id,
     dir,
@@ -124,6 +125,7 @@ function nodeOptions(options: ServeOptions): Omit<NodeOptions, "advertise"> {
     ...(logTailBytes === undefined ? {} : { logTailBytes }),
     ...(logHoldBytes === undefined ? {} : { logHoldBytes }),
     ...(scrubIntervalMs === undefined ? {} : { scrubIntervalMs }),
+    ...(checksumIntervalMs === undefined ? {} : { checksumIntervalMs }),
     ...(minFreeBytes === undefined ? {} : { minFreeBytes }),
     ...(options.plant === undefined ? {} : { plant: options.plant as Plant }),
   };

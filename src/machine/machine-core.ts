@@ -5,8 +5,14 @@
  */
 
 import { crc32 } from "node:zlib";
-import type { Database, Statement } from "better-sqlite3";
-import type { DigestMismatch, ExecuteJob, ExecuteOutcome, MachineState } from "../node/ports.ts";
+import type { Database } from "better-sqlite3";
+import type {
+  DigestMismatch,
+  ExecuteJob,
+  ExecuteOutcome,
+  MachineState,
+  TransactionVerb,
+} from "../node/ports.ts";
 import type { Configuration, Entry, EntryId } from "../raft/entry.ts";
 import { BalsaError, type Failure } from "../sql/errors.ts";
 import type { KnownExtension } from "../sql/extension.ts";
@@ -21,14 +27,16 @@ import { type BoundBatch, decodeBatch } from "../wire/statement-codec.ts";
 import type { FailedStatement, LoggedTransaction } from "../wire/transaction-codec.ts";
 import { DeterministicFunctions } from "./deterministic-functions.ts";
 import { ALREADY_ENDED, InteractiveTransactions } from "./interactive-transactions.ts";
-import { KeptSettings } from "./kept-settings.ts";
+import { encodeSettings, KeptSettings } from "./kept-settings.ts";
 import { MachineFault, toStatementFailure } from "./machine-fault.ts";
 import { MachineMeta } from "./machine-meta.ts";
+import { RangeChecksums } from "./range-checksum.ts";
 import { RequestExecutor, type RequestOutcome } from "./request-executor.ts";
 import { checkRequest, UNBOUNDED } from "./request-limits.ts";
 import { DEFAULT_SESSION_LIMITS, type SessionLimits, Sessions } from "./sessions.ts";
 import { TransactionExecutor } from "./transaction-executor.ts";
 import { undeclaredNames } from "./undeclared-names.ts";
+import { type Checkpoint, WalState } from "./wal-state.ts";
 import { commandOf, type Work, workOf } from "./work.ts";
 import { openWriterConnection } from "./writer-connection.ts";
 
@@ -49,16 +57,6 @@ export interface Applied {
   readonly mismatch: DigestMismatch | null;
 }
 
-export interface Checkpoint {
-  /** Everything is in the file, and synced: the log may be compacted up to the applied index (D10). */
-  readonly complete: boolean;
-  /** Pages in the WAL, and how many of them are in the file. */
-  readonly walPages: number;
-  readonly copiedPages: number;
-}
-
-/** A frame of the WAL: a page and its header. */
-const WAL_FRAME_BYTES = 4096 + 24;
 const EMPTY = Buffer.alloc(0);
 const PREPARED_STATEMENTS = 500;
 
@@ -70,7 +68,8 @@ type RunOutcome =
   | { readonly kind: "failure"; readonly failure: Failure; readonly setting?: Setting }
   | Extract<RequestOutcome, { kind: "broken" }>;
 
-type CheckpointRow = [busy: bigint, log: bigint, checkpointed: bigint];
+/** What is not done to the one transaction that is open. */
+const OUTSIDE: ReadonlySet<TransactionVerb> = new Set(["begin", "settle", "checksum"]);
 
 /** Throws MachineFault when the file or the machine fails: it must then not be used any more. */
 export class MachineCore {
@@ -84,7 +83,8 @@ export class MachineCore {
   #functions: DeterministicFunctions;
   #requests: RequestExecutor;
   #interactive: InteractiveTransactions;
-  #walState: Statement<unknown[], CheckpointRow>;
+  #ranges: RangeChecksums;
+  #wal: WalState;
   #applied: EntryId = { index: 0, term: 0 };
   #timeMs = 0;
   #nextSession = 1;
@@ -106,7 +106,8 @@ export class MachineCore {
     this.#functions = new DeterministicFunctions();
     this.#requests = this.#connectRequests();
     this.#interactive = this.#connectTransactions();
-    this.#walState = this.#prepareWalState();
+    this.#ranges = this.#connectRanges();
+    this.#wal = new WalState(this.#database);
     this.#load();
   }
 
@@ -129,10 +130,12 @@ export class MachineCore {
     if (verb === "setting" || verb === "machineVersion") return this.#executeApart(verb, work);
     this.#begin();
     this.#leading = true;
-    if (verb !== undefined && verb !== "begin" && verb !== "settle") {
-      return this.#continueTransaction(job);
-    }
+    if (verb !== undefined && !OUTSIDE.has(verb)) return this.#continueTransaction(job);
     invariant(!this.#interactive.isOpen, "a transaction has the writer for itself");
+    if (verb === "checksum") {
+      const { command, result } = this.#ranges.propose(work);
+      return this.#propose(command, result);
+    }
     if (job.openSession) return this.#proposeSession(work);
     if (job.session !== 0) {
       const known = this.#known(work);
@@ -253,20 +256,12 @@ export class MachineCore {
 
   /** Bytes of the WAL that are not in the file yet; 0 while a transaction is open. */
   walBytes(): number {
-    if (this.#database.inTransaction) return 0;
-    const [, log, checkpointed] = this.#walState.get() ?? [0n, 0n, 0n];
-    return Math.max(0, Number(log - checkpointed)) * WAL_FRAME_BYTES;
+    return this.#database.inTransaction ? 0 : this.#wal.bytes();
   }
 
   /** Copies the WAL into the file as far as readers allow, and syncs. Null while a transaction is open. */
   checkpoint(): Checkpoint | null {
-    if (this.#database.inTransaction) return null;
-    const [busy, log, copied] = this.#database
-      .prepare<unknown[], CheckpointRow>("PRAGMA main.wal_checkpoint(PASSIVE)")
-      .raw(true)
-      .get() ?? [1n, 0n, 0n];
-    const complete = busy === 0n && log === copied;
-    return { complete, walPages: Number(log), copiedPages: Number(copied) };
+    return this.#database.inTransaction ? null : this.#wal.checkpoint();
   }
 
   /** Rolls back what is open, checkpoints, and closes the file. */
@@ -379,6 +374,12 @@ export class MachineCore {
       const detail = this.#admissionProblem(command);
       if (detail !== null) return differs(0, detail);
     }
+    if (command.checksum !== undefined) {
+      const difference = this.#ranges.check(command.checksum);
+      if (difference !== null) return differs(difference.found, difference.detail);
+      this.#timeMs = timeMs;
+      return null;
+    }
     if (command.transaction !== undefined) {
       const detail = this.#replay(command, command.transaction, entry.index);
       return detail === null ? null : differs(0, detail);
@@ -453,7 +454,8 @@ export class MachineCore {
       this.#functions = new DeterministicFunctions();
       this.#requests = this.#connectRequests();
       this.#interactive = this.#connectTransactions();
-      this.#walState = this.#prepareWalState();
+      this.#ranges = this.#connectRanges();
+      this.#wal = new WalState(this.#database);
     }
     this.#load();
   }
@@ -468,15 +470,20 @@ export class MachineCore {
     });
   }
 
+  #connectRanges(): RangeChecksums {
+    return new RangeChecksums(this.#database, {
+      // Rows are read as a commit would leave them: nothing of them is in memory alone.
+      settle: () => {
+        this.#sessions.flush();
+        this.#requests.touchSavepoint();
+      },
+      counted: () => [this.#timeMs, this.#nextSession, encodeSettings(this.#settings.current)],
+    });
+  }
+
   #connectTransactions(): InteractiveTransactions {
     const executor = new TransactionExecutor(this.#database, this.#requests);
     return new InteractiveTransactions(executor, this.#functions, this.#limits);
-  }
-
-  #prepareWalState(): Statement<unknown[], CheckpointRow> {
-    return this.#database
-      .prepare<unknown[], CheckpointRow>("PRAGMA main.wal_checkpoint(NOOP)")
-      .raw(true);
   }
 }
 

@@ -174,6 +174,7 @@ const VERBS: readonly (TransactionVerb | undefined)[] = [
   "settle",
   "setting",
   "machineVersion",
+  "checksum",
 ];
 
 const jobHead = new Uint8Array(JOB_HEAD_BYTES);

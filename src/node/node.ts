@@ -316,6 +316,7 @@ export class Node implements NodeService {
     this.#every(SWEEP_MS, () => this.#proposals.expire(environment.monotonicMs()));
     this.#every(SWEEP_MS, () => this.#keeper.sweep());
     this.#every(SWEEP_MS, () => this.#membership.sweep());
+    this.#every(this.#config.checksumIntervalMs, () => this.#writes.sweep());
     this.#membership.moved(raft.status());
     // Alone, there is nobody to wait for.
     if (this.#identity.members.length === 1) this.#loop.step({ kind: "campaign" });
@@ -331,7 +332,7 @@ export class Node implements NodeService {
         run();
       });
     };
-    again();
+    if (intervalMs > 0) again();
   }
 
   /** A sick node lets no time pass for its core: it never runs for leader, and a sick leader falls silent. */
@@ -492,8 +493,6 @@ export class Node implements NodeService {
   }
 
   #tell(): void {
-    if (this.#watchers.size === 0) return;
-    const status = this.status();
-    for (const watcher of this.#watchers) watcher(status);
+    for (const watcher of this.#watchers) watcher(this.status());
   }
 }

@@ -94,7 +94,8 @@ export interface Log extends LogReader {
 // --- the machine: one writer process -----------------------------------------------------------------------------
 
 /**
- * What a job does to the one interactive transaction. `settle`: none is open; fixes whether an earlier one was committed.
+ * What a job does to the one interactive transaction. With none open, `settle` fixes whether an earlier one was committed, and
+ * `checksum` proposes what some rows come to; it is answered with one byte, 1 if with them all have been read once.
  * `setting` and `machineVersion` are done between transactions: right behind a commit.
  */
 export type TransactionVerb =
@@ -107,7 +108,8 @@ export type TransactionVerb =
   | "rollback"
   | "settle"
   | "setting"
-  | "machineVersion";
+  | "machineVersion"
+  | "checksum";
 
 export interface ExecuteJob {
   readonly id: number;

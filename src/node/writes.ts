@@ -3,6 +3,7 @@
 import type { Failure } from "../sql/errors.ts";
 import type { TransactionTerms } from "../sql/transaction.ts";
 import type { Admission } from "./admission.ts";
+import { ChecksumPass } from "./checksum-pass.ts";
 import type { NodeConfig } from "./config.ts";
 import type { Environment, Machine } from "./ports.ts";
 import type { Waiter } from "./read-gate.ts";
@@ -34,6 +35,7 @@ export class Writes {
   readonly #driver: WriterDriver;
   readonly #admission: Admission;
   readonly #parts: WritesParts;
+  readonly #checksums: ChecksumPass;
   #nextId = 0;
 
   constructor(config: NodeConfig, driver: WriterDriver, admission: Admission, parts: WritesParts) {
@@ -41,6 +43,30 @@ export class Writes {
     this.#driver = driver;
     this.#admission = admission;
     this.#parts = parts;
+    this.#checksums = new ChecksumPass({
+      environment: parts.environment,
+      intervalMs: config.checksumIntervalMs,
+      isLeading: () => parts.refusal() === null,
+      applied: () => driver.applied,
+      submit: (sink) => this.#checksum(sink),
+    });
+  }
+
+  /** Once an interval of checksums. */
+  sweep(): void {
+    this.#checksums.sweep();
+  }
+
+  /** It takes its turn among the writes, but no place from them. */
+  #checksum(sink: ExecuteSink): void {
+    const request = new WriteRequest(
+      this.#newId(),
+      CHECKSUM,
+      this.#deadlineAtMs(0),
+      sink,
+      () => {},
+    );
+    this.#driver.submit(request);
   }
 
   execute(call: ExecuteCall, sink: ExecuteSink): { cancel(): void } {
@@ -116,6 +142,16 @@ export class Writes {
     return nowMs + (timeoutMs > 0 ? timeoutMs : this.#config.writeDeadlineMs);
   }
 }
+
+const CHECKSUM: ExecuteCall = {
+  batch: new Uint8Array(0),
+  openSession: false,
+  session: 0,
+  sequence: 0,
+  acknowledgedThrough: 0,
+  timeoutMs: 0,
+  verb: "checksum",
+};
 
 /** What a caller asks for, 0 for as much as there may be. */
 function atMost(asked: number, most: number): number {

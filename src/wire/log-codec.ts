@@ -5,6 +5,7 @@
 
 import { BalsaError } from "../sql/errors.ts";
 import type { Setting } from "../sql/settings.ts";
+import { type LoggedChecksum, readChecksum, writeChecksum } from "./checksum-codec.ts";
 import { MessageReader } from "./message-reader.ts";
 import { MessageWriter } from "./message-writer.ts";
 import {
@@ -17,7 +18,7 @@ import {
 } from "./transaction-codec.ts";
 
 /**
- * Of Command.version: the highest known here. 3 with a setting; 2 with a transaction or a batch that goes on; else 1. What an
+ * Of Command.version: the highest known here. 3 with a setting or a checksum; 2 with a transaction or a batch that goes on; else 1. What an
  * older program would pass over needs a higher version: it must stop there, not skip.
  */
 export const COMMAND_VERSION = 3;
@@ -43,6 +44,8 @@ export interface Command {
   readonly failed?: readonly FailedStatement[] | undefined;
   /** Instead of a batch: from here on the cluster has it so. */
   readonly setting?: Setting | undefined;
+  /** Instead of a batch. */
+  readonly checksum?: LoggedChecksum | undefined;
 }
 
 const NO_BATCH = Buffer.alloc(0);
@@ -50,7 +53,7 @@ const writer = new MessageWriter();
 
 export function encodeCommand(command: Command): Buffer {
   writer.start();
-  const { transaction, failed, setting } = command;
+  const { transaction, failed, setting, checksum } = command;
   writer.uint(1, versionOf(command));
   writer.uint(2, command.timeMs);
   writer.fixed32(3, command.seedHigh);
@@ -58,7 +61,8 @@ export function encodeCommand(command: Command): Buffer {
   writer.uint(5, command.session);
   writer.uint(6, command.sequence);
   writer.uint(7, command.acknowledgedThrough);
-  const isBatch = !command.openSession && transaction === undefined && setting === undefined;
+  const isOther = transaction !== undefined || setting !== undefined || checksum !== undefined;
+  const isBatch = !command.openSession && !isOther;
   if (isBatch) writer.bytes(8, command.batch);
   writer.bool(9, command.openSession);
   writer.fixed32(10, command.digest);
@@ -78,11 +82,16 @@ export function encodeCommand(command: Command): Buffer {
     writer.string(2, setting.value);
     writer.endMessage(begin);
   }
+  if (checksum !== undefined) {
+    const begin = writer.beginMessage(15);
+    writeChecksum(writer, checksum);
+    writer.endMessage(begin);
+  }
   return writer.finish();
 }
 
-function versionOf({ transaction, failed, setting }: Command): number {
-  if (setting !== undefined) return 3;
+function versionOf({ transaction, failed, setting, checksum }: Command): number {
+  if (setting !== undefined || checksum !== undefined) return 3;
   return transaction === undefined && failed === undefined ? 1 : 2;
 }
 
@@ -102,6 +111,7 @@ export function decodeCommand(bytes: Uint8Array): Command {
   let transaction: LoggedTransaction | undefined;
   const failed: FailedStatement[] = [];
   let setting: Setting | undefined;
+  let checksum: LoggedChecksum | undefined;
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
     if (tag === 8) version = reader.uint32();
     else if (tag === 16) timeMs = reader.uint();
@@ -116,6 +126,7 @@ export function decodeCommand(bytes: Uint8Array): Command {
     else if (tag === 90) transaction = inside(reader, readTransaction);
     else if (tag === 98) failed.push(inside(reader, readFailedStatement));
     else if (tag === 106) setting = inside(reader, readSetting);
+    else if (tag === 122) checksum = inside(reader, readChecksum);
     else reader.skip(tag);
   }
   if (version < 1 || version > COMMAND_VERSION) {
@@ -137,6 +148,7 @@ export function decodeCommand(bytes: Uint8Array): Command {
     transaction,
     failed: version === 1 ? undefined : failed,
     setting,
+    checksum,
   };
 }
 

@@ -78,6 +78,8 @@ export class Leader {
         return this.#took(this.#execute(encodeScript(step.sql), false), 2, step.covers);
       case "transaction":
         return this.#transaction(step);
+      case "checksum":
+        return this.#checksum();
       case "commit":
         this.#coverage.add("event: commit");
         return this.commit();
@@ -165,6 +167,13 @@ export class Leader {
     this.#coverage.add(`event: transaction ${commits ? "committed" : "rolled back"}`);
     this.#took(outcome, 1, []);
     if (outcome.kind !== "broken") this.commit();
+  }
+
+  #checksum(): void {
+    const outcome = this.#keep(this.#verb("checksum"));
+    if (outcome.kind !== "proposal") throw new Error(`no checksum: ${outcome.kind}`);
+    this.#coverage.add("event: range checksum");
+    if (outcome.result[0] === 1) this.#coverage.add("event: whole pass of range checksums");
   }
 
   #verb(verb: TransactionVerb, batch: Uint8Array = EMPTY): ExecuteOutcome {

@@ -37,6 +37,7 @@ export function makePlan(seed: number): Plan {
         [14, () => ({ kind: "commit" })],
         [5, () => ({ kind: "lose", share: dice.pick([0, 0.5, 1]) })],
         [3, () => ({ kind: "handover" })],
+        [8, () => ({ kind: "checksum" })],
       ])(),
     );
   }

@@ -28,6 +28,8 @@ export type Step =
     }
   | { readonly kind: "script"; readonly sql: string; readonly covers: readonly string[] }
   | { readonly kind: "transaction"; readonly parts: readonly Part[]; readonly commits: boolean }
+  /** The next range checksum. */
+  | { readonly kind: "checksum" }
   /** SQLite commits what the leader executed. */
   | { readonly kind: "commit" }
   /** The leader's process ends. Of what it proposed since the last commit so much, of 1, is not in the log. */
@@ -195,6 +197,8 @@ const EVENT_KINDS = [
   "failed with CONSTRAINT_TRIGGER",
   "failed with CONSTRAINT_DATATYPE",
   "commit",
+  "range checksum",
+  "whole pass of range checksums",
   "leadership lost",
   "entries thrown away",
   "handover",

@@ -328,7 +328,7 @@ const OF_COMPACTION: readonly Mutant[] = [
     removes: "a checkpoint that readers held up counts as complete",
     edits: [
       edit(
-        "src/machine/machine-core.ts",
+        "src/machine/wal-state.ts",
         "const complete = busy === 0n && log === copied;",
         "const complete = busy >= 0n && log >= copied;",
       ),

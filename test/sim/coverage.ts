@@ -35,6 +35,7 @@ export const COVERED = [
   "halts expected",
   "starts refused",
   "logs set aside",
+  "range checksums",
   "compactions",
   "snapshots installed",
   "installations finished at a start",

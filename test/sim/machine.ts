@@ -62,6 +62,8 @@ export class SimMachine implements Machine {
   readonly readers: Readers;
   /** SQLite has committed up to here: for the checkers. */
   onApplied: (last: EntryId) => void = () => {};
+  /** A range checksum was executed. */
+  onChecksum: () => void = () => {};
   appliedIndex: LogIndex = 0;
   readonly #store: Store;
   readonly #dice: Prng;
@@ -81,8 +83,9 @@ export class SimMachine implements Machine {
   }
 
   openWriter(events: WriterEvents): Writer {
-    const watched: WriterEvents = {
+    const watched: SimWriterEvents = {
       ...events,
+      summed: () => this.onChecksum(),
       ready: (state) => {
         this.appliedIndex = state.appliedIndex;
         events.ready(state);
@@ -147,11 +150,15 @@ export class SimMachine implements Machine {
   }
 }
 
+interface SimWriterEvents extends WriterEvents {
+  summed(): void;
+}
+
 class SimWriter implements Writer {
   readonly #store: Store;
   readonly #dice: Prng;
   readonly #environment: SimEnvironment;
-  readonly #events: WriterEvents;
+  readonly #events: SimWriterEvents;
   #engine: WriterEngine | null = null;
   #dead = false;
   /** Commands run one after another, each when the one before has ended. */
@@ -161,7 +168,7 @@ class SimWriter implements Writer {
     store: Store,
     environment: SimEnvironment,
     dice: Prng,
-    events: WriterEvents,
+    events: SimWriterEvents,
     before: SimWriter | null,
   ) {
     this.#store = store;
@@ -193,6 +200,7 @@ class SimWriter implements Writer {
   execute(job: ExecuteJob): void {
     this.#do((engine) => {
       const outcome = engine.execute(job);
+      if (job.verb === "checksum" && outcome.kind === "proposal") this.#events.summed();
       this.#events.executed(job.id, outcome);
     });
   }

@@ -143,13 +143,18 @@ export class ModelStore implements Store {
       const row = Number(text.split("/")[0]);
       rows.set(row, (rows.get(row) ?? 0) + 1);
     }
+    return { rows, digest: this.whole() };
+  }
+
+  /** All that must be the same on every node. */
+  whole(): string {
     const sessions = [...this.state.sessions].map(([id, { floor, results }]) => [
       id,
       floor,
       [...results.keys()],
     ]);
     const { rows: ledger, counters } = this.state;
-    return { rows, digest: JSON.stringify([ledger, [...counters].sort(), sessions]) };
+    return JSON.stringify([ledger, [...counters].sort(), sessions]);
   }
 }
 
@@ -181,6 +186,7 @@ export class ModelWriter implements WriterEngine {
       if (first !== undefined) return { kind: "answer", result: first, index: 0 };
       if (job.sequence <= session.floor) return fail(new BalsaError("SEQUENCE_EXPIRED", "late"));
     }
+    if (job.verb === "checksum") return this.#proposeChecksum(job);
     const mark = this.#undo.length;
     try {
       const result = this.#perform({ ...job, digest: 0 });
@@ -193,6 +199,14 @@ export class ModelWriter implements WriterEngine {
       this.#rollback(mark);
       return fail(error);
     }
+  }
+
+  /** One range is all there is. */
+  #proposeChecksum(job: ExecuteJob): ExecuteOutcome {
+    const checksum = { ranges: [], endsPass: true };
+    const command: Command = { ...job, digest: 0, checksum };
+    const payload = encodeCommand({ ...command, digest: crc32(this.#perform(command)) });
+    return { kind: "proposal", payload, result: Uint8Array.of(1) };
   }
 
   apply(entries: readonly Entry[]): { last: EntryId; mismatch: DigestMismatch | null } {
@@ -252,6 +266,7 @@ export class ModelWriter implements WriterEngine {
     this.#undo.push((old) => {
       old.digest = before;
     });
+    if (command.checksum !== undefined) return Buffer.from(this.#file.whole());
     if (command.openSession) {
       const session = state.nextSession;
       state.digest = crc32(`session ${session}`, before);

@@ -225,6 +225,7 @@ export class World {
     host.paused = false;
     this.guard(() => this.referee.started(view, log.hardState));
     this.#watchLog(host, view, log);
+    machine.onChecksum = () => this.coverage.add("range checksums");
     machine.onApplied = ({ index }) => {
       this.trace.event("applied", this.scheduler.nowMs, host.id, index);
       this.guard(() => this.referee.applied(view, index, host.store.digest()));
@@ -241,6 +242,8 @@ export class World {
       advertise: `node${id}:1`,
       // Small, so that whoever was away for a while needs a snapshot.
       logTailEntries: this.#tailEntries,
+      // Several passes in each run.
+      checksumIntervalMs: 10,
       onCore,
       ...(this.#options.plant === null ? {} : { plant: this.#options.plant }),
     });
