@@ -18,8 +18,8 @@ import {
 } from "./transaction-codec.ts";
 
 /**
- * Of Command.version: the highest known here. 3 with a setting or a checksum; 2 with a transaction or a batch that goes on; else 1. What an
- * older program would pass over needs a higher version: it must stop there, not skip.
+ * Of Command.version: the highest known here. 3 with a setting or a checksum; 2 with a transaction or a batch that goes on;
+ * else 1. What an older program would pass over needs a higher version: it must stop there, not skip.
  */
 export const COMMAND_VERSION = 3;
 

@@ -48,6 +48,9 @@ describe("what the nodes have alike", () => {
   test("every kind of table, for any commit boundary, in the midst of other writes", () => {
     const leader = leaderWith(RICH_SCHEMA);
     leader.exec(RICH_ROWS);
+    leader.exec(
+      "CREATE VIRTUAL TABLE words5 USING fts5(x); CREATE VIRTUAL TABLE words4 USING fts4(x)",
+    );
     const session = leader.openSession();
     const entries: string[] = [];
     for (let round = 0; round < 12; round += 1) {
@@ -58,6 +61,8 @@ describe("what the nodes have alike", () => {
         session,
         sequence: round + 1,
       });
+      for (const fts of ["words5", "words4"])
+        leader.run(`INSERT INTO ${fts} VALUES ('word ${round}')`);
       if (round % 3 === 1) leader.commit();
     }
     leader.commit();

@@ -1,6 +1,7 @@
 /** All mutants. Their order is that of docs/SPEC.md. */
 
 import { BLOBS } from "./blobs.ts";
+import { COMPARED_CONTENT } from "./content.ts";
 import { DAMAGED } from "./damage.ts";
 import { SAME_CONTENT } from "./determinism.ts";
 import { ELECTIONS } from "./elections.ts";
@@ -33,6 +34,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...SERVICE,
   ...SAME_CONTENT,
   ...FIRST_STATE,
+  ...COMPARED_CONTENT,
   ...CLUSTER_SETTINGS,
   ...BLOBS,
   ...LOCAL_READS,

@@ -1,0 +1,85 @@
+/** Mutants of what compares the content of nodes: V1 range checksums. */
+
+import { edit, type Mutant, test } from "./mutant.ts";
+
+const ranges = (name: string) => test("machine/range-checksum", name);
+const pace = (name: string) => test("node/checksum-pass", name);
+
+const RANGES = "src/machine/range-checksum.ts";
+const CORE = "src/machine/machine-core.ts";
+const PASS = "src/node/checksum-pass.ts";
+
+export const COMPARED_CONTENT: readonly Mutant[] = [
+  {
+    name: "ranges-not-compared",
+    guards: ["V1"],
+    removes: "a follower reads the rows, and is content with whatever they come to",
+    edits: [
+      edit(RANGES, "if (found === range.checksum) return null;", "if (found >= 0) return null;"),
+    ],
+    killedBy: [ranges("rots is found, and named a value"), ranges("named FTS5's index")],
+  },
+  {
+    name: "rows-behind-the-end-unseen",
+    guards: ["V1"],
+    removes: "rows that only a follower has behind a table's end are not missed by anybody",
+    edits: [edit(RANGES, "sealed(read, isLast && read.ended)", "sealed(read, isLast)")],
+    killedBy: [ranges("named one more")],
+  },
+  {
+    name: "bytes-of-text-lost",
+    guards: ["V1"],
+    removes: "text that is not valid UTF-8 is compared as JavaScript shows it",
+    edits: [
+      edit(
+        "src/machine/row-bytes.ts",
+        "value.includes(REPLACED)) return false;",
+        "value === REPLACED) return false;",
+      ),
+    ],
+    killedBy: [ranges("named text that was no text")],
+  },
+  {
+    name: "rows-summed-before-they-are-written",
+    guards: ["V1"],
+    removes: "what virtual tables have gathered is in their rows on some nodes only",
+    edits: [edit(CORE, "this.#requests.touchSavepoint();", "this.#requests.disturbed();")],
+    killedBy: [ranges("every kind of table, for any commit boundary")],
+  },
+  {
+    name: "sessions-summed-before-they-are-written",
+    guards: ["V1"],
+    removes: "what sessions remember is in their rows on some nodes only",
+    edits: [
+      edit(
+        CORE,
+        ["        this.#sessions.flush();", "        this.#requests.touchSavepoint();"],
+        "        this.#requests.touchSavepoint();",
+      ),
+    ],
+    killedBy: [ranges("every kind of table, for any commit boundary")],
+  },
+  {
+    name: "counter-of-configurations-summed",
+    guards: ["V1"],
+    removes: "a number that FTS5 keeps for its connections counts as content",
+    edits: [
+      edit("src/machine/stored-table.ts", "WHEN 10 THEN substr(block, 5)", "WHEN 10 THEN block"),
+    ],
+    killedBy: [ranges("nothing where nothing did")],
+  },
+  {
+    name: "checksums-all-at-once",
+    guards: ["V1"],
+    removes: "the next one is asked for before the last has been committed",
+    edits: [edit(PASS, "if (this.#isUnderWay || nowMs", "if (nowMs")],
+    killedBy: [pace("what took long is followed by a longer rest")],
+  },
+  {
+    name: "passes-without-a-change",
+    guards: ["V1"],
+    removes: "an idle cluster is read again and again",
+    edits: [edit(PASS, "hasChanged ? PAUSE_INTERVALS : IDLE_INTERVALS", "PAUSE_INTERVALS")],
+    killedBy: [pace("another pass when something was written, and seldom when nothing was")],
+  },
+];
