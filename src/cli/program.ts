@@ -139,6 +139,7 @@ function addTuning(command: Command): void {
   whole("election-ms", "silence after which a node may stand for leader", 500, 30, 600_000);
   whole("readers-min", "reader processes kept", 1, 1, 64);
   whole("readers-max", "reader processes at most", 4, 1, 64);
+  whole("snapshot-ms-max", "age of a streamed read's snapshot", 60_000, 100, DAY_MS);
   whole("read-deadline-ms", "running time of one read", 10_000, 1, DAY_MS);
   whole("write-deadline-ms", "running time of one write", 30_000, 1, DAY_MS);
   whole("transaction-idle-ms", "most that a transaction may be idle", 30_000, 1, DAY_MS);

@@ -33,6 +33,7 @@ export interface ServeOptions {
   readonly electionMs?: number;
   readonly readersMin?: number;
   readonly readersMax?: number;
+  readonly snapshotMsMax?: number;
   readonly readDeadlineMs?: number;
   readonly writeDeadlineMs?: number;
   readonly transactionIdleMs?: number;
@@ -102,7 +103,7 @@ function peersOf({ peers, join }: ServeOptions): ReadonlyMap<number, string> {
 
 function nodeOptions(options: ServeOptions): Omit<NodeOptions, "advertise"> {
   const { id, dir, limits } = options;
-  const { heartbeatMs, electionMs, readersMin, readersMax } = options;
+  const { heartbeatMs, electionMs, readersMin, readersMax, snapshotMsMax } = options;
   const { readDeadlineMs, writeDeadlineMs, transactionIdleMs, transactionTotalMs } = options;
   const { logTailEntries, logTailBytes, logHoldBytes } = options;
   const { scrubIntervalMs, checksumIntervalMs, minFreeBytes } = options;
@@ -117,6 +118,7 @@ function nodeOptions(options: ServeOptions): Omit<NodeOptions, "advertise"> {
     ...(electionMs === undefined ? {} : { electionMs }),
     ...(readersMin === undefined ? {} : { readersMin }),
     ...(readersMax === undefined ? {} : { readersMax }),
+    ...(snapshotMsMax === undefined ? {} : { snapshotMsMax }),
     ...(readDeadlineMs === undefined ? {} : { readDeadlineMs }),
     ...(writeDeadlineMs === undefined ? {} : { writeDeadlineMs }),
     ...(transactionIdleMs === undefined ? {} : { transactionIdleMs }),

@@ -107,6 +107,12 @@ function nextOrStopped(pieces: Pieces, stop: AbortSignal): Promise<IteratorResul
   });
 }
 
+/** Of one that was never read. */
+export function closeSource(source: unknown): void {
+  if (source instanceof Readable) source.destroy();
+  else if (source instanceof ReadableStream && !source.locked) source.cancel().catch(ignore);
+}
+
 async function close(pieces: Pieces): Promise<void> {
   await pieces.return?.();
 }

@@ -14,7 +14,7 @@ import {
   resolveBlobOptions,
 } from "./blob-options.ts";
 import { readContent, type StoredContent } from "./blob-reader.ts";
-import type { BlobSource } from "./blob-source.ts";
+import { type BlobSource, closeSource } from "./blob-source.ts";
 import { sweep } from "./blob-sweep.ts";
 import { BLOB_COLUMNS, isWithoutTables } from "./blob-tables.ts";
 import { cancelled, execute, type StagedBlob, stage, type WrittenBlob } from "./blob-upload.ts";
@@ -82,12 +82,16 @@ export class BlobStore {
     source: BlobSource,
     options: BlobWriteOptions = {},
   ): Promise<StagedBlob> {
-    const { type = null, call } = resolveBlobOptions("blob.write", this.#options, options, [
-      "type",
-    ]);
-    checkText("name", name, 1, NAME_BYTES_MAX);
-    if (type !== null) checkText("type", type, 0, TYPE_BYTES_MAX);
-    return stage(this.#client, { terms: { name, type }, source }, call);
+    try {
+      const given = resolveBlobOptions("blob.write", this.#options, options, ["type"]);
+      const { type = null, call } = given;
+      checkText("name", name, 1, NAME_BYTES_MAX);
+      if (type !== null) checkText("type", type, 0, TYPE_BYTES_MAX);
+      return await stage(this.#client, { terms: { name, type }, source }, call);
+    } catch (error) {
+      closeSource(source);
+      throw error;
+    }
   }
 
   /** What is known of a blob; undefined if there is none. */

@@ -8,7 +8,6 @@ import { BalsaError, type Failure, isBalsaCode, toFailure } from "../sql/errors.
 import { unreachable } from "../sql/invariant.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
 import type { StepKind } from "../sql/transaction.ts";
-import type { Row } from "../sql/value.ts";
 import type { ExecuteResponse } from "../wire/sql-codec.ts";
 import type { Call, CallOwner, CallTerms } from "./call.ts";
 import type { Connection } from "./connection.ts";
@@ -112,18 +111,14 @@ export class Client implements CallOwner, RouterOwner, DeadlinesOwner, WriteQueu
   }
 
   /** Reads an encoded balsa.v1.Statement. */
-  read(
-    statement: Uint8Array,
-    amount: "first" | "all",
-    options: ResolvedCallOptions,
-  ): Promise<Row[]> {
+  read(statement: Uint8Array, amount: "first" | "all", options: ResolvedCallOptions): CollectCall {
     const resultBytesMax = this.options.limits.resultBytes;
     const call = new CollectCall(this, this.#readTerms(statement, options), {
       amount,
       resultBytesMax,
     });
     this.#submit(call);
-    return call.promise;
+    return call;
   }
 
   stream(statement: Uint8Array, options: ResolvedCallOptions): RowStream {

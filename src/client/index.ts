@@ -27,7 +27,8 @@ export type {
   ConnectOptions,
   TransactionOptions,
 } from "./options.ts";
-export { Statement } from "./statement.ts";
+export type { Served } from "./served.ts";
+export { type QueryResult, type RowIterator, Statement } from "./statement.ts";
 export type { ClusterStatus, EndpointStatus, NodeStatus } from "./status.ts";
 export { Transaction } from "./transaction.ts";
 export { TransactionStatement } from "./transaction-statement.ts";

@@ -257,6 +257,9 @@ export function mergeCallOptions(
       `only bounds reads of consistency "stale", and this is "${merged.consistency}"`,
     );
   }
+  if (atLeast !== undefined && atLeast > 0 && merged.consistency === "stale") {
+    throw invalid("atLeast", 'is for reads of consistency "session", and this is "stale"');
+  }
   return merged;
 }
 

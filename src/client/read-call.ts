@@ -9,6 +9,7 @@ import type { IntegerMode, Row, Value } from "../sql/value.ts";
 import { decodeRowChunk, toRows } from "../wire/result-codec.ts";
 import type { QueryResponse, RequestBody, ResponseBody } from "../wire/sql-codec.ts";
 import { Call, type CallOwner, type CallTerms, type Receipt, unexpected } from "./call.ts";
+import { type Served, servedOf } from "./served.ts";
 
 /** Chunks that a node may send ahead, and after how many consumed ones it is asked for as many more. */
 const WINDOW_CHUNKS = 8;
@@ -27,6 +28,8 @@ export abstract class ReadCall extends Call {
   readonly kind = "read";
   readonly consistency: Consistency;
   protected readonly terms: ReadTerms;
+  /** Once an answer has come. */
+  served: Served | null = null;
   #columns: readonly string[] | null = null;
   #consumed = 0;
 
@@ -61,10 +64,15 @@ export abstract class ReadCall extends Call {
   receive(response: ResponseBody): Receipt {
     if (response.kind !== "query") throw unexpected(response.kind);
     this.owner.saw(response.index);
+    this.served ??= servedOf(response);
     return this.take(response);
   }
 
   protected abstract take(response: QueryResponse): Receipt;
+
+  get columns(): readonly string[] {
+    return this.#columns ?? [];
+  }
 
   /** The rows of the next chunk. Throws INVALID_ARGUMENT for an integer that `integers` does not allow. */
   protected decode(bytes: Uint8Array): { columns: readonly string[]; rows: Cells } {
@@ -82,6 +90,7 @@ export abstract class ReadCall extends Call {
   }
 
   override restart(): boolean {
+    this.served = null;
     this.#columns = null;
     this.#consumed = 0;
     return true;

@@ -12,7 +12,20 @@ import { encodeBatch, encodeStatement } from "../wire/statement-codec.ts";
 import { type Given, toArgs } from "./args.ts";
 import type { Client } from "./client.ts";
 import { type CallOptions, type ResolvedCallOptions, resolveCallOptions } from "./options.ts";
+import type { Served } from "./served.ts";
 import { type Route, routeOf } from "./sql-text.ts";
+
+/** Rows of a read, with who served them. */
+export interface QueryResult<R> extends Served {
+  readonly columns: readonly string[];
+  readonly rows: R[];
+}
+
+/** Rows one by one. */
+export interface RowIterator<R> extends AsyncIterableIterator<R> {
+  /** Who serves them and of which moment they are: from the first row on. Null of a write. */
+  readonly served: Served | null;
+}
 
 /**
  * One SQL statement. Parameters are given by position, `run(1, "a")` or `run([1, "a"])`, or by name, `run({ id: 1 })`.
@@ -52,7 +65,7 @@ export class Statement<R extends object = Row> {
   /** The first row, or undefined if there is none. A write must have a RETURNING clause. */
   async get(...args: Given): Promise<R | undefined> {
     if (this.#isWrite("get")) return (await this.#writtenRows(args))[0];
-    const rows = await this.#client.read(this.#encode(args), "first", this.#options);
+    const rows = await this.#client.read(this.#encode(args), "first", this.#options).promise;
     return rows[0] as R | undefined;
   }
 
@@ -62,8 +75,20 @@ export class Statement<R extends object = Row> {
    */
   async all(...args: Given): Promise<R[]> {
     if (this.#isWrite("all")) return this.#writtenRows(args);
-    const rows = await this.#client.read(this.#encode(args), "all", this.#options);
+    const rows = await this.#client.read(this.#encode(args), "all", this.#options).promise;
     return rows as R[];
+  }
+
+  /** As `all`, with the names of the columns, and with who served it and how fresh it is. Of reads alone. */
+  async query(...args: Given): Promise<QueryResult<R>> {
+    if (routeOf(this.source) !== "read") {
+      const message = "query() reads: use run(), all() or batch(); their results have the index";
+      throw new BalsaError("REFUSED", message);
+    }
+    const call = this.#client.read(this.#encode(args), "all", this.#options);
+    const rows = (await call.promise) as R[];
+    if (call.served === null) throw new BalsaError("PROTOCOL", "rows without their source");
+    return { columns: call.columns, rows, ...call.served };
   }
 
   /**
@@ -71,10 +96,11 @@ export class Statement<R extends object = Row> {
    * ends the reading. All rows are of one moment; a consumer that holds that moment for too long fails with
    * SNAPSHOT_TOO_OLD. A connection that breaks after the first row fails with UNAVAILABLE. Can be iterated once.
    */
-  iterate(...args: Given): AsyncIterableIterator<R> {
-    if (this.#isWrite("iterate")) return this.#iterateWritten(args);
+  iterate(...args: Given): RowIterator<R> {
+    if (this.#isWrite("iterate"))
+      return Object.assign(this.#iterateWritten(args), { served: null });
     const rows = this.#client.stream(this.#encode(args), this.#options);
-    return rows as AsyncIterableIterator<unknown> as AsyncIterableIterator<R>;
+    return rows as RowIterator<unknown> as RowIterator<R>;
   }
 
   async *#iterateWritten(args: Given): AsyncIterableIterator<R> {

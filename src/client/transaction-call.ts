@@ -8,6 +8,7 @@ import type { Consistency } from "../sql/statement.ts";
 import type { StepKind } from "../sql/transaction.ts";
 import type { ExecuteResponse, RequestBody, ResponseBody } from "../wire/sql-codec.ts";
 import { Call, type CallOwner, type CallTerms, type Receipt, unexpected } from "./call.ts";
+import { type Served, servedOf } from "./served.ts";
 import { NumberedCall, WriteCall } from "./write-call.ts";
 
 export interface BeginTerms extends CallTerms {
@@ -33,6 +34,8 @@ export class BeginCall extends NumberedCall {
   /** It has ended by itself. */
   onEnd: (error: BalsaError | SqlError) => void = ignore;
   readonly #terms: BeginTerms;
+  /** Once it is open. */
+  served: Served = { node: 0, index: 0, lagMs: null };
   #isOpen = false;
   #resolve: (index: number) => void = ignore;
   #reject: (error: BalsaError | SqlError) => void = ignore;
@@ -70,6 +73,7 @@ export class BeginCall extends NumberedCall {
   receive(response: ResponseBody): Receipt {
     if (response.kind !== "begin") throw unexpected(response.kind);
     this.#isOpen = true;
+    this.served = servedOf(response);
     // From here on the node counts its time, and each step has a deadline.
     this.deadline = Number.POSITIVE_INFINITY;
     this.owner.saw(response.index);

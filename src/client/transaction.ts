@@ -14,6 +14,7 @@ import type { ExecuteResponse } from "../wire/sql-codec.ts";
 import { encodeBatch, encodeScript } from "../wire/statement-codec.ts";
 import type { Client } from "./client.ts";
 import type { ResolvedTransactionOptions } from "./options.ts";
+import type { Served } from "./served.ts";
 import { abortedBy, type BeginCall } from "./transaction-call.ts";
 import { refuseInside, runInScope } from "./transaction-scope.ts";
 import { TransactionStatement } from "./transaction-statement.ts";
@@ -43,6 +44,11 @@ export class Transaction {
   /** Made by `Database.transaction`. */
   constructor(shared: Shared) {
     this.#shared = shared;
+  }
+
+  /** Which node it runs on, and how fresh what it reads is; of one that writes, the leader. */
+  get served(): Served {
+    return this.#shared.begin.served;
   }
 
   /** A statement to execute as often as wanted, in this transaction. */

@@ -90,7 +90,8 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
       this.#readers.delete(reader);
       const queries = reader.takeBackAll();
       this.#putBack(queries.filter((query) => !query.started));
-      for (const query of queries) if (query.started) query.fail(this.#tooOld());
+      for (const query of queries)
+        if (query.started) query.fail(tooOld("the node took over a newer database file"));
       reader.kill("the database file is being replaced");
     }
     setImmediate(() => this.#tellIfEmpty());
@@ -102,7 +103,7 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
       const query = reader.running;
       if (query === null || !reader.isStreaming) continue;
       reader.abandon(query);
-      query.fail(this.#tooOld());
+      query.fail(tooOld("the write-ahead log had no more room for what it held"));
     }
   }
 
@@ -277,7 +278,7 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
     }
     if (reader.snapshotMs(nowMs) > this.#options.snapshotMsMax) {
       reader.abandon(query);
-      return query.fail(this.#tooOld());
+      return query.fail(this.#heldTooLong());
     }
     if (ranMs > query.deadlineMs && this.#isSure(reader)) {
       return this.#expire(reader, query, ranMs);
@@ -296,12 +297,10 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
     return seenBefore;
   }
 
-  #tooOld(): Failure {
+  #heldTooLong(): Failure {
     const { snapshotMsMax } = this.#options;
-    const message =
-      `the stream held its snapshot for more than ${snapshotMsMax} ms (option snapshotMsMax); ` +
-      "read faster, or in pages by key";
-    return readFailure("SNAPSHOT_TOO_OLD", message, { snapshotMsMax: String(snapshotMsMax) });
+    const why = `the stream held it for more than ${snapshotMsMax} ms (option snapshotMsMax)`;
+    return tooOld(why, { snapshotMsMax: String(snapshotMsMax) });
   }
 
   #expire(reader: PooledReader, query: PooledQuery, ranMs: number): void {
@@ -431,4 +430,9 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
     this.#onSuspended = null;
     done?.();
   }
+}
+
+function tooOld(why: string, facts: { readonly [name: string]: string } = {}): Failure {
+  const message = `the snapshot was given up: ${why}; read faster, or in pages by key`;
+  return readFailure("SNAPSHOT_TOO_OLD", message, facts);
 }

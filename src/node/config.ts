@@ -28,6 +28,8 @@ export interface NodeOptions {
   /** Reader processes kept, and the most there may be. Defaults 1 and 4. */
   readonly readersMin?: number;
   readonly readersMax?: number;
+  /** How long a streamed read may hold its snapshot. Default 60,000, from 100. */
+  readonly snapshotMsMax?: number;
   /** Execution time of one read. Default 10,000. */
   readonly readDeadlineMs?: number;
   /** Execution time of one write on the leader. Default 30,000. */
@@ -72,6 +74,7 @@ export interface NodeConfig {
   readonly limits: Limits;
   readonly readersMin: number;
   readonly readersMax: number;
+  readonly snapshotMsMax: number;
   readonly readDeadlineMs: number;
   readonly writeDeadlineMs: number;
   readonly transactionIdleMs: number;
@@ -119,6 +122,7 @@ export function checkOptions(options: NodeOptions): NodeConfig {
     limits: { ...DEFAULT_LIMITS, ...options.limits },
     readersMin,
     readersMax: whole("readersMax", options.readersMax ?? Math.max(4, readersMin), readersMin, 64),
+    snapshotMsMax: whole("snapshotMsMax", options.snapshotMsMax ?? 60_000, 100, 86_400_000),
     readDeadlineMs: whole("readDeadlineMs", options.readDeadlineMs ?? 10_000, 1, 86_400_000),
     writeDeadlineMs: whole("writeDeadlineMs", options.writeDeadlineMs ?? 30_000, 1, 86_400_000),
     transactionIdleMs: whole("transactionIdleMs", options.transactionIdleMs ?? 30_000, 1, DAY_MS),

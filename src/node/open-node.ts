@@ -53,6 +53,7 @@ export async function openNode(
       dir: config.dir,
       readersMin: config.readersMin,
       readersMax: config.readersMax,
+      snapshotMsMax: config.snapshotMsMax,
       limits: config.limits,
       extensions,
       logger: parts.logger,

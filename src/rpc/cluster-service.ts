@@ -11,7 +11,7 @@ import {
   decodeCluster,
   encodeCluster,
   encodeStatusResponse,
-  LAG_NEVER,
+  lagOnWire,
 } from "../wire/cluster-codec.ts";
 import { formatAddress, parseAddress } from "./addresses.ts";
 import { type ExportCall, serveExport } from "./export-stream.ts";
@@ -35,7 +35,7 @@ export function clusterService(
   return {
     status: (_call: UnaryCall, callback: UnaryCallback) => {
       const status = node.status();
-      const lagMs = status.lagMs < 0 ? LAG_NEVER : status.lagMs;
+      const lagMs = lagOnWire(status.lagMs);
       const told = { ...status, lagMs, version, pid: process.pid };
       callback(null, Buffer.from(encodeStatusResponse(told)));
     },

@@ -10,6 +10,7 @@ import type { RunningQuery } from "../node/ports.ts";
 import type { ExecuteSink, NodeService, Served } from "../node/service.ts";
 import { BalsaError, type Failure, toFailure } from "../sql/errors.ts";
 import { unreachable } from "../sql/invariant.ts";
+import { lagOnWire } from "../wire/cluster-codec.ts";
 import {
   type ClientRequest,
   decodeOpenSessionResponse,
@@ -293,9 +294,9 @@ export class ConnectStream {
     if (this.#queries.get(id) !== query) return;
     query.granted -= 1;
     this.#granted -= 1;
-    const { node, index, lagMs } = served;
+    const { node, index } = served;
     if (done) this.#forgetQuery(id, query);
-    this.#answer(id, { kind: "query", chunk, done, node, index, lagMs });
+    this.#answer(id, { kind: "query", chunk, done, node, index, lagMs: lagOnWire(served.lagMs) });
     if (!done) this.#grant(query);
   }
 

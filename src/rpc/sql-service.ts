@@ -8,6 +8,7 @@ import type {
 import type { RunningQuery } from "../node/ports.ts";
 import type { NodeService } from "../node/service.ts";
 import { BalsaError, type Failure } from "../sql/errors.ts";
+import { lagOnWire } from "../wire/cluster-codec.ts";
 import {
   decodeExecuteRequest,
   decodeOpenSessionRequest,
@@ -144,9 +145,12 @@ export class SqlService {
             if (call.cancelled) return;
             settled = done;
             // The next is asked for when this one has left: a client that does not read stops the reader.
-            call.write(encodeQueryResponse({ chunk, done, ...served }), () => {
-              if (!done && !call.cancelled) running.fetch(1);
-            });
+            call.write(
+              encodeQueryResponse({ chunk, done, ...served, lagMs: lagOnWire(served.lagMs) }),
+              () => {
+                if (!done && !call.cancelled) running.fetch(1);
+              },
+            );
             if (done) call.end();
           },
           failed: (failure) => {

@@ -6,6 +6,7 @@
 import type { ExecuteSink, NodeService, RunningTransaction } from "../node/service.ts";
 import type { Failure } from "../sql/errors.ts";
 import type { TransactionTerms } from "../sql/transaction.ts";
+import { lagOnWire } from "../wire/cluster-codec.ts";
 import type { ResponseBody } from "../wire/sql-codec.ts";
 import type { StepRequest } from "../wire/transaction-codec.ts";
 import type { RunningWrite } from "./write-gate.ts";
@@ -42,7 +43,7 @@ export class StreamTransactions {
     const running: RunningTransaction = node.begin(request, {
       opened: ({ node: servedBy, index, lagMs }) => {
         if (this.#open.get(id) !== running) return;
-        answer(id, { kind: "begin", node: servedBy, index, lagMs: Math.max(0, lagMs) });
+        answer(id, { kind: "begin", node: servedBy, index, lagMs: lagOnWire(lagMs) });
       },
       failed: (failure) => {
         if (this.#open.get(id) !== running) return;

@@ -79,6 +79,11 @@ export interface ExportResponse {
 
 export const LAG_NEVER: number = Number.MAX_SAFE_INTEGER;
 
+/** A negative one is not known. */
+export function lagOnWire(lagMs: number): number {
+  return lagMs < 0 ? LAG_NEVER : Math.round(lagMs);
+}
+
 const AS_OBJECT: protobuf.IConversionOptions = { longs: Number, defaults: true, arrays: true };
 
 export interface ClusterMessages {

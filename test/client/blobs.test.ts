@@ -1,12 +1,14 @@
 /** Blobs as the client cuts, sends and ends them; what the tables make of it is tried on real nodes (e2e/blobs). */
 
+import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { cut } from "../../src/client/blob-source.ts";
 import { type BlobSource, connect, type Database } from "../../src/client/index.ts";
-import { BatchResultWriter } from "../../src/wire/result-codec.ts";
+import { BatchResultWriter, RowChunkWriter } from "../../src/wire/result-codec.ts";
 import type { ClientRequest } from "../../src/wire/sql-codec.ts";
-import { decodeBatch } from "../../src/wire/statement-codec.ts";
+import { decodeBatch, decodeStatement } from "../../src/wire/statement-codec.ts";
+import type { SqliteValue } from "../../src/wire/value-codec.ts";
 import { FakeCluster, type FakeStream, until } from "./fake-cluster.ts";
 
 const NEVER = new AbortController().signal;
@@ -179,16 +181,44 @@ describe("an upload", () => {
     expect(received().some(isPublish)).toBe(false);
   });
 
+  test("whose content was removed meanwhile ends", async () => {
+    cluster.node(0).script = (request, stream) => {
+      if (!isChunk(request)) return false;
+      answerDiscard(stream, request.id, 0, false);
+      return true;
+    };
+    await expect(db.blob.write("a", BYTES)).rejects.toMatchObject({ code: "NO_SUCH_BLOB" });
+    expect(received().some(isPublish)).toBe(false);
+  });
+
   test("given up by its caller while the source is silent sends nothing more but that", async () => {
     const caller = new AbortController();
-    const silent = new Readable({ read: () => {} });
+    let isRead = false;
+    const silent = new Readable({
+      read: () => {
+        isRead = true;
+      },
+    });
     const writing = db.blob.write("a", silent, { signal: caller.signal });
-    await until(() => received().length >= 2);
+    await until(() => isRead);
     caller.abort(new Error("mine"));
     await expect(writing).rejects.toMatchObject({ code: "CANCELLED" });
     await until(() => received().some(isDiscard));
     expect(silent.destroyed).toBe(true);
     expect(received().some(isPublish)).toBe(false);
+  });
+
+  test("that does not begin leaves its source closed", async () => {
+    const sources = [new Readable({ read: () => {} }), new Readable({ read: () => {} })];
+    const [first, second] = sources;
+    const gone = AbortSignal.abort(new Error("mine"));
+    await expect(db.blob.write("a", first as Readable, { signal: gone })).rejects.toMatchObject({
+      code: "CANCELLED",
+    });
+    await expect(db.blob.write("", second as Readable)).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+    });
+    expect(sources.map(({ destroyed }) => destroyed)).toEqual([true, true]);
   });
 
   test("is cut to what a request may hold", async () => {
@@ -212,5 +242,85 @@ describe("an upload", () => {
     expect(() => db.blob.createReadStream("a", { start: 5, end: 4 })).toThrow(/"end"/);
     expect(() => db.blob.createReadStream({ id: 1.5 })).toThrow(/\{ id \}/);
     expect(received()).toEqual([]);
+  });
+});
+
+describe("a read", () => {
+  let cluster: FakeCluster;
+  let db: Database;
+  /** Parts by their number, as the nodes have them for reads of each consistency. */
+  let parts: { [consistency: string]: Map<number, Buffer> };
+  const HASH = createHash("sha256").update(BYTES).digest("hex");
+
+  beforeEach(async () => {
+    cluster = new FakeCluster();
+    await cluster.start(1);
+    const all = new Map([0, 1, 2].map((part) => [part, BYTES.subarray(part * 10, part * 10 + 10)]));
+    parts = { stale: all, linearizable: new Map(all) };
+    cluster.node(0).script = ({ id, body }, stream) => {
+      if (body.kind !== "query") return false;
+      const { sql, args } = decodeStatement(body.statement);
+      const chunks = sql.startsWith("SELECT part");
+      const [, from, to] = args.kind === "positional" ? args.values.map(Number) : [];
+      const found = [...(parts[body.consistency] ?? [])].filter(
+        ([part]) => part >= Number(from) && part <= Number(to),
+      );
+      const row = [1n, "a", null, BigInt(BYTES.length), HASH, 10n, 0n, 5n];
+      const names = "id name type size sha256 chunkBytes writtenAt content";
+      if (chunks) {
+        const rows = found.map(([part, data]): SqliteValue[] => [BigInt(part), data]);
+        answer(stream, id, "part data", rows);
+      } else answer(stream, id, names, [row]);
+      return true;
+    };
+    // Two parts a read.
+    db = connect({ endpoints: cluster.endpoints, limits: { resultBytes: 400 } });
+  });
+
+  afterEach(async () => {
+    await db.close();
+    cluster.stop();
+  });
+
+  function answer(stream: FakeStream, id: number, names: string, rows: SqliteValue[][]): void {
+    const writer = new RowChunkWriter();
+    writer.start(names.split(" "));
+    for (const row of rows) writer.row(row);
+    const chunk = writer.finish();
+    stream.send(id, { kind: "query", chunk, done: true, node: 1, index: 9, lagMs: 0 });
+  }
+
+  const asked = () =>
+    cluster
+      .node(0)
+      .of("query")
+      .map(({ consistency }) => consistency);
+
+  test("takes immutable parts from any node, however stale", async () => {
+    expect(await db.blob.read("a")).toEqual(BYTES);
+    expect(asked()).toEqual(["linearizable", "stale"]);
+  });
+
+  test("asks once more, linearizable, for what a node does not have yet", async () => {
+    parts["stale"]?.delete(1);
+    expect(await db.blob.read("a")).toEqual(BYTES);
+    expect(asked()).toEqual(["linearizable", "stale", "linearizable"]);
+  });
+
+  test("of a content that is gone, or cut short, is an error", async () => {
+    for (const spoil of [
+      () => parts["linearizable"]?.delete(1),
+      () => parts["linearizable"]?.set(1, Buffer.alloc(9)),
+      () => parts["linearizable"]?.clear(),
+    ]) {
+      parts["stale"]?.delete(1);
+      spoil();
+      await expect(db.blob.read("a")).rejects.toMatchObject({ code: "NO_SUCH_BLOB" });
+    }
+  });
+
+  test("of other bytes than were written is an error, if all of them are read", async () => {
+    parts["stale"]?.set(1, Buffer.alloc(10));
+    await expect(db.blob.read("a")).rejects.toMatchObject({ code: "PROTOCOL" });
   });
 });

@@ -2,6 +2,8 @@
 
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { BalsaError, connect, type Database } from "../../src/client/index.ts";
+import { LAG_NEVER } from "../../src/wire/cluster-codec.ts";
+import { RowChunkWriter } from "../../src/wire/result-codec.ts";
 import { FakeCluster, until } from "./fake-cluster.ts";
 
 let cluster: FakeCluster;
@@ -151,6 +153,46 @@ test("frames stay below a megabyte, and a larger request travels alone", async (
   const large = new Uint8Array(2_000_000);
   await Promise.all([insert.run(blob), insert.run(blob), insert.run(blob), insert.run(large)]);
   expect(cluster.node(0).frames - before).toBe(3);
+});
+
+test("query gives rows, columns, and who served them and how fresh they are", async () => {
+  const result = await db.prepare<{ n: number }>("SELECT n FROM t").query();
+  const [node] = cluster.nodes.filter((each) => each.of("query").length > 0);
+  expect(result).toEqual({
+    columns: ["n"],
+    rows: [{ n: 1 }],
+    node: node?.id,
+    index: cluster.index,
+    lagMs: 0,
+  });
+  const rows = db.prepare("SELECT n FROM t").iterate();
+  expect(rows.served).toBeNull();
+  await rows.next();
+  expect(rows.served).toMatchObject({ index: cluster.index, lagMs: 0 });
+  const write = db.prepare("INSERT INTO t VALUES (1) RETURNING n");
+  await expect(write.query()).rejects.toMatchObject({ code: "REFUSED" });
+  expect(write.iterate().served).toBeNull();
+});
+
+test("how fresh a read is may be unknown", async () => {
+  for (const node of cluster.nodes) {
+    node.script = ({ id, body }, stream) => {
+      if (body.kind !== "query") return false;
+      const writer = new RowChunkWriter();
+      writer.start(["n"]);
+      const chunk = writer.finish();
+      const lagMs = LAG_NEVER;
+      stream.send(id, { kind: "query", chunk, done: true, node: node.id, index: 3, lagMs });
+      return true;
+    };
+  }
+  expect(await db.prepare("SELECT n FROM t").query()).toMatchObject({ rows: [], lagMs: null });
+});
+
+test("a token of session reads is refused where it would not be heeded", async () => {
+  expect(() => db.with({ consistency: "stale", atLeast: 5 })).toThrow(/"atLeast".*"session"/);
+  // A linearizable read sees all that was acknowledged.
+  await db.with({ atLeast: 5 }).prepare("SELECT 1").get();
 });
 
 test("a session read names the highest index the client was told of", async () => {

@@ -1,7 +1,7 @@
-import { readdirSync, readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { BalsaError, Database } from "../../src/client/index.ts";
 import { TestCluster } from "../../src/testing/cluster.ts";
+import { childrenOf, parentOf } from "../support/process-tree.ts";
 
 const ENDLESS = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) ";
 
@@ -10,22 +10,6 @@ function caught(call: Promise<unknown>): Promise<BalsaError> {
     () => Promise.reject(new Error("it should have failed")),
     (error: BalsaError) => error,
   );
-}
-
-/** Processes whose parent is `pid`, from /proc. */
-function childrenOf(pid: number): number[] {
-  return readdirSync("/proc")
-    .map(Number)
-    .filter((child) => Number.isInteger(child) && child > 0 && parentOf(child) === pid);
-}
-
-function parentOf(pid: number): number | null {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
-  } catch {
-    return null;
-  }
 }
 
 describe("what never ends", () => {

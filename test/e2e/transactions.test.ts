@@ -11,6 +11,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { BalsaError, type Database, type Transaction } from "../../src/client/index.ts";
 import { TestCluster } from "../../src/testing/cluster.ts";
 import { HarshCluster } from "../support/cluster.ts";
+import { gate } from "../support/gate.ts";
 import { randomOf } from "../support/random.ts";
 
 const ENDLESS = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c)";
@@ -21,15 +22,6 @@ function caught(call: Promise<unknown>): Promise<BalsaError> {
     () => Promise.reject(new Error("it should have failed")),
     (error: BalsaError) => error,
   );
-}
-
-/** A promise and its key. */
-function gate(): { readonly opened: Promise<void>; open(): void } {
-  let open = () => {};
-  const opened = new Promise<void>((resolve) => {
-    open = resolve;
-  });
-  return { opened, open };
 }
 
 describe("a transaction", () => {

@@ -5,7 +5,7 @@ import { edit, type Mutant, test } from "./mutant.ts";
 const TABLES = "src/client/blob-tables.ts";
 const UPLOAD = "src/client/blob-upload.ts";
 const unit = (name: string) => test("client/blobs", name);
-const real = (name: string) => test("e2e/blobs", name);
+const tables = (name: string) => test("machine/blob-tables", name);
 
 export const BLOBS: readonly Mutant[] = [
   {
@@ -19,16 +19,35 @@ export const BLOBS: readonly Mutant[] = [
         ["FROM db_blob_content WHERE id = :content", "ON CONFLICT(name)"],
       ),
     ],
-    killedBy: [real("becomes visible together with other rows, or not at all")],
+    killedBy: [tables("is published once, and not when it was discarded")],
   },
   {
     name: "late-chunk-kept",
+    guards: ["P20"],
+    removes: "a chunk is stored whatever became of its content, and nobody will remove it",
+    edits: [
+      edit(
+        TABLES,
+        [
+          "SELECT id, :part, :data FROM db_blob_content WHERE id = :content AND state = 'writing'",
+          "ON CONFLICT DO NOTHING",
+        ],
+        [
+          "SELECT id, :part, :data FROM db_blob_content WHERE id = :content",
+          "ON CONFLICT DO NOTHING",
+        ],
+      ),
+    ],
+    killedBy: [tables("takes chunks while it is written, each once")],
+  },
+  {
+    name: "removed-upload-goes-on",
     guards: ["P20"],
     removes: "an upload goes on though its content was removed",
     edits: [
       edit(UPLOAD, "if (touched?.changes !== 1) throw gone", "if (touched === null) throw gone"),
     ],
-    killedBy: [real("that nobody ends is removed, and cannot be ended behind that")],
+    killedBy: [unit("whose content was removed meanwhile ends")],
   },
   {
     name: "lost-publication-called-not-applied",
@@ -66,7 +85,7 @@ export const BLOBS: readonly Mutant[] = [
     removes: "the bytes of a replaced blob are removed while somebody reads them",
     edits: [edit(TABLES, "export const KEPT_SECONDS = 60;", "export const KEPT_SECONDS = 0;")],
     killedBy: [
-      real("is seen when all of it is there; a replaced one by those who began to read it"),
+      tables("that is replaced, deleted or cascaded away stays for a minute, then goes in steps"),
     ],
   },
   {
@@ -80,8 +99,6 @@ export const BLOBS: readonly Mutant[] = [
         "if (chunks.length >= 0) return chunks;",
       ),
     ],
-    killedBy: [
-      real("that is gone before it was read to its end is an error, and never other bytes"),
-    ],
+    killedBy: [unit("of a content that is gone, or cut short, is an error")],
   },
 ];
