@@ -1,4 +1,4 @@
-/** The tables of blobs, by their own statements on a leader and its followers: what a content's state allows, and when it may go. */
+/** The tables of blobs, by their own statements on a leader and followers: what a content's state allows, and when it may go. */
 
 import { beforeEach, describe, expect, test } from "vitest";
 import {
