@@ -229,6 +229,10 @@ describe("a payload of zeros, or nearly", () => {
   });
 });
 
+/** All bits of all bytes of a long log instead of one bit each of a short one: minutes instead of seconds. */
+const IS_LONG = process.env["BALSA_LOG"] === "long";
+const LONG_MS = 3_600_000;
+
 describe("a flipped bit", () => {
   /** Opens the disk with one bit changed: the same content or a typed error, and never a cut of what was told. */
   function flip(
@@ -236,9 +240,9 @@ describe("a flipped bit", () => {
     path: string,
     at: number,
     expected: (content: string) => boolean,
+    bit = (at * 7 + (at >> 3)) % 8,
   ) {
     const bench = new Bench(1, disk);
-    const bit = (at * 7 + (at >> 3)) % 8;
     bench.disk.flipBit(path, at, bit);
     try {
       const content = contentOf(bench.open());
@@ -250,8 +254,7 @@ describe("a flipped bit", () => {
     }
   }
 
-  test("in any byte of any file is refused or changes nothing", () => {
-    const steps = script(3, 30, 120);
+  function flipAll(steps: readonly Step[], bitsOf: (at: number) => readonly number[]) {
     const model = new Model();
     for (const step of steps) model.add(step);
     const { disk } = record(steps, 3).at(-1) as Moment;
@@ -260,11 +263,28 @@ describe("a flipped bit", () => {
     for (const path of disk.paths()) {
       const size = disk.content(path).length;
       for (let at = 0; at < size; at += 1) {
-        counts[flip(disk, path, at, (content) => content === model.now)] += 1;
+        for (const bit of bitsOf(at)) {
+          counts[flip(disk, path, at, (content) => content === model.now, bit)] += 1;
+        }
       }
     }
-    expect(counts.refused).toBeGreaterThan(3_000);
+    return counts;
+  }
+
+  test("in any byte of any file is refused or changes nothing", () => {
+    const { refused } = flipAll(script(3, 30, 120), (at) => [(at * 7 + (at >> 3)) % 8]);
+    expect(refused).toBeGreaterThan(3_000);
   });
+
+  test.runIf(IS_LONG)(
+    "any bit of any file of 200 entries is refused or changes nothing",
+    () => {
+      const { refused, unchanged } = flipAll(script(4, 200), () => [0, 1, 2, 3, 4, 5, 6, 7]);
+      console.log(`${refused} flips were refused, ${unchanged} changed nothing`);
+      expect(refused).toBeGreaterThan(100_000);
+    },
+    LONG_MS,
+  );
 
   test("in what was told is never cut together with a torn write behind it", () => {
     const steps = script(5, 30, 200);
