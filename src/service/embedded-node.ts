@@ -7,9 +7,11 @@
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { type CallOptions, connect, type Database } from "../client/index.ts";
+import { readExtensions } from "../machine/extension-files.ts";
 import type { NodeOptions } from "../node/config.ts";
 import { formatAddress, parseAddress } from "../rpc/addresses.ts";
 import { BalsaError, toError } from "../sql/errors.ts";
+import type { Extension, ExtensionOptions } from "../sql/extension.ts";
 import { LocalDatabase } from "./local-database.ts";
 import { LocalFile } from "./local-file.ts";
 import type { LogLevel } from "./logger.ts";
@@ -17,7 +19,7 @@ import { type Addresses, checkAddresses } from "./serve-node.ts";
 import { type FromThread, STOP, type ThreadData } from "./thread-messages.ts";
 
 export interface EmbeddedNodeOptions
-  extends Omit<NodeOptions, "advertise" | "onCore" | "plant" | "peers"> {
+  extends Omit<NodeOptions, "advertise" | "onCore" | "plant" | "peers" | "extensions"> {
   /** HOST:PORT to bind, for peers and other clients; port 0 only with `advertise`. */
   readonly listen: string;
   /** HOST:PORT at which others reach it. Default `listen`. */
@@ -26,6 +28,8 @@ export interface EmbeddedNodeOptions
   readonly insecure?: boolean;
   /** HOST:PORT of every first member by id, this node included; not needed with `join`. */
   readonly peers?: ReadonlyMap<number, string> | { readonly [id: number]: string };
+  /** Extensions of SQLite, the same on all nodes; loaded into this process too, for `local`. Default none. */
+  readonly extensions?: readonly ExtensionOptions[];
   /** Of the node's own log, on standard error. Default `warn`. */
   readonly logLevel?: LogLevel;
 }
@@ -44,10 +48,11 @@ const CLOSE_MS_MAX = 12_000;
  *   port or the directory cannot be had.
  */
 export async function openNode(options: EmbeddedNodeOptions): Promise<EmbeddedNode> {
-  const { listen, advertise, insecure = false, peers, logLevel = "warn", ...rest } = options;
+  const { listen, advertise, insecure = false, logLevel = "warn", ...rest } = options;
   const addresses = checkAddresses(listen, advertise, insecure);
-  const known = peersOf(peers);
-  const data: ThreadData = { options: { ...rest, peers: known }, addresses, logLevel };
+  const peers = peersOf(options.peers);
+  const extensions = readExtensions(options.extensions ?? []);
+  const data: ThreadData = { options: { ...rest, peers, extensions }, addresses, logLevel };
   const thread = new Worker(THREAD, {
     workerData: data,
     name: `balsa node ${options.id}`,
@@ -55,7 +60,7 @@ export async function openNode(options: EmbeddedNodeOptions): Promise<EmbeddedNo
     ...(IS_SOURCE ? {} : { execArgv: [] }),
   });
   const port = await opened(thread);
-  return new EmbeddedNode({ thread, options, addresses, port, peers: known });
+  return new EmbeddedNode({ thread, options, addresses, port, peers, extensions });
 }
 
 /** Resolves to the port. @throws what the thread failed with. */
@@ -76,6 +81,7 @@ interface Opened {
   readonly addresses: Addresses;
   readonly port: number;
   readonly peers: ReadonlyMap<number, string>;
+  readonly extensions: readonly Extension[];
 }
 
 /** A node that runs in this process; see `openNode`. */
@@ -103,7 +109,7 @@ export class EmbeddedNode {
   #closing: Promise<void> | null = null;
 
   /** Made by `openNode`. */
-  constructor({ thread, options, addresses, port, peers }: Opened) {
+  constructor({ thread, options, addresses, port, peers, extensions }: Opened) {
     this.id = options.id;
     this.#thread = thread;
     const { host } = addresses.listen;
@@ -112,7 +118,7 @@ export class EmbeddedNode {
     const others = [...peers].filter(([id]) => id !== this.id).map(([, address]) => address);
     this.db = connect({ endpoints: [this.address, ...others] });
     this.#own = connect({ endpoints: [this.address], discover: false });
-    this.#file = new LocalFile(join(options.dir, "main.db"));
+    this.#file = new LocalFile(join(options.dir, "main.db"), extensions);
     this.local = new LocalDatabase(this.#file);
     this.#ended = new Promise((resolve) => thread.once("exit", () => resolve()));
     this.halted = new Promise((resolve) => {

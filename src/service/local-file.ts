@@ -5,7 +5,9 @@
 
 import { statSync } from "node:fs";
 import Database from "better-sqlite3";
+import { loadExtensions } from "../machine/extension-loading.ts";
 import { BalsaError } from "../sql/errors.ts";
+import type { Extension } from "../sql/extension.ts";
 
 /** How a statement gives its rows, as better-sqlite3's methods of these names say. */
 export interface Form {
@@ -28,15 +30,17 @@ const LOOK_MS = 100;
 
 export class LocalFile {
   readonly #path: string;
+  readonly #extensions: readonly Extension[];
   #database: Database.Database | null = null;
   #inode = 0n;
   #lookAtMs = 0;
   #inTransaction = false;
   #closed = false;
 
-  /** @param path of main.db. */
-  constructor(path: string) {
+  /** @param path of main.db. @param extensions as the node has them. */
+  constructor(path: string, extensions: readonly Extension[] = []) {
     this.#path = path;
+    this.#extensions = extensions;
   }
 
   /** What was prepared while this was another object must be prepared anew. */
@@ -99,6 +103,7 @@ export class LocalFile {
       throw new BalsaError("UNAVAILABLE", "this node has no database yet: await node.barrier()");
     }
     const database = new Database(this.#path, { readonly: true, timeout: BUSY_TIMEOUT_MS });
+    loadExtensions(database, this.#extensions);
     database.pragma("query_only = ON");
     this.#database = database;
     this.#inode = inode;

@@ -3,9 +3,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { readExtensions } from "../../src/machine/extension-files.ts";
+import { loadExtensions } from "../../src/machine/extension-loading.ts";
 import { LocalDatabase } from "../../src/service/local-database.ts";
 import { LocalFile } from "../../src/service/local-file.ts";
 import type { BalsaError } from "../../src/sql/errors.ts";
+import { compileExtension, compilerTrouble } from "../support/extension.ts";
+
+const trouble = compilerTrouble();
+const skipped = trouble === null ? "" : ` (skipped: ${trouble})`;
 
 describe("a node's own file, read in the app's process", () => {
   let dir: string;
@@ -140,5 +146,25 @@ describe("a node's own file, read in the app's process", () => {
     expect(codeOf(() => statement.get())).toBe("CLOSED");
     expect(codeOf(() => local.prepare("SELECT 1").get())).toBe("CLOSED");
     expect(codeOf(() => local.transaction(() => 1))).toBe("CLOSED");
+  });
+
+  it.skipIf(trouble !== null)(`has the node's extensions${skipped}`, () => {
+    const extensions = readExtensions([{ path: compileExtension(dir, "pure") }]);
+    const writer = make(path, 4);
+    loadExtensions(writer, extensions);
+    writer.exec(
+      "CREATE TABLE back (word COLLATE backwards); INSERT INTO back VALUES ('az'), ('za')",
+    );
+    writer.close();
+    const extended = new LocalFile(path, extensions);
+    const reader = new LocalDatabase(extended);
+    expect(reader.prepare("SELECT word FROM back ORDER BY word").pluck().all()).toEqual([
+      "za",
+      "az",
+    ]);
+    expect(codeOf(() => local.prepare("SELECT word FROM back ORDER BY word"))).toBe(
+      "SQLITE_ERROR_MISSING_COLLSEQ",
+    );
+    extended.close();
   });
 });

@@ -58,7 +58,10 @@ const ARROWS: { readonly [module: string]: Arrows } = {
   adapters: { values: ["client", "sql"], types: [], packages: [] },
   // `service/local-database.ts` reads the node's file in the caller's process.
   service: {
-    values: ["rpc", "node", "client", "sql"],
+    values: [
+      ...["rpc", "node", "client", "sql"],
+      ...["machine/extension-files.ts", "machine/extension-loading.ts"],
+    ],
     types: [],
     packages: ["pino", "better-sqlite3"],
   },
