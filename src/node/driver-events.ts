@@ -2,7 +2,7 @@
 
 import type { EntryId, LogIndex } from "../raft/entry.ts";
 import type { ClusterSettings } from "../sql/settings.ts";
-import type { DigestMismatch, ExecuteOutcome } from "./ports.ts";
+import type { DigestMismatch, Environment, ExecuteOutcome, Log, Logger, Machine } from "./ports.ts";
 import type { WriteRequest } from "./write-request.ts";
 
 export interface DriverEvents {
@@ -31,4 +31,12 @@ export interface DriverOptions {
   readonly writeDeadlineMs: number;
   /** Sees each request just before it is executed; a test's plant may change it. */
   readonly dedup: boolean;
+}
+
+export interface DriverParts {
+  readonly machine: Machine;
+  readonly log: Log;
+  readonly environment: Environment;
+  readonly logger: Logger;
+  readonly events: DriverEvents;
 }

@@ -186,6 +186,7 @@ export class Node implements NodeService {
       readIndex: (context) => this.#loop?.readIndex(context) ?? "refused",
       appliedIndex: () => this.#driver.applied,
       demand: (index) => this.#driver.demand(index),
+      hurry: () => this.#driver.hurry(),
       skipReadIndex: this.#config.plant === "skip-read-index",
     });
   }

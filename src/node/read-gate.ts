@@ -15,6 +15,8 @@ export interface ReadGateParts {
   readonly environment: Environment;
   readIndex(context: number): "accepted" | "refused";
   appliedIndex(): LogIndex;
+  /** A round begins: its reads will ask for all that is committed now. */
+  hurry(): void;
   /** Asks for an index to be applied soon. */
   demand(index: LogIndex): void;
   /** Only for the plant that shows the tests would notice. */
@@ -127,6 +129,7 @@ export class ReadGate {
       return;
     }
     this.#leaderlessSinceMs = null;
+    this.#parts.hurry();
     const startedAtMs = this.#parts.environment.monotonicMs();
     this.#rounds.set(context, { context, startedAtMs, waiters });
   }

@@ -9,7 +9,7 @@
 import type { Configuration, EntryId, LogIndex } from "../raft/entry.ts";
 import type { Failure } from "../sql/errors.ts";
 import { Deque } from "./deque.ts";
-import type { DriverEvents, DriverOptions } from "./driver-events.ts";
+import type { DriverEvents, DriverOptions, DriverParts } from "./driver-events.ts";
 import { KeptConfiguration } from "./kept-configuration.ts";
 import { noSpace } from "./low-space.ts";
 import type {
@@ -23,8 +23,9 @@ import type {
   Timer,
   Writer,
 } from "./ports.ts";
+import { WaitingWrites } from "./waiting-writes.ts";
 import { WriteCycle } from "./write-cycle.ts";
-import { failure, jobOf, lateInLine, stoppedAfter, type WriteRequest } from "./write-request.ts";
+import { failure, jobOf, stoppedAfter, type WriteRequest } from "./write-request.ts";
 import { aborted, type HoldingTransaction, WriterHold } from "./writer-hold.ts";
 import { WriterRest } from "./writer-rest.ts";
 
@@ -72,11 +73,9 @@ export class WriterDriver {
   /** The no-op of our leadership; null when not leader. */
   #leadership: EntryId | null = null;
   #lastProposed: EntryId = { index: 0, term: 0 };
-  readonly #waiting = new Deque<WriteRequest>();
+  readonly #waiting = new WaitingWrites();
   readonly #executing = new Deque<WriteRequest>();
   readonly #hold = new WriterHold();
-  /** Of the waiting, at most: settled. Not taken out one by one: a client that goes away leaves thousands. */
-  #withdrawn = 0;
   #headSinceMs = 0;
   #watch: Timer | null = null;
   readonly #cycle = new WriteCycle();
@@ -88,16 +87,7 @@ export class WriterDriver {
   #drained: (() => void) | null = null;
   #draining = false;
 
-  constructor(
-    options: DriverOptions,
-    parts: {
-      machine: Machine;
-      log: Log;
-      environment: Environment;
-      logger: Logger;
-      events: DriverEvents;
-    },
-  ) {
+  constructor(options: DriverOptions, parts: DriverParts) {
     this.#options = options;
     this.#machine = parts.machine;
     this.#log = parts.log;
@@ -159,6 +149,7 @@ export class WriterDriver {
   follow(answer: Failure): void {
     if (this.#leadership === null) return;
     this.#leadership = null;
+    if (this.#mode === "leading" && this.#isWhole()) this.#commit();
     this.#hold.lose("the node does not lead any more");
     const wasClean = this.#clean();
     const orphans = [...this.#executing.drain(), ...this.#waiting.drain()];
@@ -211,12 +202,13 @@ export class WriterDriver {
   /** A caller gave up. What waits is withdrawn; what executes is stopped if it goes on for long. */
   cancel(request: WriteRequest): void {
     if (request.stage === "waiting") {
-      request.fail(failure("CANCELLED", "the caller gave up before the request was executed"));
-      this.#withdrawn += 1;
-      if (this.#withdrawn * 2 <= this.#waiting.length) return;
-      this.#withdrawn = 0;
-      this.#waiting.filter(({ stage }) => stage === "waiting");
+      this.#waiting.withdraw(request);
     } else if (request.stage === "executing") request.deadlineAtMs = 0;
+  }
+
+  /** Reads are being confirmed, and will ask for all that is committed: the COMMIT need not wait for them to do so. */
+  hurry(): void {
+    if (this.#leadership !== null) this.demand(this.#applicable);
   }
 
   /** A read waits until this index is in SQLite. */
@@ -398,12 +390,28 @@ export class WriterDriver {
       }
       this.#passOthers();
       if (this.#draining && this.#clean()) this.#tellDrained();
-      if (!this.#cycle.isOpen || this.#executing.length > 0 || this.#hold.isHeld) return;
-      if (this.#applicable < this.#lastProposed.index) return;
-      this.#writer?.commit(this.#lastProposed);
-      this.#committing = this.#lastProposed.index;
-      this.#cycle.end();
+      if (!this.#isWhole() || this.#mayRest()) return;
+      this.#commit();
     }
+  }
+
+  /** The open transaction holds what Raft has committed, all of it durable here, and nothing else. */
+  #isWhole(): boolean {
+    if (!this.#cycle.isOpen || this.#executing.length > 0 || this.#hold.isHeld) return false;
+    return this.#applicable >= this.#lastProposed.index;
+  }
+
+  #commit(): void {
+    this.#writer?.commit(this.#lastProposed);
+    this.#committing = this.#lastProposed.index;
+    this.#cycle.end();
+  }
+
+  /** Nobody waits for the COMMIT. */
+  #mayRest(): boolean {
+    if (this.#draining || this.#waiting.length > 0 || this.#demanded > this.#committing)
+      return false;
+    return this.#cycle.rests(this.#environment, () => this.#pump());
   }
 
   /** Entries of this leadership that no request made, such as changes of the members: SQLite passes them by a commit. */
@@ -479,9 +487,7 @@ export class WriterDriver {
 
   #checkHead(): void {
     const nowMs = this.#environment.monotonicMs();
-    for (const late of this.#waiting.filter((request) => request.deadlineAtMs > nowMs)) {
-      late.fail(lateInLine());
-    }
+    this.#waiting.expire(nowMs);
     const head = this.#executing.first();
     if (head === undefined || this.#mode !== "leading") return;
     const ranMs = nowMs - this.#headSinceMs;

@@ -174,10 +174,42 @@ const OF_THE_WRITER: readonly Mutant[] = [
     name: "commit-ahead-of-raft",
     guards: ["N2"],
     removes: "SQLite commits what Raft has not",
-    edits: [
-      edit(DRIVER, ["      if (this.#applicable < this.#lastProposed.index) return;", ""], ""),
-    ],
+    edits: [edit(DRIVER, "return this.#applicable >= this.#lastProposed.index;", "return true;")],
     killedBy: [driver("commits in SQLite only what is committed by Raft and durable here")],
+  },
+  {
+    name: "rests-for-ever",
+    guards: ["N24"],
+    removes:
+      "what SQLite may commit later, it commits with the next write, however late that comes",
+    edits: [edit("src/node/write-cycle.ts", ["      again();", ""], "")],
+    killedBy: [driver("lets a COMMIT rest for a moment while nobody waits for it")],
+  },
+  {
+    name: "rests-while-a-read-waits",
+    guards: ["N24"],
+    removes: "a read waits until a COMMIT that may come later has come",
+    edits: [
+      edit(
+        DRIVER,
+        "this.#waiting.length > 0 || this.#demanded > this.#committing)",
+        "this.#waiting.length > 0)",
+      ),
+    ],
+    killedBy: [driver("commits at once what rests when a read needs it")],
+  },
+  {
+    name: "rests-before-a-transaction",
+    guards: ["N24"],
+    removes: "a transaction begins only when a COMMIT that may come later has come",
+    edits: [
+      edit(
+        DRIVER,
+        "this.#waiting.length > 0 || this.#demanded > this.#committing)",
+        "this.#demanded > this.#committing)",
+      ),
+    ],
+    killedBy: [driver("commits at once what rests when a transaction begins")],
   },
   {
     name: "executes-before-noop",

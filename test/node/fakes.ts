@@ -8,6 +8,7 @@ import type {
   Logger,
   Machine,
   Readers,
+  TransactionVerb,
   Writer,
   WriterEvents,
 } from "../../src/node/ports.ts";
@@ -171,7 +172,7 @@ export interface Told {
 
 let ids = 0;
 
-export function request(deadlineAtMs = 1_000_000): Told {
+export function request(deadlineAtMs = 1_000_000, verb?: TransactionVerb): Told {
   ids += 1;
   const call: ExecuteCall = {
     batch: Uint8Array.of(1),
@@ -180,6 +181,7 @@ export function request(deadlineAtMs = 1_000_000): Told {
     sequence: 0,
     acknowledgedThrough: 0,
     timeoutMs: 0,
+    ...(verb === undefined ? {} : { verb }),
   };
   const sink = {
     done: (result: Uint8Array, index: number) => {

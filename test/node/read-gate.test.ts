@@ -61,6 +61,7 @@ describe("the read gate", () => {
       },
       appliedIndex: () => applied,
       demand: (index) => demanded.push(index),
+      hurry: () => {},
       skipReadIndex: false,
     });
   });

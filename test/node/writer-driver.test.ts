@@ -86,9 +86,60 @@ describe("the writer driver", () => {
     lead();
     driver.submit(request().request);
     machine.writer.proposal(0);
+    clock.advance(5);
     expect(machine.writer.commits).toEqual([]);
     driver.applicable(2);
     expect(machine.writer.commits).toEqual([{ index: 2, term: 2 }]);
+  });
+
+  it("lets a COMMIT rest for a moment while nobody waits for it: the next write joins it", () => {
+    lead();
+    for (const at of [2, 3]) {
+      driver.submit(request().request);
+      machine.writer.proposal(at - 2);
+      driver.applicable(at);
+      clock.advance(1);
+    }
+    expect(machine.writer.commits).toEqual([]);
+    clock.advance(2);
+    expect(machine.writer.commits).toEqual([{ index: 3, term: 2 }]);
+  });
+
+  it("commits at once what rests when a read needs it, or is being confirmed", () => {
+    lead();
+    driver.submit(request().request);
+    machine.writer.proposal(0);
+    driver.applicable(2);
+    driver.demand(2);
+    expect(machine.writer.commits).toEqual([{ index: 2, term: 2 }]);
+    driver.submit(request().request);
+    machine.writer.proposal(1);
+    driver.applicable(3);
+    driver.hurry();
+    expect(machine.writer.commits).toEqual([
+      { index: 2, term: 2 },
+      { index: 3, term: 2 },
+    ]);
+  });
+
+  it("commits at once what rests when a transaction begins", () => {
+    lead();
+    driver.submit(request().request);
+    machine.writer.proposal(0);
+    driver.applicable(2);
+    driver.submit(request(1_000_000, "begin").request);
+    expect(machine.writer.commits).toEqual([{ index: 2, term: 2 }]);
+    expect(machine.writer.jobs).toHaveLength(2);
+  });
+
+  it("commits what rests, and keeps the writer, when leadership is lost", () => {
+    lead();
+    driver.submit(request().request);
+    machine.writer.proposal(0);
+    driver.applicable(2);
+    driver.follow(notLeader);
+    expect(machine.writer.commits).toEqual([{ index: 2, term: 2 }]);
+    expect(machine.writers).toHaveLength(1);
   });
 
   it("keeps executing in the open transaction while a quorum round is under way", () => {
@@ -101,6 +152,7 @@ describe("the writer driver", () => {
     driver.applicable(2);
     expect(machine.writer.commits).toEqual([]);
     driver.applicable(3);
+    clock.advance(3);
     expect(machine.writer.commits).toEqual([{ index: 3, term: 2 }]);
   });
 
