@@ -145,6 +145,13 @@ function addTuning(command: Command): void {
   whole("transaction-idle-ms", "most that a transaction may be idle", 30_000, 1, DAY_MS);
   whole("transaction-total-ms", "most that a transaction may be open", 120_000, 1, DAY_MS);
   const mib = 1024 * 1024;
+  whole(
+    "snapshot-bytes-max",
+    "bytes of WAL that such reads may hold back",
+    256 * mib,
+    mib,
+    2 ** 40,
+  );
   whole("log-tail-entries", "log entries kept for nodes that were away", 100_000, 1, 10_000_000);
   whole("log-tail-bytes", "bytes of these, if that is less", 64 * mib, 4096, 2 ** 40);
   whole("log-hold-bytes", "kept at most for followers behind", 1024 * mib, 4096, 2 ** 40);

@@ -34,6 +34,7 @@ export interface ServeOptions {
   readonly readersMin?: number;
   readonly readersMax?: number;
   readonly snapshotMsMax?: number;
+  readonly snapshotBytesMax?: number;
   readonly readDeadlineMs?: number;
   readonly writeDeadlineMs?: number;
   readonly transactionIdleMs?: number;
@@ -103,7 +104,8 @@ function peersOf({ peers, join }: ServeOptions): ReadonlyMap<number, string> {
 
 function nodeOptions(options: ServeOptions): Omit<NodeOptions, "advertise"> {
   const { id, dir, limits } = options;
-  const { heartbeatMs, electionMs, readersMin, readersMax, snapshotMsMax } = options;
+  const { heartbeatMs, electionMs, readersMin, readersMax } = options;
+  const { snapshotMsMax, snapshotBytesMax } = options;
   const { readDeadlineMs, writeDeadlineMs, transactionIdleMs, transactionTotalMs } = options;
   const { logTailEntries, logTailBytes, logHoldBytes } = options;
   const { scrubIntervalMs, checksumIntervalMs, minFreeBytes } = options;
@@ -118,6 +120,7 @@ function nodeOptions(options: ServeOptions): Omit<NodeOptions, "advertise"> {
     ...(electionMs === undefined ? {} : { electionMs }),
     ...(readersMin === undefined ? {} : { readersMin }),
     ...(readersMax === undefined ? {} : { readersMax }),
+    ...(snapshotBytesMax === undefined ? {} : { snapshotBytesMax }),
     ...(snapshotMsMax === undefined ? {} : { snapshotMsMax }),
     ...(readDeadlineMs === undefined ? {} : { readDeadlineMs }),
     ...(writeDeadlineMs === undefined ? {} : { writeDeadlineMs }),

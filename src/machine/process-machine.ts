@@ -33,6 +33,8 @@ export interface MachineOptions {
   readonly readersMax?: number;
   /** A streamed read ends with SNAPSHOT_TOO_OLD after so long. Milliseconds, default 60,000. */
   readonly snapshotMsMax?: number;
+  /** The same as soon as streams hold back so much of the WAL. Bytes, default 256 MiB. */
+  readonly snapshotBytesMax?: number;
   /** How long a new writer waits for the old one to be gone. Milliseconds, default 10,000. */
   readonly lockWaitMs?: number;
   /** The writer checkpoints, even when busy, when its WAL has grown to this. Bytes, default 8 MiB. */
@@ -62,6 +64,7 @@ export class ProcessMachine implements Machine {
   readonly #directory: SnapshotDirectory;
   readonly #snapshots: ProcessSnapshotFiles;
   readonly #snapshotMsMax: number;
+  readonly #snapshotBytesMax: number;
   /** Not gone yet. */
   readonly #writers = new Set<ProcessWriter>();
   #onNoWriter: (() => void) | null = null;
@@ -72,6 +75,7 @@ export class ProcessMachine implements Machine {
     this.#supply = new ChildSupply(supplyOptions(options));
     this.#directory = new SnapshotDirectory(options.dir);
     this.#snapshotMsMax = options.snapshotMsMax ?? 60_000;
+    this.#snapshotBytesMax = options.snapshotBytesMax ?? 256 * MIB;
     this.#snapshots = new ProcessSnapshotFiles({
       directory: this.#directory,
       supply: this.#supply,
@@ -148,7 +152,7 @@ export class ProcessMachine implements Machine {
         this.#pinnedSinceMs = null;
         events.checkpointed(index);
       },
-      pinned: () => this.#pinned(writer),
+      pinned: (bytes) => this.#pinned(writer, bytes),
       exited: (reason) => {
         this.#writers.delete(writer);
         events.exited(reason);
@@ -164,10 +168,11 @@ export class ProcessMachine implements Machine {
   }
 
   /** Streams that follow each other closely could keep the WAL, and with it the log, for ever. */
-  #pinned(writer: ProcessWriter): void {
+  #pinned(writer: ProcessWriter, bytes: number): void {
     const nowMs = performance.now();
     this.#pinnedSinceMs ??= nowMs;
-    if (nowMs - this.#pinnedSinceMs <= this.#snapshotMsMax) return;
+    const isOld = nowMs - this.#pinnedSinceMs > this.#snapshotMsMax;
+    if (!isOld && bytes <= this.#snapshotBytesMax) return;
     this.#pinnedSinceMs = nowMs;
     this.#pool.releaseSnapshots();
     writer.checkpoint();

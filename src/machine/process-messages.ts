@@ -20,7 +20,8 @@ import type { ClusterSettings } from "../sql/settings.ts";
 
 /**
  * Node to writer. The id of `execute` comes back in `executed`; the others are answered in order. `checkpointed` has id 1
- * if it answers, 0 if it came by itself, and the entry up to which the file is complete, or nothing if it is not.
+ * if it answers, 0 if it came by itself, and the entry up to which the file is complete; `pinned` comes instead if it is not,
+ * with the bytes of WAL that readers hold back.
  * `configure` is not answered.
  */
 export const TO_WRITER = {
@@ -40,6 +41,7 @@ export const FROM_WRITER = {
   fault: 6,
   closed: 7,
   settings: 8,
+  pinned: 9,
 } as const;
 
 /**

@@ -13,6 +13,7 @@ import { POKED } from "./frames.ts";
 import {
   decodeApplied,
   decodeEntryId,
+  decodeJson,
   decodeOutcome,
   decodeSettings,
   decodeState,
@@ -37,8 +38,8 @@ const RETRY_MS = 500;
 const ASKED = 1;
 
 export interface ProcessWriterEvents extends WriterEvents {
-  /** Readers kept a checkpoint from copying the whole WAL. */
-  pinned(): void;
+  /** Readers kept a checkpoint from copying so much of the WAL. */
+  pinned(bytes: number): void;
 }
 
 type State = "open" | "closing" | "killed" | "exited";
@@ -159,6 +160,8 @@ export class ProcessWriter implements Writer {
         return this.#events.settings(decodeSettings(payload));
       case FROM_WRITER.checkpointed:
         return this.#checkpointed(id === ASKED, payload);
+      case FROM_WRITER.pinned:
+        return this.#pinned(id === ASKED, payload);
       case FROM_WRITER.fault:
         return this.#child?.expectExit(decodeText(payload));
       case FROM_WRITER.closed:
@@ -206,14 +209,17 @@ export class ProcessWriter implements Writer {
 
   #checkpointed(wasAsked: boolean, payload: Uint8Array): void {
     if (wasAsked) this.#awaited -= 1;
-    if (payload.length > 0) {
-      const { index } = decodeEntryId(payload);
-      if (this.#awaited === 0 && this.#dirty) this.#armIdle(IDLE_MS);
-      return this.#events.checkpointed(index);
-    }
+    const { index } = decodeEntryId(payload);
+    if (this.#awaited === 0 && this.#dirty) this.#armIdle(IDLE_MS);
+    this.#events.checkpointed(index);
+  }
+
+  #pinned(wasAsked: boolean, payload: Uint8Array): void {
+    if (wasAsked) this.#awaited -= 1;
     this.#dirty = true;
     if (this.#awaited === 0) this.#armIdle(RETRY_MS);
-    this.#events.pinned();
+    const { bytes } = decodeJson(payload) as { readonly bytes: number };
+    this.#events.pinned(bytes);
   }
 
   #onIdle(): void {

@@ -137,9 +137,12 @@ class WriterLoop {
       Atomics.wait(PAUSE, 0, 0, CHECKPOINT_PAUSE_MS);
       complete = this.#engine.checkpoint()?.complete;
     }
+    if (complete !== true) {
+      const held = encodeJson({ bytes: this.#engine.walBytes() });
+      return this.#channel.send(FROM_WRITER.pinned, id, held);
+    }
     const { appliedIndex: index, appliedTerm: term } = this.#engine.state;
-    const parts = complete === true ? [encodeEntryId({ index, term })] : [];
-    this.#channel.send(FROM_WRITER.checkpointed, id, ...parts);
+    this.#channel.send(FROM_WRITER.checkpointed, id, encodeEntryId({ index, term }));
   }
 }
 

@@ -30,6 +30,8 @@ export interface NodeOptions {
   readonly readersMax?: number;
   /** How long a streamed read may hold its snapshot. Default 60,000, from 100. */
   readonly snapshotMsMax?: number;
+  /** Bytes of WAL that such reads may hold back. Default 256 MiB, from 1 MiB. */
+  readonly snapshotBytesMax?: number;
   /** Execution time of one read. Default 10,000. */
   readonly readDeadlineMs?: number;
   /** Execution time of one write on the leader. Default 30,000. */
@@ -75,6 +77,7 @@ export interface NodeConfig {
   readonly readersMin: number;
   readonly readersMax: number;
   readonly snapshotMsMax: number;
+  readonly snapshotBytesMax: number;
   readonly readDeadlineMs: number;
   readonly writeDeadlineMs: number;
   readonly transactionIdleMs: number;
@@ -123,6 +126,12 @@ export function checkOptions(options: NodeOptions): NodeConfig {
     readersMin,
     readersMax: whole("readersMax", options.readersMax ?? Math.max(4, readersMin), readersMin, 64),
     snapshotMsMax: whole("snapshotMsMax", options.snapshotMsMax ?? 60_000, 100, 86_400_000),
+    snapshotBytesMax: whole(
+      "snapshotBytesMax",
+      options.snapshotBytesMax ?? 256 * MIB,
+      MIB,
+      2 ** 40,
+    ),
     readDeadlineMs: whole("readDeadlineMs", options.readDeadlineMs ?? 10_000, 1, 86_400_000),
     writeDeadlineMs: whole("writeDeadlineMs", options.writeDeadlineMs ?? 30_000, 1, 86_400_000),
     transactionIdleMs: whole("transactionIdleMs", options.transactionIdleMs ?? 30_000, 1, DAY_MS),

@@ -54,6 +54,7 @@ export async function openNode(
       readersMin: config.readersMin,
       readersMax: config.readersMax,
       snapshotMsMax: config.snapshotMsMax,
+      snapshotBytesMax: config.snapshotBytesMax,
       limits: config.limits,
       extensions,
       logger: parts.logger,

@@ -154,6 +154,20 @@ test("a stream that is held for too long loses its snapshot, and its reader is f
   expect(await pidOfReader(machine)).toBe(before);
 });
 
+test("a stream that holds back too much of the WAL loses its snapshot, however young", async () => {
+  const machine = toyMachine({ snapshotBytesMax: 32 * 1024 });
+  const one = new WatchedWriter(machine);
+  await one.expect("ready");
+  one.writer.apply([command(1, "CREATE TABLE t (x); INSERT INTO t VALUES (1)")]);
+  await one.expect("applied");
+  const stream = ask(machine, `${COUNTING} SELECT c.x FROM t, c`, { window: 1 });
+  await stream.until(() => stream.chunks.length === 1);
+  one.writer.apply([command(2, "INSERT INTO t VALUES (zeroblob(200000))")]);
+  await stream.over();
+  expect(stream.failure).toMatchObject({ code: "SNAPSHOT_TOO_OLD" });
+  expect(stream.failure?.message).toContain("write-ahead log");
+});
+
 test("an abandoned endless query does not burn a core", async () => {
   const machine = await readyMachine({ readersMax: 1 });
   const before = await pidOfReader(machine);
