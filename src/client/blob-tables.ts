@@ -10,7 +10,8 @@ export const KEPT_SECONDS = 60;
 
 /**
  * Triggers tell the state of a content, so that a row may come and go by any statement: `writing` until a row of db_blob has
- * it, `stored` while one has, then `removed`. `keep_until` is log time, NULL while it is stored.
+ * it, `stored` while one has, then `removed`. `keep_until` is log time, NULL while it is stored. A program with an older SQLite
+ * must still be able to read the schema: there are ways to write the view that it could not.
  */
 export const BLOB_TABLES = `
 CREATE TABLE IF NOT EXISTS db_blob_content (
@@ -49,7 +50,8 @@ END;
 CREATE VIEW IF NOT EXISTS db_blob_value AS
 SELECT id, name, type, size,
   CASE WHEN size <= 6291456 THEN CAST(coalesce((
-    SELECT group_concat(data, '' ORDER BY part) FROM db_blob_chunk AS k WHERE k.content = b.content
+    SELECT group_concat(data, '') OVER (ORDER BY part ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
+    FROM db_blob_chunk AS k WHERE k.content = b.content LIMIT 1
   ), '') AS BLOB) END AS data
 FROM db_blob AS b;
 `;
