@@ -32,7 +32,7 @@ export async function checkExtensions(
 ): Promise<readonly KnownExtension[]> {
   if (extensions.length === 0) return [];
   const known = await learnInChild(extensions, parts);
-  for (const kind of ["functions", "collations", "modules"] as const) demandDistinct(known, kind);
+  demandDistinct(known);
   for (const { name, path, sha256, deterministic, functions, collations, modules } of known) {
     const facts = { extension: name, path, sha256, deterministic, functions, collations, modules };
     parts.logger.info(facts, "extension loaded");
@@ -40,8 +40,12 @@ export async function checkExtensions(
   return known;
 }
 
-/** The one loaded last would win, and nobody would see it. */
-function demandDistinct(
+/** The one loaded last would win, and nobody would see it. @throws BalsaError INVALID_ARGUMENT that names both */
+export function demandDistinct(known: readonly KnownExtension[]): void {
+  for (const kind of ["functions", "collations", "modules"] as const) demandOneOwner(known, kind);
+}
+
+function demandOneOwner(
   known: readonly KnownExtension[],
   kind: "functions" | "collations" | "modules",
 ): void {

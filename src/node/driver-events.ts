@@ -19,6 +19,8 @@ export interface DriverEvents {
   mismatch(mismatch: DigestMismatch): void;
   /** Writers end for want of space; the next is tried after a pause. Or they have got on again. */
   resting(isResting: boolean): void;
+  /** Of the log, now: milliseconds since 1970. `nowMs`: the monotonic clock. It may run backwards. */
+  timeMs(nowMs: number): number;
   /** Little space is left on the disk. */
   isLowOnSpace(): boolean;
   /** The machine cannot go on: the node must halt. */

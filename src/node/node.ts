@@ -5,7 +5,7 @@
 
 import type { ProposalResult, RaftStatus } from "../raft/effect.ts";
 import type { NodeId } from "../raft/entry.ts";
-import type { ProgressView, Raft } from "../raft/raft.ts";
+import type { Raft } from "../raft/raft.ts";
 import type { Failure } from "../sql/errors.ts";
 import type { TransactionTerms } from "../sql/transaction.ts";
 import { Admission } from "./admission.ts";
@@ -17,11 +17,12 @@ import { Failover } from "./failover.ts";
 import { Formation } from "./formation.ts";
 import { Freshness } from "./freshness.ts";
 import { Handover } from "./handover.ts";
+import { LogClock } from "./log-clock.ts";
 import { LogKeeper } from "./log-keeper.ts";
 import { LowSpace } from "./low-space.ts";
 import { Membership } from "./membership.ts";
 import { describeNode, idleStatus } from "./node-status.ts";
-import { openCore, tickMs } from "./open-core.ts";
+import { type CoreView, openCore, tickMs } from "./open-core.ts";
 import { Operators } from "./operators.ts";
 import { PeerBook } from "./peer-book.ts";
 import { peerDoor } from "./peer-door.ts";
@@ -59,13 +60,6 @@ import { Writes } from "./writes.ts";
 const SWEEP_MS = 100;
 const NOT_RUNNING: ProposalResult = { kind: "refused", reason: "notLeader" };
 
-/** What the parts look at in the core. */
-interface CoreView {
-  status(): RaftStatus;
-  progress(): readonly ProgressView[];
-  transfer(to: NodeId): void;
-}
-
 export class Node implements NodeService {
   /** The node has stopped by itself: a broken invariant, a failed disk. Set before start(). */
   onHalt: (error: Error) => void = () => {};
@@ -76,6 +70,7 @@ export class Node implements NodeService {
   readonly #answers: Answers;
   readonly #admission: Admission;
   readonly #freshness = new Freshness();
+  readonly #clock: LogClock;
   readonly #driver: WriterDriver;
   readonly #writes: Writes;
   readonly #reads: Reads;
@@ -129,6 +124,7 @@ export class Node implements NodeService {
       commitIndex: () => this.#raftStatus().commitIndex,
       notLeader: () => this.#notLeader(),
     });
+    this.#clock = new LogClock({ ...config, ...parts, ...core });
     this.#driver = new WriterDriver(
       { writeDeadlineMs: config.writeDeadlineMs, dedup: config.plant !== "no-dedup" },
       { ...parts, events: this.#driverEvents() },
@@ -237,9 +233,10 @@ export class Node implements NodeService {
       failover: this.#failover,
       identity: () => this.#identity,
       loop: () => this.#loop,
-      heard: (from, messages, { lowSpace }) => {
+      heard: (from, messages, { lowSpace, clockMs }) => {
         this.#space.heard(from, lowSpace);
         const nowMs = environment.monotonicMs();
+        this.#clock.heard(from, clockMs, nowMs);
         for (const one of messages) this.#freshness.heard(one, this.#driver.applied, nowMs);
       },
       sendFormResult: (to, answer) => transport.sendFormResult(to, answer),
@@ -266,6 +263,7 @@ export class Node implements NodeService {
       settings: () => {},
       mismatch: (mismatch) => this.#mismatch(mismatch),
       resting: (isResting) => this.#space.writer(isResting),
+      timeMs: (nowMs) => this.#clock.timeMs(nowMs),
       isLowOnSpace: () => this.#space.isLow,
       broken: (error) => this.#halt(error),
     };

@@ -1,12 +1,20 @@
 /** Makes the core from what a node's disk holds, or says why log and database do not belong together. */
 
-import { votersOnly } from "../raft/entry.ts";
-import { DEFAULT_RAFT_OPTIONS, Raft } from "../raft/raft.ts";
+import type { RaftStatus } from "../raft/effect.ts";
+import { type NodeId, votersOnly } from "../raft/entry.ts";
+import { DEFAULT_RAFT_OPTIONS, type ProgressView, Raft } from "../raft/raft.ts";
 import type { NodeConfig } from "./config.ts";
 import type { Environment, Identity, Log, MachineState } from "./ports.ts";
 
 /** Ticks in a heartbeat interval: finer ticks spread the election timeouts more evenly. */
 const TICKS_PER_HEARTBEAT = 2;
+
+/** What the parts of a node look at in the core. */
+export interface CoreView {
+  status(): RaftStatus;
+  progress(): readonly ProgressView[];
+  transfer(to: NodeId): void;
+}
 
 export function tickMs(config: NodeConfig): number {
   return config.heartbeatMs / TICKS_PER_HEARTBEAT;

@@ -448,7 +448,7 @@ export class WriterDriver {
     if (this.#executing.length === 0) this.#headSinceMs = nowMs;
     request.stage = "executing";
     this.#executing.push(request);
-    this.#timeMs = Math.max(this.#timeMs, this.#environment.wallMs());
+    this.#timeMs = Math.max(this.#timeMs, this.#events.timeMs(nowMs));
     this.#writer?.execute(jobOf(request, this.#options.dedup, this.#timeMs, this.#environment));
     this.#watchHead();
   }

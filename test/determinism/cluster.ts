@@ -91,8 +91,8 @@ export class Leader {
   }
 
   commit(): void {
-    const last = this.log.at(-1);
-    if (last === undefined) return;
+    // Also with nothing in the log: what failed, or only read, has opened a transaction.
+    const last = this.log.at(-1) ?? { index: 0, term: 0 };
     this.#core.commit({ index: last.index, term: last.term });
     this.#committed = last.index;
   }

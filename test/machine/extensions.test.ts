@@ -16,6 +16,7 @@ import { join } from "node:path";
 import Database from "better-sqlite3";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readFileContent } from "../../src/machine/content-digest.ts";
+import { demandDistinct } from "../../src/machine/extension-check.ts";
 import { readExtensions } from "../../src/machine/extension-files.ts";
 import { loadExtensions } from "../../src/machine/extension-loading.ts";
 import { learnNames } from "../../src/machine/extension-names.ts";
@@ -279,6 +280,14 @@ describe.skipIf(trouble !== null)(`an extension that is not loaded${skipped}`, (
       `${path} has the SHA-256 ${sha256}, not ${"0".repeat(64)}`,
     );
     expect(() => readExtensions([{ path }, { path }])).toThrow(/two extensions are called pure/);
+  });
+
+  test("because another brings the same name", () => {
+    const twin = { ...undeclared, name: "twin", functions: [], modules: declared.modules };
+    expect(() => demandDistinct([declared, undeclared])).not.toThrow();
+    expect(() => demandDistinct([declared, twin])).toThrow(
+      "upto is among the modules of both pure and twin; use only one of them",
+    );
   });
 
   test("because its file was changed since", () => {

@@ -48,7 +48,6 @@ export const EXTENSIONS: readonly Mutant[] = [
       extensions("UPDATE t SET a = (SELECT wild_times(a))"),
       extensions("CREATE VIRTUAL TABLE u USING wild_upto"),
       extensions("is refused in a transaction, too"),
-      extensions("works in reads"),
     ],
   },
   {
@@ -102,6 +101,6 @@ export const EXTENSIONS: readonly Mutant[] = [
     edits: [
       edit("src/machine/extension-check.ts", "if (other !== undefined) {", "if (other === null) {"),
     ],
-    killedBy: [test("machine/process-extensions", "ends when two bring the same name")],
+    killedBy: [extensions("because another brings the same name")],
   },
 ];

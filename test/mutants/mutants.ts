@@ -9,6 +9,7 @@ import { LOCAL_READS } from "./embedded.ts";
 import { EXTENSIONS } from "./extensions.ts";
 import { FIRST_STATE } from "./first-state.ts";
 import { FLOW_AND_BOUNDS } from "./flow.ts";
+import { LOG_TIME } from "./log-time.ts";
 import { MAJORITIES_AND_LOST_DISKS } from "./lost-disks.ts";
 import { MEMBERSHIP } from "./membership.ts";
 import type { Mutant } from "./mutant.ts";
@@ -39,4 +40,5 @@ export const MUTANTS: readonly Mutant[] = [
   ...BLOBS,
   ...LOCAL_READS,
   ...EXTENSIONS,
+  ...LOG_TIME,
 ];

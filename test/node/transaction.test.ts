@@ -70,6 +70,7 @@ describe("an interactive transaction", () => {
           settings: () => undefined,
           mismatch: () => undefined,
           resting: () => undefined,
+          timeMs: () => clock.environment.wallMs(),
           isLowOnSpace: () => false,
           broken: (error) => {
             throw error;
