@@ -33,7 +33,7 @@ export const LOG_TIME: readonly Mutant[] = [
     edits: [
       edit("src/node/writer-driver.ts", "this.#events.timeMs(nowMs)", "this.#environment.wallMs()"),
     ],
-    killedBy: [test("node/writer-driver", "gives each request the time of the log")],
+    killedBy: [test("node/transaction", "has the time of the log, which never runs backwards")],
   },
   {
     name: "log-time-runs-back",
@@ -46,6 +46,6 @@ export const LOG_TIME: readonly Mutant[] = [
         "Math.max(job.timeMs, 0)",
       ),
     ],
-    killedBy: [test("machine/hazards", "never runs backwards: not within a leadership")],
+    killedBy: [test("machine/log-time", "never runs backwards: not within a leadership")],
   },
 ];

@@ -32,6 +32,8 @@ describe("an interactive transaction", () => {
   let writes: Writes;
   let admission: Admission;
   let committing: WriteRequest[];
+  /** What the log's clock says; null: as the wall clock. */
+  let logMs: number | null = null;
 
   beforeEach(() => {
     clock = new Clock();
@@ -70,7 +72,7 @@ describe("an interactive transaction", () => {
           settings: () => undefined,
           mismatch: () => undefined,
           resting: () => undefined,
-          timeMs: () => clock.environment.wallMs(),
+          timeMs: () => logMs ?? clock.environment.wallMs(),
           isLowOnSpace: () => false,
           broken: (error) => {
             throw error;
@@ -92,6 +94,18 @@ describe("an interactive transaction", () => {
     driver.lead({ index: 1, term: 2 });
     driver.applicable(1);
     machine.writer.events.applied({ index: 1, term: 2 }, null);
+  });
+
+  it("has the time of the log, which never runs backwards", () => {
+    for (logMs of [1_000, 500, 2_000]) {
+      const [running] = begin();
+      answer();
+      running.cancel();
+      answer();
+    }
+    logMs = null;
+    const begun = machine.writer.jobs.filter(({ verb }) => verb === "begin");
+    expect(begun.map(({ timeMs }) => timeMs)).toEqual([1_000, 1_000, 2_000]);
   });
 
   function begin(limits: { idleMs?: number; totalMs?: number } = {}): [RunningTransaction, Told] {

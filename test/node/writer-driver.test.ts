@@ -18,7 +18,6 @@ describe("the writer driver", () => {
   let broken: string[];
   let rests: boolean[];
   let isLow: boolean;
-  let timeMs: number | null;
   let mismatches: number[];
 
   beforeEach(() => {
@@ -32,7 +31,6 @@ describe("the writer driver", () => {
     broken = [];
     rests = [];
     isLow = false;
-    timeMs = null;
     mismatches = [];
     driver = new WriterDriver(
       { writeDeadlineMs: 30_000, dedup: true },
@@ -54,7 +52,7 @@ describe("the writer driver", () => {
           settings: () => undefined,
           mismatch: ({ index }) => mismatches.push(index),
           resting: (isResting) => rests.push(isResting),
-          timeMs: () => timeMs ?? clock.environment.wallMs(),
+          timeMs: () => clock.environment.wallMs(),
           isLowOnSpace: () => isLow,
           broken: (error) => broken.push(error.message),
         },
@@ -169,12 +167,6 @@ describe("the writer driver", () => {
     driver.applicable(2);
     expect(machine.writer.commits).toHaveLength(1);
     expect(machine.writer.jobs).toHaveLength(2);
-  });
-
-  it("gives each request the time of the log, which never runs backwards", () => {
-    lead();
-    for (timeMs of [1_000, 500, 2_000]) driver.submit(request().request);
-    expect(machine.writer.jobs.map((job) => job.timeMs)).toEqual([1_000, 1_000, 2_000]);
   });
 
   it("ends a cycle at once when a read waits for it", () => {
