@@ -95,9 +95,10 @@ function addImport(program: Command, shared: SharedOptions, output: Output, fini
 function addVerify(program: Command, shared: SharedOptions, output: Output, finish: Finish): void {
   program
     .command("verify")
-    .description("compare all nodes' content as of one moment, table by table, while writes go on")
+    .description("compare all nodes' content at one log index, table by table, while writes go on")
     .addOption(shared.endpoints())
-    .addOption(shared.deadline("how long reading may take", 30_000))
+    .addOption(shared.deadline("how long nothing may come from a node", 30_000))
+    .option("--deep", "SQLite's own check of each node's file, too: pages and indexes")
     .option("--json", "JSON instead of sentences")
     .action(async (options) => {
       const { verifyNodes } = await import("./verify.ts");

@@ -1,71 +1,47 @@
 /**
- * `balsa verify`: compares the whole content of all nodes as of one moment, table by table, while writes go on. An open
- * transaction on the leader holds writes back only until every node has opened a read transaction of its own: so all see
- * the same entries, and none of them moves while it is read. It changes nothing.
+ * `balsa verify`: compares the whole content of all nodes as of one log index, table by table, while writes go on, and says
+ * which table differs and on which node. Each node reads its own file; an open transaction on the leader holds writes back
+ * only until every node has taken its snapshot. It changes nothing.
  */
 
-import { createHash, type Hash } from "node:crypto";
-import {
-  BalsaError,
-  ClusterAdmin,
-  connect,
-  type Database,
-  type Row,
-  type Transaction,
-} from "../client/index.ts";
+import { ContentDigest, type NodeContent, type TableDigest } from "../client/content-digest.ts";
+import { BalsaError, ClusterAdmin, connect, type Transaction } from "../client/index.ts";
+import { withInterrupt } from "./database-copy.ts";
 import { CliError, EXIT, type ExitCode } from "./exit-code.ts";
 import type { Output } from "./output.ts";
 
 export interface VerifyOptions {
   readonly endpoints: readonly string[];
+  /** How long a node may say nothing. */
   readonly deadlineMs: number;
+  /** SQLite's own check of each file, too. */
+  readonly deep?: boolean;
   readonly json?: boolean;
 }
 
-interface TableFacts {
-  readonly rows: number;
-  /** SHA-256 of all rows in order, hex. */
-  readonly hash: string;
-}
-
-interface NodeContent {
+interface Member {
   readonly id: number;
-  readonly tables: ReadonlyMap<string, TableFacts>;
+  readonly address: string;
 }
 
-const SCHEMA = "(schema)";
-const PAGE_ROWS = 500;
+/** Finding the leader, and its answer to the transaction that holds writes back. */
+const LEADER_MS_MAX = 10_000;
 /** Writes are held back for so long at most. */
 const HOLD_MS_MAX = 2_000;
-/** This process hashes: it may be slow to see that a node lives. */
-const SILENCE_MS = 30_000;
-const ROWID_MIN = -(2n ** 63n);
-const ROWID_MAX = 2n ** 63n - 1n;
-const ROWID_NAMES = ["rowid", "_rowid_", "oid"];
-const TABLES = `SELECT name, wr FROM pragma_table_list
-  WHERE schema = 'main' AND type IN ('table', 'virtual')
-    AND name NOT LIKE 'balsa\\_%' ESCAPE '\\' AND name <> 'sqlite_schema' ORDER BY name`;
-const SCHEMA_TEXT = `SELECT type, name, tbl_name, sql FROM sqlite_schema
-  WHERE tbl_name NOT LIKE 'balsa\\_%' ESCAPE '\\' ORDER BY type, name`;
+/** A change of the members or of the leader may come between two snapshots: then they are taken again. */
+const ATTEMPTS_MAX = 3;
+const PROGRESS_MS = 1_000;
 
 export async function verifyNodes(options: VerifyOptions, output: Output): Promise<ExitCode> {
-  const members = await membersOf(options);
-  const { endpoints, deadlineMs } = options;
-  const common = { deadlineMs, silenceMs: SILENCE_MS };
-  const clients = members.map(({ address }) => {
-    return connect({ endpoints: [address], discover: false, ...common, integers: "bigint" });
-  });
-  const writer = connect({ endpoints, ...common });
-  try {
-    const contents = await readAll(writer, clients, members, deadlineMs);
-    return report(contents, options, output);
-  } finally {
-    await Promise.all([writer, ...clients].map((client) => client.close()));
-  }
+  const contents = await withInterrupt(
+    (signal) => readAll(options, output, signal),
+    async () => undefined,
+  );
+  return report(contents, options, output);
 }
 
-async function membersOf({ endpoints, deadlineMs }: VerifyOptions) {
-  const admin = new ClusterAdmin({ endpoints, deadlineMs });
+async function membersOf(endpoints: readonly string[]): Promise<Member[]> {
+  const admin = new ClusterAdmin({ endpoints, deadlineMs: LEADER_MS_MAX });
   try {
     const { members } = await admin.leader();
     return members.map(({ id, address }) => ({ id, address }));
@@ -74,150 +50,161 @@ async function membersOf({ endpoints, deadlineMs }: VerifyOptions) {
   }
 }
 
-/** Every node's content; all of one moment. */
 async function readAll(
-  writer: Database,
-  clients: readonly Database[],
-  members: readonly { readonly id: number }[],
-  totalMs: number,
+  options: VerifyOptions,
+  output: Output,
+  signal: AbortSignal,
 ): Promise<NodeContent[]> {
-  let open: () => void = () => {};
-  const mayOpen = new Promise<void>((resolve) => {
-    open = resolve;
-  });
-  const opened: Promise<void>[] = [];
-  const reading = clients.map((client, at) => {
-    let isOpen: () => void = () => {};
-    opened.push(
-      new Promise((resolve) => {
-        isOpen = resolve;
-      }),
-    );
-    // Begun here, outside of the transaction that holds the writes.
-    return mayOpen.then(() =>
-      client.transaction(
-        async (tx) => {
-          await tx.prepare("SELECT 1").get();
-          isOpen();
-          return { id: members[at]?.id ?? 0, tables: await readTables(tx) };
-        },
-        { readOnly: true, consistency: "linearizable", totalMs },
-      ),
-    );
-  });
-  const all = Promise.all(reading);
-  // Told below, or by what ended the transaction first.
-  all.catch(() => undefined);
-  // A node that does not answer is found before anybody is held up.
-  await Promise.all(clients.map((client) => client.prepare("SELECT 1").get()));
-  const hold = async (tx: Transaction) => {
-    await tx.prepare("SELECT 1").get();
-    open();
-    await Promise.race([Promise.all(opened), all]);
-    // It is still open: nothing was written between the first snapshot and the last.
-    await tx.prepare("SELECT 1").get();
-  };
-  await writer.transaction(hold, { idleMs: HOLD_MS_MAX });
-  return all;
-}
-
-async function readTables(tx: Transaction): Promise<Map<string, TableFacts>> {
-  const found = new Map<string, TableFacts>();
-  const schema = createHash("sha256");
-  const lines = await tx.prepare(SCHEMA_TEXT).all();
-  for (const line of lines) feed(schema, line);
-  for (const pragma of ["user_version", "application_id"]) {
-    feed(schema, (await tx.prepare(`PRAGMA ${pragma}`).get()) ?? {});
-  }
-  found.set(SCHEMA, { rows: lines.length, hash: schema.digest("hex") });
-  for (const { name, wr } of await tx.prepare<{ name: string; wr: bigint }>(TABLES).all()) {
-    found.set(name, await readTable(tx, name, wr !== 0n));
-  }
-  return found;
-}
-
-async function readTable(
-  tx: Transaction,
-  name: string,
-  withoutRowid: boolean,
-): Promise<TableFacts> {
-  const columns = await tx
-    .prepare<{ name: string }>(
-      "SELECT lower(name) AS name FROM pragma_table_xinfo(?) WHERE hidden <> 1",
-    )
-    .all(name);
-  const taken = new Set(columns.map((column) => column.name));
-  const rowid = withoutRowid ? undefined : ROWID_NAMES.find((alias) => !taken.has(alias));
-  const from = `"${name.replaceAll('"', '""')}"`;
-  const order = columns.map((_, at) => at + 1).join(", ");
-  const page = tx.prepare(
-    rowid === undefined
-      ? `SELECT * FROM ${from} ORDER BY ${order} LIMIT ?2 OFFSET ?1`
-      : `SELECT ${rowid} AS " at", * FROM ${from} WHERE ${rowid} >= ?1 ORDER BY ${rowid} LIMIT ?2`,
-  );
-  const hash = createHash("sha256");
-  let [rows, limit] = [0, PAGE_ROWS];
-  let next = rowid === undefined ? 0n : ROWID_MIN;
-  for (;;) {
-    const found = await page.all(next, limit).catch(tooLarge);
-    if (found === null && limit > 1) {
-      limit = Math.ceil(limit / 8);
-      continue;
-    }
-    if (found === null) throw new CliError(EXIT.failed, `a row of ${name} is too large to be read`);
-    for (const row of found) feed(hash, row);
-    rows += found.length;
-    const last = rowid === undefined ? BigInt(rows - 1) : (found.at(-1)?.[" at"] as bigint);
-    if (found.length < limit || last === ROWID_MAX) return { rows, hash: hash.digest("hex") };
-    next = last + 1n;
-  }
-}
-
-/** Null: fewer rows may be read at a time. */
-function tooLarge(error: unknown): null {
-  if (error instanceof BalsaError && error.code === "LIMIT_EXCEEDED") return null;
-  throw error;
-}
-
-/** Each value with its kind and its length: integers come as bigint, reals as number. */
-function feed(hash: Hash, row: Row): void {
-  for (const value of Object.values(row)) {
-    if (value instanceof Uint8Array) {
-      hash.update(`blob ${value.length} `);
-      hash.update(value);
-    } else {
-      const text = Object.is(value, -0) ? "-0" : `${value}`;
-      hash.update(`${typeof value} ${text.length} ${text}`);
+  for (let attempt = 1; ; attempt += 1) {
+    const members = await membersOf(options.endpoints);
+    const { deep = false, deadlineMs: silenceMs } = options;
+    const digests = members.map(({ address }) => {
+      return new ContentDigest({ endpoint: address, deep, silenceMs });
+    });
+    const cancel = () => {
+      for (const digest of digests) digest.cancel();
+    };
+    signal.addEventListener("abort", cancel, { once: true });
+    try {
+      if (signal.aborted) cancel();
+      const named = digests.map((digest, at) => new NamedDigest(digest, members[at]?.id ?? 0));
+      const indexes = await openAtOnce(options.endpoints, named);
+      if (new Set(indexes).size === 1) return await watch(named, output);
+      const all = indexes.map((index, at) => `node ${members[at]?.id} at ${index}`).join(", ");
+      if (attempt < ATTEMPTS_MAX) continue;
+      throw new CliError(EXIT.failed, `the log went on between the snapshots: ${all}; try again`);
+    } finally {
+      signal.removeEventListener("abort", cancel);
+      cancel();
     }
   }
+}
+
+/** A node's failure says whose it is. */
+class NamedDigest {
+  readonly digest: ContentDigest;
+  readonly id: number;
+
+  constructor(digest: ContentDigest, id: number) {
+    this.digest = digest;
+    this.id = id;
+  }
+
+  async of<T>(promise: Promise<T>): Promise<T> {
+    try {
+      return await promise;
+    } catch (error) {
+      if (!(error instanceof BalsaError) || error.code === "CANCELLED") throw error;
+      const { code, message } = error;
+      throw new BalsaError(code, `node ${this.id} cannot be compared: ${message}`, {
+        cause: error,
+      });
+    }
+  }
+}
+
+/** The index of each one's snapshot. Nothing is written between the first and the last. */
+async function openAtOnce(
+  endpoints: readonly string[],
+  nodes: readonly NamedDigest[],
+): Promise<number[]> {
+  // Whatever takes long is done before anybody is held up.
+  await Promise.all(nodes.map((node) => node.of(node.digest.ready)));
+  const writer = connect({ endpoints, deadlineMs: LEADER_MS_MAX });
+  try {
+    const hold = async (tx: Transaction) => {
+      await tx.prepare("SELECT 1").get();
+      for (const { digest } of nodes) digest.open();
+      const indexes = await Promise.all(nodes.map((node) => node.of(node.digest.opened)));
+      // It is still open.
+      await tx.prepare("SELECT 1").get();
+      return indexes;
+    };
+    return await writer.transaction(hold, { idleMs: HOLD_MS_MAX });
+  } finally {
+    await writer.close();
+  }
+}
+
+async function watch(nodes: readonly NamedDigest[], output: Output): Promise<NodeContent[]> {
+  const reading = new Map<number, string>();
+  for (const { digest, id } of nodes) {
+    digest.onProgress = (table, rows) => reading.set(id, `node ${id}: ${table} ${rows} rows`);
+  }
+  const timer = setInterval(() => {
+    if (reading.size > 0) output.err(`reading: ${[...reading.values()].join("; ")}\n`);
+  }, PROGRESS_MS);
+  try {
+    const done = nodes.map(async (node) => {
+      const content = await node.of(node.digest.content);
+      reading.delete(node.id);
+      return content;
+    });
+    return await Promise.all(done);
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+// --- what is told -----------------------------------------------------------------------------------------------
+
+interface ComparedTable {
+  readonly name: string;
+  readonly same: boolean;
+  readonly nodes: readonly (TableDigest & { readonly id: number })[];
+  /** Those that differ from a majority; empty if there is none. */
+  readonly odd: readonly number[];
+}
+
+export function compareContents(contents: readonly NodeContent[]): ComparedTable[] {
+  const names = [...new Set(contents.flatMap(({ tables }) => tables.map(({ name }) => name)))];
+  return names.map((name) => {
+    const nodes = contents.map(({ node: id, tables }) => {
+      const found = tables.find((table) => table.name === name);
+      return { id, name, rows: found?.rows ?? 0, hash: found?.hash ?? "" };
+    });
+    const counts = new Map<string, number>();
+    for (const { hash } of nodes) counts.set(hash, (counts.get(hash) ?? 0) + 1);
+    const most = [...counts].find(([, count]) => count * 2 > nodes.length)?.[0];
+    const odd = most === undefined ? [] : nodes.filter(({ hash }) => hash !== most);
+    return { name, same: counts.size <= 1, nodes, odd: odd.map(({ id }) => id) };
+  });
 }
 
 function report(
   contents: readonly NodeContent[],
-  { json = false }: VerifyOptions,
+  { json = false, deep = false }: VerifyOptions,
   output: Output,
 ): ExitCode {
-  const names = [...new Set(contents.flatMap(({ tables }) => [...tables.keys()]))];
-  const tables = names.map((name) => {
-    const nodes = contents.map(({ id, tables: own }) => {
-      const facts = own.get(name);
-      return { id, rows: facts?.rows ?? 0, hash: facts?.hash ?? "" };
-    });
-    return { name, same: new Set(nodes.map(({ hash }) => hash)).size === 1, nodes };
-  });
+  const tables = compareContents(contents);
   const differing = tables.filter(({ same }) => !same);
-  if (json) output.out(`${JSON.stringify({ same: differing.length === 0, tables }, null, 2)}\n`);
-  else {
-    for (const { name, nodes } of differing) {
-      const each = nodes.map(({ id, rows, hash }) => {
-        return `node ${id}: ${hash === "" ? "none" : `${rows} rows, ${hash.slice(0, 12)}`}`;
-      });
-      output.out(`${name} differs: ${each.join("; ")}\n`);
+  const damaged = contents.filter(({ damage }) => damage.length > 0);
+  const isSame = differing.length === 0;
+  const index = contents[0]?.index ?? 0;
+  if (json) {
+    const damage = contents.map(({ node: id, damage: lines }) => ({ id, lines }));
+    const told = { same: isSame, index, tables, ...(deep ? { damage } : {}) };
+    output.out(`${JSON.stringify(told, null, 2)}\n`);
+  } else {
+    for (const table of differing) output.out(differenceText(table));
+    for (const { node, damage } of damaged) {
+      for (const line of damage) output.out(`node ${node} is damaged: ${line}\n`);
     }
-    const ids = contents.map(({ id }) => id).join(", ");
-    if (differing.length === 0)
-      output.out(`nodes ${ids} are the same: ${names.length - 1} tables\n`);
+    const ids = contents.map(({ node }) => node).join(", ");
+    const checked = deep && damaged.length === 0 ? ", and undamaged" : "";
+    const what = `${tables.length - 1} tables at log index ${index}`;
+    if (isSame) output.out(`nodes ${ids} are the same${checked}: ${what}\n`);
   }
   if (contents.length < 2) throw new CliError(EXIT.failed, "one node: there is nothing to compare");
-  return differing.length === 0 ? EXIT.ok : EXIT.failed;
+  return isSame && damaged.length === 0 ? EXIT.ok : EXIT.failed;
+}
+
+function differenceText({ name, nodes, odd }: ComparedTable): string {
+  const where = odd.length === 0 ? "" : ` on node ${odd.join(", ")}`;
+  const each = nodes.map(({ id, rows, hash }) => {
+    if (hash === "") return `node ${id}: none`;
+    if (hash.startsWith("unreadable")) return `node ${id}: ${hash}`;
+    return `node ${id}: ${rows} rows, ${hash.slice(0, 12)}`;
+  });
+  return `${name} differs${where}: ${each.join("; ")}\n`;
 }

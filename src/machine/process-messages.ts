@@ -64,6 +64,18 @@ export const FROM_READER = {
 /** A snapshot's child to its node: one of these, then it ends. */
 export const FROM_SNAPSHOT = { done: 1, fault: 2 } as const;
 
+/** A node to the process that reads its content for it, and back. */
+export const TO_DIGEST = { open: 1 } as const;
+export const FROM_DIGEST = {
+  ready: 1,
+  opened: 2,
+  progress: 3,
+  table: 4,
+  damage: 5,
+  done: 6,
+  fault: 7,
+} as const;
+
 export type ChildRole = "writer" | "reader" | "snapshot" | "extensions";
 
 /** Work on the bytes of whole files, away from the node's thread. */
@@ -72,6 +84,8 @@ export type SnapshotTask =
   | { readonly kind: "copy"; readonly to: string; readonly hashes: string }
   /** The same without hashes, as a base for what is fetched. */
   | { readonly kind: "seed"; readonly to: string }
+  /** Reads the whole content; see digest-task.ts. */
+  | { readonly kind: "digest"; readonly deep: boolean }
   /** Is the file at `path` the snapshot of this description? Syncs it. */
   | { readonly kind: "check"; readonly path: string; readonly expected: SnapshotFacts };
 

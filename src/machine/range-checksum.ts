@@ -11,14 +11,8 @@ import type { LoggedChecksum, StoredValue, TableRange } from "../wire/checksum-c
 import type { Command } from "../wire/log-codec.ts";
 import { isSqliteError } from "./machine-fault.ts";
 import { RowBytes } from "./row-bytes.ts";
-import {
-  keyOf,
-  type ReadMode,
-  rowArguments,
-  type StoredTable,
-  StoredTables,
-  selectRows,
-} from "./stored-table.ts";
+import { type RowsRead, readRows } from "./stored-rows.ts";
+import { type StoredTable, StoredTables } from "./stored-table.ts";
 import { commandOf, type Work } from "./work.ts";
 
 /** Of one checksum: a few ms of reading. The row that passes the bytes is its last. */
@@ -45,13 +39,8 @@ interface Position {
   readonly after: readonly StoredValue[];
 }
 
-/** As read; `last`: key of the last row. */
-interface ReadRange {
+interface ReadRange extends RowsRead {
   readonly crc: number;
-  readonly rows: number;
-  /** No row was seen behind. */
-  readonly ended: boolean;
-  readonly last: readonly StoredValue[];
   readonly bytes: number;
 }
 
@@ -145,7 +134,8 @@ export class RangeChecksums {
     try {
       const table = this.#tables.describe(name);
       if (table === null || table.key.length === 0) return null;
-      const read = readRange(this.#database, table, after, { rows, bytes });
+      const bounds = { rowsMax: rows, bytesMax: bytes };
+      const read = readRange(this.#database, table, after, bounds);
       const checksum = sealed(read, read.ended);
       const range = { ...head, rows: read.rows, isLast: read.ended, checksum, failed: "" };
       return { range, bytes: read.bytes, last: read.last };
@@ -164,7 +154,7 @@ export class RangeChecksums {
     try {
       const table = this.#tables.describe(name);
       if (table === null) return { found: 0, detail: `${what}: there is no such table` };
-      const bounds = { rows, bytes: Number.POSITIVE_INFINITY };
+      const bounds = { rowsMax: rows, bytesMax: Number.POSITIVE_INFINITY };
       const read = readRange(this.#database, table, after, bounds);
       const found = sealed(read, isLast && read.ended);
       this.#position = { isBegun: true, table: name, after: isLast ? [] : read.last };
@@ -213,35 +203,15 @@ export class RangeChecksums {
   }
 }
 
-/** At most so many rows; `ended`: there is none behind them, as far as that was looked at. */
 function readRange(
   database: Database.Database,
   table: StoredTable,
   after: readonly StoredValue[],
-  bounds: { readonly rows: number; readonly bytes: number },
+  bounds: { readonly rowsMax: number; readonly bytesMax: number },
 ): ReadRange {
   const sum = new Checksum();
-  let mode: ReadMode = "plain";
-  let last = after;
-  let rows = 0;
-  for (;;) {
-    let mustReread = false;
-    let isFull = false;
-    const select = database.prepare<unknown[], unknown[]>(selectRows(table, mode, last)).raw(true);
-    const given = rowArguments(last, bounds.rows - rows + 1);
-    for (const row of select.safeIntegers(true).iterate(given)) {
-      isFull = rows === bounds.rows || sum.bytes.total >= bounds.bytes;
-      if (isFull) break;
-      if (mode === "exact") sum.bytes.exact(row);
-      else mustReread = !sum.bytes.plain(row);
-      if (mustReread) break;
-      rows += 1;
-      last = keyOf(table, row, mode);
-    }
-    const { total } = sum.bytes;
-    if (!mustReread) return { crc: sum.finish(), rows, ended: !isFull, last, bytes: total };
-    mode = "exact";
-  }
+  const read = readRows(database, table, sum.bytes, { after, ...bounds });
+  return { ...read, bytes: sum.bytes.total, crc: sum.finish() };
 }
 
 /** The number of rows, and that they are all, belong to it. */

@@ -21,10 +21,13 @@ export class RowBytes {
     this.#sink = sink;
   }
 
-  /** Values as better-sqlite3 gives them with safe integers. False, and nothing was taken, if text may have lost bytes. */
-  plain(row: readonly unknown[]): boolean {
+  /**
+   * Values as better-sqlite3 gives them with safe integers. False, and nothing was taken, if text may have lost bytes, unless
+   * it may.
+   */
+  plain(row: readonly unknown[], mayLoseBytes = false): boolean {
     for (const value of row) {
-      if (typeof value === "string" && value.includes(REPLACED)) return false;
+      if (!mayLoseBytes && typeof value === "string" && value.includes(REPLACED)) return false;
     }
     this.#head(KIND.row, row.length);
     for (const value of row) {

@@ -7,17 +7,21 @@ import type { FileHandle } from "node:fs/promises";
 import { mkdir, open, readFile, rm, stat, statfs, writeFile } from "node:fs/promises";
 import type {
   Completion,
+  DigestEvents,
   IncomingSnapshot,
   Logger,
   OutgoingSnapshot,
+  RunningDigest,
   SnapshotFiles,
   SnapshotManifest,
 } from "../node/ports.ts";
 import type { LogIndex } from "../raft/entry.ts";
+import { BalsaError } from "../sql/errors.ts";
 import { checkManifest, PAGE_HASH_BYTES, PAGES_IN_CHUNK } from "../wire/snapshot-codec.ts";
 import type { ChildProcess } from "./child-process.ts";
 import type { ChildSupply } from "./child-supply.ts";
 import { decodeJson, decodeText, FROM_SNAPSHOT, type SnapshotTask } from "./process-messages.ts";
+import { startDigest } from "./running-digest.ts";
 import type { SnapshotDirectory } from "./snapshot-directory.ts";
 
 export interface SnapshotFilesOptions {
@@ -32,6 +36,8 @@ export interface SnapshotFilesOptions {
 
 /** Copies at a time, made or being made: each is as large as the database. */
 const COPIES_MAX = 2;
+/** Comparisons at a time: each reads everything. */
+const DIGESTS_MAX = 2;
 /** Free space that a copy must leave, beside its own size. */
 const RESERVE_BYTES = 64 * 1024 * 1024;
 /** With less than this, comparing pages is not worth a copy of the own database. */
@@ -54,6 +60,7 @@ export class ProcessSnapshotFiles implements SnapshotFiles {
   /** A copy is being made: those who ask meanwhile wait for it. */
   #making: Promise<Copy> | null = null;
   readonly #tasks = new Set<ChildProcess>();
+  #digests = 0;
   #idle: (() => void)[] = [];
   #incoming: IncomingFile | null = null;
   #begun = "";
@@ -234,6 +241,42 @@ export class ProcessSnapshotFiles implements SnapshotFiles {
     }
   }
 
+  // --- comparing ----------------------------------------------------------------------------------------------
+
+  digest(deep: boolean, events: DigestEvents): RunningDigest {
+    const refusal = this.#refuseDigest();
+    if (refusal !== null) {
+      setImmediate(() => events.ended(refusal));
+      return { open() {}, cancel() {} };
+    }
+    this.#digests += 1;
+    const { supply, directory } = this.#options;
+    return startDigest(
+      {
+        supply,
+        walPath: `${directory.database}-wal`,
+        started: (child) => this.#tasks.add(child),
+        ended: (child) => {
+          this.#digests -= 1;
+          this.#forget(child);
+        },
+      },
+      deep,
+      events,
+    );
+  }
+
+  #refuseDigest(): BalsaError | null {
+    if (this.#closed || this.#suspended) {
+      return new BalsaError(
+        "UNAVAILABLE",
+        "the node is closing, or its database is being replaced",
+      );
+    }
+    if (this.#digests < DIGESTS_MAX) return null;
+    return new BalsaError("OVERLOADED", `${DIGESTS_MAX} others are comparing nodes already`);
+  }
+
   // --- children -----------------------------------------------------------------------------------------------
 
   #run(task: SnapshotTask): Promise<unknown> {
@@ -250,16 +293,20 @@ export class ProcessSnapshotFiles implements SnapshotFiles {
         },
         exited: (why) => {
           clearTimeout(timer);
-          this.#tasks.delete(child);
           if (answer !== null) resolve(answer);
           else reject(new Error(reason === "" ? why : reason));
-          if (this.#tasks.size > 0) return;
-          for (const idle of this.#idle.splice(0)) idle();
+          this.#forget(child);
         },
       });
       const timer = setTimeout(() => child.kill("it took too long"), taskMsMax).unref();
       this.#tasks.add(child);
     });
+  }
+
+  #forget(child: ChildProcess): void {
+    this.#tasks.delete(child);
+    if (this.#tasks.size > 0) return;
+    for (const idle of this.#idle.splice(0)) idle();
   }
 
   /** The database is about to be replaced: ends all children, which may have it open, and starts none. */

@@ -18,6 +18,7 @@ import {
   SNAPSHOT_PAGE_BYTES,
 } from "../wire/snapshot-codec.ts";
 import { ChildChannel } from "./child-channel.ts";
+import { runDigestTask } from "./digest-task.ts";
 import { loadExtensions } from "./extension-loading.ts";
 import {
   type ChildArguments,
@@ -31,6 +32,7 @@ const COPY_PAGES = 4_096;
 
 /** `path`: the node's database. Never returns in the sense that the process ends. */
 export async function runSnapshotTask(given: ChildArguments, path: string): Promise<never> {
+  if (given.task?.kind === "digest") return runDigestTask(given, path, given.task.deep);
   const channel = new ChildChannel(() => undefined);
   try {
     channel.startWatchdog();

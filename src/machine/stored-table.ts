@@ -203,6 +203,23 @@ function isText(value: StoredValue): value is { readonly text: Uint8Array } {
   return typeof value === "object" && value !== null && "text" in value;
 }
 
+/** A piece of a value, as a blob. Its parameters: `rowArguments` with the piece's length, and behind them its first byte. */
+export function selectPiece(
+  { name, key }: StoredTable,
+  sql: string,
+  at: readonly StoredValue[],
+): string {
+  const where = key.map((part, i) => {
+    return `${part.sql} COLLATE ${quoteName(part.collation)} = ${parameter(at[i] ?? null, i + 1)}`;
+  });
+  const piece = `substr(CAST(${sql} AS BLOB), ?${at.length + 2}, ?${at.length + 1})`;
+  return `SELECT ${piece} FROM main.${quoteName(name)} NOT INDEXED WHERE ${where.join(" AND ")}`;
+}
+
+export function isLargeMark(value: string): boolean {
+  return value.startsWith(LARGE_MARK);
+}
+
 /** The parameters of `selectRows`. */
 export function rowArguments(
   after: readonly StoredValue[],

@@ -354,6 +354,28 @@ export interface IncomingSnapshot {
   abandon(): void;
 }
 
+export interface DigestEvents {
+  /** Its process is there, has the file open, and waits. */
+  ready(): void;
+  /** Its snapshot holds the effects of all entries up to this one. */
+  opened(at: EntryId): void;
+  /** Rows of a table that were read. Told every second, also when nothing has changed. */
+  progress(table: string, rows: number): void;
+  /** In an order that is the same on all nodes. `hash`: SHA-256, hex; or why it cannot be read. */
+  table(table: { readonly name: string; readonly rows: number; readonly hash: string }): void;
+  /** A line of SQLite's own check. */
+  damage(line: string): void;
+  /** Null: everything was told. Last call. */
+  ended(error: Error | null): void;
+}
+
+/** The whole content is being read. */
+export interface RunningDigest {
+  /** Its snapshot is to be taken now. */
+  open(): void;
+  cancel(): void;
+}
+
 export interface SnapshotFiles {
   /** The one with this id if it is still there; else one at `atLeast` or later, which may take long to make. */
   offer(atLeast: LogIndex, id: string, done: Completion<OutgoingSnapshot>): void;
@@ -361,6 +383,8 @@ export interface SnapshotFiles {
   begun(): string;
   /** One at a time. */
   receive(manifest: SnapshotManifest, done: Completion<IncomingSnapshot>): void;
+  /** What the content comes to, table by table; `deep`: with SQLite's own check of the file. */
+  digest(deep: boolean, events: DigestEvents): RunningDigest;
 }
 
 export interface FetchEvents {

@@ -14,6 +14,7 @@ import {
   lagOnWire,
 } from "../wire/cluster-codec.ts";
 import { formatAddress, parseAddress } from "./addresses.ts";
+import { type DigestCall, serveDigest } from "./digest-stream.ts";
 import { type ExportCall, serveExport } from "./export-stream.ts";
 import { refuse, remainingMs, type UnaryCall, type UnaryCallback } from "./grpc-methods.ts";
 
@@ -39,6 +40,7 @@ export function clusterService(
       const told = { ...status, lagMs, version, pid: process.pid };
       callback(null, Buffer.from(encodeStatusResponse(told)));
     },
+    digest: (call: DigestCall) => serveDigest(call, node, files()),
     export: (call: ExportCall) => serveExport(call, node, files()),
     changeMembers: (call: UnaryCall, callback: UnaryCallback) => {
       answer(callback, () => {

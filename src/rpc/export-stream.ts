@@ -43,7 +43,7 @@ export async function serveExport(
 }
 
 /** An index that the database file has reached, and that no write acknowledged before now is behind. */
-function currentIndex(node: NodeService): Promise<number> {
+export function currentIndex(node: NodeService): Promise<number> {
   const read = { consistency: "linearizable", atLeast: 0, maxStalenessMs: 0 } as const;
   const statement = encodeStatement({ sql: "SELECT 1" });
   return new Promise((resolve, reject) => {

@@ -33,6 +33,7 @@ export const CLUSTER_METHODS = {
   status: method("/balsa.v1.Cluster/Status", UNARY),
   changeMembers: method("/balsa.v1.Cluster/ChangeMembers", UNARY),
   transferLeadership: method("/balsa.v1.Cluster/TransferLeadership", UNARY),
+  digest: method("/balsa.v1.Cluster/Digest", { request: true, response: true }),
   export: method("/balsa.v1.Cluster/Export", { request: false, response: true }),
 } satisfies ServiceDefinition;
 

@@ -77,6 +77,26 @@ export interface ExportResponse {
   readonly data: Uint8Array;
 }
 
+export interface DigestRequest {
+  /** Of the first: SQLite's own check too. */
+  readonly deep: boolean;
+  /** Take the snapshot. */
+  readonly open: boolean;
+}
+
+/** `kind` says which of the other fields it has. */
+export interface DigestResponse {
+  /** ready, opened, progress, table, damage, done. */
+  readonly kind: string;
+  readonly node: number;
+  readonly index: number;
+  readonly term: number;
+  readonly table: string;
+  readonly rows: number;
+  readonly hash: string;
+  readonly damage: string;
+}
+
 export const LAG_NEVER: number = Number.MAX_SAFE_INTEGER;
 
 /** A negative one is not known. */
@@ -94,6 +114,8 @@ export interface ClusterMessages {
   readonly TransferLeadershipResponse: { readonly leader: number };
   readonly ExportRequest: { readonly stale: boolean };
   readonly ExportResponse: ExportResponse;
+  readonly DigestRequest: DigestRequest;
+  readonly DigestResponse: DigestResponse;
 }
 
 export function encodeCluster<N extends keyof ClusterMessages>(

@@ -1,8 +1,9 @@
 /** What counts as the same content, and what does not. */
 
+import { closeSync, openSync, writeSync } from "node:fs";
 import Database from "better-sqlite3";
 import { expect, test } from "vitest";
-import { contentDigest, readFileContent } from "../../src/machine/content-digest.ts";
+import { contentDigest, readFileContent, readTables } from "../../src/machine/content-digest.ts";
 import { freshPath } from "./support/machine-harness.ts";
 
 const SCHEMA = `
@@ -23,6 +24,7 @@ function fileWith(...statements: string[]): string {
   const path = freshPath();
   const database = new Database(path);
   database.pragma("synchronous = OFF");
+  database.unsafeMode(true);
   for (const statement of [SCHEMA, ...statements]) database.exec(statement);
   database.close();
   return path;
@@ -94,4 +96,65 @@ test("odd names, and columns that hide the rowid", () => {
     'CREATE TABLE "a""b" (rowid, _rowid_, oid); INSERT INTO "a""b" VALUES (2, 1, 1), (1, 2, 2)';
   const names = readFileContent(fileWith(odd)).tables.map(({ name, rows }) => [name, rows]);
   expect(names).toContainEqual(['a"b', 2]);
+});
+
+const beneath = (path: string) => {
+  const database = new Database(path, { readonly: true });
+  try {
+    return new Map([...readTables(database, { beneath: true })].map((one) => [one.name, one.hash]));
+  } finally {
+    database.close();
+  }
+};
+
+function differing(left: string, right: string): string[] {
+  const [a, b] = [beneath(left), beneath(right)];
+  expect([...a.keys()]).toEqual([...b.keys()]);
+  return [...a.keys()].filter((name) => a.get(name) !== b.get(name));
+}
+
+test("beneath, shadow tables and sessions count, and text by its bytes", () => {
+  const own =
+    "CREATE TABLE balsa_session (id, answers); INSERT INTO balsa_session VALUES (1, x'00')";
+  const plain = fileWith(...ROWS, own);
+  expect(differing(plain, fileWith(...ROWS, own))).toEqual([]);
+  const cases: readonly [change: string, tables: string[]][] = [
+    ["UPDATE balsa_session SET answers = x'01'", ["balsa_session"]],
+    ["UPDATE r_node SET data = CAST(data || x'00' AS BLOB)", ["r_node"]],
+    ["UPDATE f_docsize SET sz = x'09' WHERE id = 1", ["f_docsize"]],
+  ];
+  for (const [change, tables] of cases) {
+    expect(differing(plain, fileWith(...ROWS, own, change)), change).toEqual(tables);
+  }
+  const text = (byte: string) => fileWith(`INSERT INTO t(v) VALUES (CAST(x'61${byte}' AS TEXT))`);
+  expect(differing(text("ff"), text("fe"))).toEqual(["t"]);
+});
+
+test("a byte in the midst of a value that is too large to be held counts", () => {
+  const large = (byte: string) => {
+    return fileWith(
+      "INSERT INTO t(v) VALUES (zeroblob(9000000)), ('small')",
+      `UPDATE t SET v = CAST(v || x'${byte}' || zeroblob(9000000) AS BLOB) WHERE id = 1`,
+      "CREATE TABLE x (k TEXT COLLATE NOCASE PRIMARY KEY, v) WITHOUT ROWID",
+      `INSERT INTO x VALUES ('k', CAST(zeroblob(17000000) || x'${byte}' AS TEXT))`,
+    );
+  };
+  expect(differing(large("01"), large("01"))).toEqual([]);
+  expect(differing(large("01"), large("02"))).toEqual(["t", "x"]);
+});
+
+test("what cannot be read is told, and the rest all the same", () => {
+  const path = fileWith(...ROWS);
+  const database = new Database(path);
+  const page = database
+    .prepare("SELECT rootpage FROM sqlite_schema WHERE name = 't'")
+    .pluck()
+    .get();
+  database.close();
+  const file = openSync(path, "r+");
+  writeSync(file, Buffer.from([0xff]), 0, 1, (Number(page) - 1) * 4_096);
+  closeSync(file);
+  const found = beneath(path);
+  expect(found.get("t")).toBe("unreadable: SQLITE_CORRUPT");
+  expect(found.get("w")).toMatch(/^[0-9a-f]{64}$/);
 });

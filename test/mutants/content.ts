@@ -1,4 +1,4 @@
-/** Mutants of what compares the content of nodes: V1 range checksums. */
+/** Mutants of what compares the content of nodes: V1 range checksums, V2 `balsa verify`. */
 
 import { edit, type Mutant, test } from "./mutant.ts";
 
@@ -81,5 +81,51 @@ export const COMPARED_CONTENT: readonly Mutant[] = [
     removes: "an idle cluster is read again and again",
     edits: [edit(PASS, "hasChanged ? PAUSE_INTERVALS : IDLE_INTERVALS", "PAUSE_INTERVALS")],
     killedBy: [pace("another pass when something was written, and seldom when nothing was")],
+  },
+  {
+    name: "tables-beneath-not-compared",
+    guards: ["V2"],
+    removes: "shadow tables and sessions may differ without a word",
+    edits: [
+      edit(
+        "src/machine/content-digest.ts",
+        "if (!names.has(next)) listed.push",
+        "if (names.has(next)) listed.push",
+      ),
+    ],
+    killedBy: [test("machine/content-digest", "beneath, shadow tables and sessions count")],
+  },
+  {
+    name: "large-values-by-length-alone",
+    guards: ["V2"],
+    removes: "of a large value only kind and length are compared",
+    edits: [edit("src/machine/content-digest.ts", "withLarge: true", "withLarge: false")],
+    killedBy: [test("machine/content-digest", "a byte in the midst of a value that is too large")],
+  },
+  {
+    name: "digest-pins-the-wal",
+    guards: ["V2"],
+    removes: "the WAL grows for as long as the content is read",
+    edits: [
+      edit(
+        "src/machine/running-digest.ts",
+        "if (isOpened && walBytes > walBytesMax)",
+        "if (walBytes < 0)",
+      ),
+    ],
+    killedBy: [test("machine/running-digest", "what is written meanwhile may fill the WAL so far")],
+  },
+  {
+    name: "reading-outlives-its-client",
+    guards: ["V2"],
+    removes: "a node reads on for a client that has gone",
+    edits: [
+      edit(
+        "src/rpc/digest-stream.ts",
+        ["    isOver = true;", "    running?.cancel();", "  };", '  call.on("cancelled"'],
+        ["    isOver = true;", "  };", '  call.on("cancelled"'],
+      ),
+    ],
+    killedBy: [test("rpc/digest-stream", "a client that goes takes the reading with it")],
   },
 ];

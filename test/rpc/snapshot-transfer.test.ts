@@ -52,6 +52,10 @@ class MemoryFiles implements SnapshotFiles {
   onWrite: (writes: number) => void = () => {};
   #writes = 0;
 
+  digest() {
+    return { open() {}, cancel() {} };
+  }
+
   offer(_atLeast: number, _id: string, done: Completion<OutgoingSnapshot>): void {
     const bytes = this.gives;
     if (bytes === null) return void setImmediate(() => done(new Error("nothing here"), null));
