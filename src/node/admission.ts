@@ -4,14 +4,31 @@ import type { Failure } from "../sql/errors.ts";
 import type { Limits } from "../sql/limits.ts";
 import { failure } from "./write-request.ts";
 
+type Bound = "pendingWrites" | "pendingReads" | "pendingBytes";
+
 export class Admission {
   readonly #limits: Limits;
   #writes = 0;
   #reads = 0;
   #bytes = 0;
+  /** A flood is told the same again and again: one object for each limit, so that its encoding can be kept, too. */
+  readonly #overloaded: { readonly [limit in Bound]: Failure };
 
   constructor(limits: Limits) {
     this.#limits = limits;
+    this.#overloaded = {
+      pendingWrites: overloaded("pendingWrites", limits.pendingWrites),
+      pendingReads: overloaded("pendingReads", limits.pendingReads),
+      pendingBytes: overloaded("pendingBytes", limits.pendingBytes),
+    };
+  }
+
+  /** Why one more, however small, would be refused. Counts nothing. */
+  full(kind: "write" | "read"): Failure | null {
+    const { pendingWrites, pendingReads, pendingBytes } = this.#limits;
+    if (this.#bytes >= pendingBytes) return this.#overloaded.pendingBytes;
+    if (kind === "read") return this.#reads >= pendingReads ? this.#overloaded.pendingReads : null;
+    return this.#writes >= pendingWrites ? this.#overloaded.pendingWrites : null;
   }
 
   /** Counts it in any case: whoever enters must leave. */
@@ -40,8 +57,8 @@ export class Admission {
   #check(limit: "pendingWrites" | "pendingReads", count: number, bytes: number): Failure | null {
     const { requestBytes, pendingBytes } = this.#limits;
     if (bytes > requestBytes) return tooLarge(bytes, requestBytes);
-    if (count > this.#limits[limit]) return overloaded(limit, this.#limits[limit]);
-    if (this.#bytes > pendingBytes) return overloaded("pendingBytes", pendingBytes);
+    if (count > this.#limits[limit]) return this.#overloaded[limit];
+    if (this.#bytes > pendingBytes) return this.#overloaded.pendingBytes;
     return null;
   }
 }

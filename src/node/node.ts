@@ -387,6 +387,9 @@ export class Node implements NodeService {
     return this.#reads.query(call, sink);
   }
 
+  readonly overloaded = (kind: "write" | "read"): Failure | null =>
+    kind === "write" && this.#refuseWrite() !== null ? null : this.#admission.full(kind);
+
   #refuseRead(): Failure | null {
     if (this.#sick || this.#stopped || this.#membership.isRemoved) return this.#notServing();
     return this.#loop === null ? notReady(this.#trouble) : null;
@@ -482,9 +485,7 @@ export class Node implements NodeService {
     });
   }
 
-  routeTo(id: NodeId): string {
-    return this.#book.routeTo(id);
-  }
+  readonly routeTo = (id: NodeId): string => this.#book.routeTo(id);
 
   watch(changed: (status: NodeStatus) => void): () => void {
     this.#watchers.add(changed);

@@ -152,6 +152,11 @@ export interface NodeService {
   /** An interactive transaction: it has the writer for itself from its turn until it ends. */
   begin(call: TransactionTerms, sink: BeginSink): RunningTransaction;
   query(call: QueryCall, sink: QueryCallSink): RunningQuery;
+  /**
+   * Why one more request would be refused because so many are under way; null if it would be served, or refused for
+   * another reason. The same object for as long as that lasts. To ask costs next to nothing.
+   */
+  overloaded(kind: "write" | "read"): Failure | null;
   status(): NodeStatus;
   /** Adds, promotes or removes members; for the leader. */
   changeMembers(call: ChangeCall, sink: ChangeSink): void;

@@ -11,6 +11,7 @@ import type { ExecuteSink, NodeService, Served } from "../node/service.ts";
 import { BalsaError, type Failure, toFailure } from "../sql/errors.ts";
 import { unreachable } from "../sql/invariant.ts";
 import { lagOnWire } from "../wire/cluster-codec.ts";
+import { keepEncoded } from "../wire/failure-codec.ts";
 import {
   type ClientRequest,
   decodeOpenSessionResponse,
@@ -22,34 +23,14 @@ import {
 } from "../wire/sql-codec.ts";
 import { toGrpc } from "../wire/status.ts";
 import type { StepRequest } from "../wire/transaction-codec.ts";
+import type { RefusalPace } from "./refusal-pace.ts";
 import { RequestInbox, type TurnBudget } from "./request-inbox.ts";
+import type { StreamBounds } from "./stream-bounds.ts";
 import { StreamTransactions } from "./stream-transactions.ts";
 import { type RunningWrite, toWrite, type WriteGate, type WriteRequest } from "./write-gate.ts";
 
-export interface StreamBounds {
-  /** Writes under way on one stream; more are not read. Default 4,096. */
-  readonly writes: number;
-  /** Their bytes. Default 16 MiB. */
-  readonly writeBytes: number;
-  /** Chunks of rows asked of the node and not yet given to the client. Default 512. */
-  readonly chunks: number;
-  /** Bytes of answers that the client has not taken; above it no more rows are asked for. Default 2 MiB. */
-  readonly answerBytes: number;
-  /** Reads open on one stream, the ones waiting for a Fetch included; one more is OVERLOADED. Default 20,000. */
-  readonly openQueries: number;
-  /** Interactive transactions on one stream, open or waiting for their turn; one more is OVERLOADED. Default 1,000. */
-  readonly transactions: number;
-}
-
-export const DEFAULT_STREAM_BOUNDS: StreamBounds = {
-  writes: 4096,
-  writeBytes: 16 * 1024 * 1024,
-  chunks: 512,
-  answerBytes: 2 * 1024 * 1024,
-  openQueries: 20_000,
-  transactions: 1_000,
-};
-
+/** Refused requests that make a stream rest; one that brings few is let alone, though others bring many. */
+const FLOOD = 64;
 /** A frame of answers is closed when it has grown this large; a single larger answer travels alone. */
 const FRAME_BYTES = 900_000;
 /** Chunks that the node may have ready for one read, beyond the first. */
@@ -98,6 +79,7 @@ export interface ConnectStreamParts {
   readonly bounds: StreamBounds;
   /** Of the node, for all its streams. */
   readonly turn: TurnBudget;
+  readonly pace: RefusalPace;
   /** The stream is over. */
   ended(): void;
 }
@@ -118,6 +100,9 @@ export class ConnectStream {
   /** The client reads too slowly: no more rows are asked for, and no more requests read. */
   #congested = false;
   #paused = false;
+  /** Requests refused since it last rested, because the node has too much to do. */
+  #refused = 0;
+  #resting = false;
   /** The client sends no more; half-closed once all that it sent is begun. */
   #endSeen = false;
   #halfClosed = false;
@@ -231,8 +216,18 @@ export class ConnectStream {
     return false;
   }
 
+  /** If so it is answered here, before anything is made of the request. */
+  #isTooMuch(id: number, kind: "write" | "read"): boolean {
+    const failure = this.#parts.node.overloaded(kind);
+    if (failure === null) return false;
+    keepEncoded(failure);
+    this.#refused += 1;
+    this.#answer(id, { kind: "failure", failure });
+    return true;
+  }
+
   #execute(id: number, request: WriteRequest): void {
-    if (!this.#admit(id)) return;
+    if (!this.#admit(id) || this.#isTooMuch(id, "write")) return;
     const { batch, openSession } = request;
     const write = new StreamWrite(id, batch.length, openSession, this.#settle);
     this.#track(write);
@@ -258,7 +253,7 @@ export class ConnectStream {
   };
 
   #query(id: number, request: QueryRequest): void {
-    if (!this.#admit(id)) return;
+    if (!this.#admit(id) || this.#isTooMuch(id, "read")) return;
     const { node, bounds } = this.#parts;
     if (this.#queries.size >= bounds.openQueries) {
       const message = `${bounds.openQueries} reads are open on this stream; end some, then try again`;
@@ -404,7 +399,8 @@ export class ConnectStream {
       this.#writeBytes / writeBytes,
       this.#granted / chunks,
     );
-    const mayRead = this.#inbox.isEmpty && !this.#congested;
+    if (this.#refused >= FLOOD && this.#inbox.isEmpty) this.#restIfDue();
+    const mayRead = this.#inbox.isEmpty && !this.#congested && !this.#resting;
     if (!this.#paused && (!mayRead || most > 1)) {
       this.#paused = true;
       this.#call.pause();
@@ -412,6 +408,18 @@ export class ConnectStream {
       this.#paused = false;
       this.#call.resume();
     }
+  }
+
+  /** Those with a transaction are spared: the others wait for its next step. */
+  #restIfDue(): void {
+    const restMs = this.#parts.pace.rest(this.#refused);
+    this.#refused = 0;
+    if (restMs < 1 || this.#resting || this.#transactions.size > 0) return;
+    this.#resting = true;
+    setTimeout(() => {
+      this.#resting = false;
+      this.#regulate();
+    }, restMs).unref();
   }
 
   #endIfIdle(): void {

@@ -15,11 +15,11 @@ import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
 import { PROTO_DIRECTORY } from "../wire/proto.ts";
 import type { Address } from "./addresses.ts";
 import { clusterService, isServing } from "./cluster-service.ts";
-import { DEFAULT_STREAM_BOUNDS, type StreamBounds } from "./connect-stream.ts";
 import { Forwarder } from "./forwarder.ts";
 import { CLUSTER_METHODS, SQL_METHODS } from "./grpc-methods.ts";
 import { Listener } from "./listener.ts";
 import { SqlService } from "./sql-service.ts";
+import { DEFAULT_STREAM_BOUNDS, type StreamBounds } from "./stream-bounds.ts";
 import { WriteGate } from "./write-gate.ts";
 
 /** Above the largest request that a limit can name (8 MiB): what is larger is cut off by gRPC itself. */

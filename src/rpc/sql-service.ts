@@ -17,7 +17,7 @@ import {
   encodeQueryResponse,
 } from "../wire/sql-codec.ts";
 import { toGrpc } from "../wire/status.ts";
-import { ConnectStream, type StreamBounds } from "./connect-stream.ts";
+import { ConnectStream } from "./connect-stream.ts";
 import {
   asFailure,
   refuse,
@@ -25,7 +25,9 @@ import {
   type UnaryCall,
   type UnaryCallback,
 } from "./grpc-methods.ts";
+import { RefusalPace } from "./refusal-pace.ts";
 import { TurnBudget } from "./request-inbox.ts";
+import type { StreamBounds } from "./stream-bounds.ts";
 import { toWrite, type WriteGate, type WriteRequest } from "./write-gate.ts";
 
 /** Chunks of a unary query that the node may have ready before the client has taken them. */
@@ -41,10 +43,12 @@ export class SqlService {
   readonly #parts: SqlServiceParts;
   readonly #streams = new Set<ConnectStream>();
   readonly #turn = new TurnBudget();
+  readonly #pace: RefusalPace;
   #draining = false;
 
   constructor(parts: SqlServiceParts) {
     this.#parts = parts;
+    this.#pace = new RefusalPace(parts.bounds);
   }
 
   implementation(): UntypedServiceImplementation {
@@ -66,6 +70,7 @@ export class SqlService {
     const stream: ConnectStream = new ConnectStream(call, {
       ...this.#parts,
       turn: this.#turn,
+      pace: this.#pace,
       ended: () => this.#streams.delete(stream),
     });
     this.#streams.add(stream);

@@ -38,7 +38,7 @@ export const DEFAULT_LIMITS: Limits = {
   statements: 10_000,
   parameters: 32_766,
   resultBytes: 64 * MIB,
-  pendingWrites: 20_000,
+  pendingWrites: 10_000,
   pendingReads: 20_000,
   pendingBytes: 64 * MIB,
 };

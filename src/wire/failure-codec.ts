@@ -9,6 +9,13 @@ const OUTCOMES: readonly Outcome[] = ["not-applied", "applied", "unknown"];
 const OUTCOME_NUMBERS: Record<Outcome, number> = { "not-applied": 0, applied: 1, unknown: 2 };
 
 const writer = new MessageWriter();
+/** Of failures that are told again and again. */
+const kept = new WeakMap<Failure, Uint8Array>();
+
+/** From now on it is encoded no more: for one object that is the answer to many. */
+export function keepEncoded(failure: Failure): void {
+  if (!kept.has(failure)) kept.set(failure, encodeFailure(failure));
+}
 
 export function encodeFailure(failure: Failure): Buffer {
   writer.start();
@@ -22,6 +29,8 @@ export function decodeFailure(bytes: Uint8Array): Failure {
 
 /** Writes the fields; the caller opens the message around them. */
 export function writeFailure(target: MessageWriter, failure: Failure): void {
+  const encoded = kept.get(failure);
+  if (encoded !== undefined) return target.encoded(encoded);
   target.string(1, failure.code);
   target.string(2, failure.message);
   target.uint(3, OUTCOME_NUMBERS[failure.outcome]);

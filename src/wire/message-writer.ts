@@ -159,6 +159,13 @@ export class MessageWriter {
     this.#position += value.length;
   }
 
+  /** Fields that were encoded before. */
+  encoded(fields: Uint8Array): void {
+    this.#reserve(fields.length);
+    this.#buffer.set(fields, this.#position);
+    this.#position += fields.length;
+  }
+
   #tag(field: number, wireType: number): void {
     this.#buffer[this.#position++] = (field << 3) | wireType;
   }

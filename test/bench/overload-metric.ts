@@ -30,6 +30,7 @@ export async function overload(bed: Bed): Promise<void> {
   const termBefore = await term(bed);
   const idleMib = nodesMib(bed);
   const peak = await closedLoop(CALLERS_PEAK, settings.window, () => insert.run(bed.key(), TEXT));
+  const loadedMib = nodesMib(bed);
   const flood = await floodFor(bed, settings.window);
   const after = await closedLoop(CALLERS_PEAK, 1, () => insert.run(bed.key(), TEXT));
   const figure = {
@@ -39,12 +40,19 @@ export async function overload(bed: Bed): Promise<void> {
     refusedP50Ms: flood.refusedP50Ms,
     refusedP99Ms: flood.refusedP99Ms,
     otherErrors: flood.others,
-    grownMiB: Math.round(Math.max(...flood.mib.map((mib, at) => mib - (idleMib[at] ?? 0)))),
+    grownMiB: grown(flood.mib, idleMib),
+    grownBeforeMiB: grown(loadedMib, idleMib),
+    leaderMiB: flood.leaderMib,
     terms: (await term(bed)) - termBefore,
     afterPerSecond: after.perSecond,
   };
   bed.print({ metric: "overload", callers: CALLERS_OVER, ...figure });
   await cluster.caughtUp();
+}
+
+/** Of the node that grew most. */
+function grown(mib: readonly number[], idleMib: readonly number[]): number {
+  return Math.round(Math.max(...mib.map((now, at) => now - (idleMib[at] ?? 0))));
 }
 
 interface Flood {
@@ -55,6 +63,8 @@ interface Flood {
   readonly others: { readonly [code: string]: number };
   /** Highest seen, by node. */
   readonly mib: readonly number[];
+  /** Of the leader, at the end, by what the process is. */
+  readonly leaderMib: { readonly [kind: string]: number };
 }
 
 /** What the streams of a flood have counted. */
@@ -140,6 +150,7 @@ async function floodFor(bed: Bed, seconds: number): Promise<Flood> {
   for (const stream of streams) stream.send(CALLERS_OVER / STREAMS);
   await pause(seconds * 1_000);
   clearInterval(watch);
+  const leaderMib = await mibByKind(bed);
   for (const stream of streams) stream.close();
   const refusedMs = tally.refusedMs.sort((a, b) => a - b);
   return {
@@ -149,7 +160,17 @@ async function floodFor(bed: Bed, seconds: number): Promise<Flood> {
     refusedP99Ms: rounded(quantile(refusedMs, 0.99)),
     others: tally.others,
     mib,
+    leaderMib,
   };
+}
+
+async function mibByKind(bed: Bed): Promise<{ [kind: string]: number }> {
+  const { pid } = await bed.cluster.leader();
+  const by: { [kind: string]: number } = {};
+  for (const child of processesOf(pid ?? 0)) {
+    by[child.kind] = Math.round((by[child.kind] ?? 0) + pssMib(child.pid));
+  }
+  return by;
 }
 
 function same(bytes: Buffer): Buffer {

@@ -2,6 +2,8 @@
 
 import { edit, type Mutant, script, test } from "./mutant.ts";
 
+const connect = (name: string) => test("rpc/connect", name);
+const STREAM = "src/rpc/connect-stream.ts";
 const trap = (name: string) => test("raft/traps-replication", name);
 const transfer = (name: string) => test("raft/transfer-and-snapshots", name);
 
@@ -56,6 +58,52 @@ const FLOW: readonly Mutant[] = [
     removes: "a probe sends on without an answer",
     edits: [edit(PROGRESS, ["      if (count > 0) this.#flowPaused = true;", ""], "")],
     killedBy: [trap("a probe has one append under way until it is answered")],
+  },
+  {
+    name: "asked-though-overloaded",
+    guards: ["P10"],
+    removes: "a request that will be refused is made ready like any other",
+    edits: [
+      edit(
+        STREAM,
+        ["    if (failure === null) return false;", ""],
+        ["    if (id > 0) return false;", ""],
+      ),
+    ],
+    killedBy: [
+      connect("is not asked: writes and reads are refused where they arrive, each in full"),
+    ],
+  },
+  {
+    name: "flood-read-on",
+    guards: ["P10"],
+    removes: "a stream whose requests are refused is read on",
+    edits: [edit(STREAM, "    this.#resting = true;", "    this.#resting = this.#refused > 0;")],
+    killedBy: [
+      connect("leaves the rest of a flood unread for a while, and other streams as they are"),
+    ],
+  },
+  {
+    name: "transaction-rests",
+    guards: ["P13"],
+    removes: "a flood beside it keeps the steps of a transaction from being read",
+    edits: [edit(STREAM, " || this.#transactions.size > 0) return;", ") return;")],
+    killedBy: [
+      connect("goes on reading a stream with an open transaction, for whose end the others wait"),
+    ],
+  },
+  {
+    name: "rest-without-bound",
+    guards: ["P10"],
+    removes: "what ends a request may wait behind a flood without end",
+    edits: [
+      edit(
+        "src/rpc/refusal-pace.ts",
+        "Math.min(untilMs, nowMs + this.#restMs)",
+        "Math.max(untilMs, nowMs)",
+      ),
+    ],
+    killedBy: [test("rpc/refusal-pace", "never longer than the bound")],
   },
   {
     name: "window-without-messages",
@@ -297,7 +345,7 @@ const BOUNDS: readonly Mutant[] = [
     edits: [
       edit(
         "src/node/admission.ts",
-        ["    if (count > this.#limits[limit]) return overloaded(limit, this.#limits[limit]);", ""],
+        ["    if (count > this.#limits[limit]) return this.#overloaded[limit];", ""],
         "",
       ),
     ],

@@ -43,3 +43,23 @@ test("bytes of reads and writes count together, and one alone has a limit", () =
   expect(admission.enterWrite(60)).toBeNull();
   expect(admission.enterRead(41)).toMatchObject({ facts: { limit: "pendingBytes" } });
 });
+
+test("what would be refused is told without being counted, always by the same object", () => {
+  const admission = new Admission(limits);
+  expect(admission.full("write")).toBeNull();
+  admission.enterWrite(1);
+  expect(admission.full("write")).toBeNull();
+  admission.enterWrite(1);
+  const full = admission.full("write");
+  expect(full).toMatchObject({ code: "OVERLOADED", facts: { limit: "pendingWrites", value: "2" } });
+  expect(admission.full("write")).toBe(full);
+  expect(admission.enterWrite(1)).toBe(full);
+  admission.leaveWrite(1);
+  expect(admission.full("read")).toBeNull();
+  admission.leaveWrite(1);
+  expect(admission.full("write")).toBeNull();
+  admission.enterRead(60);
+  expect(admission.full("read")).toMatchObject({ facts: { limit: "pendingReads" } });
+  admission.enterWrite(40);
+  expect(admission.full("write")).toMatchObject({ facts: { limit: "pendingBytes" } });
+});

@@ -343,3 +343,67 @@ function unknownField(bytes: number): Buffer {
   }
   return Buffer.concat([Buffer.from(header), Buffer.alloc(bytes)]);
 }
+
+describe("a node that has too much to do", () => {
+  const TOO_MUCH = failure("OVERLOADED", "too much", "not-applied", { limit: "pendingWrites" });
+  const requests = (from: number, count: number) =>
+    Array.from({ length: count }, (_, at) => ({ id: from + at, execute: { batch: BATCH } }));
+
+  test("is not asked: writes and reads are refused where they arrive, each in full", async () => {
+    const { node, stream } = await open();
+    node.full = TOO_MUCH;
+    stream.send(...requests(1, 100), { id: 101, query: SELECT });
+    await eventually(() => expect(stream.responses).toHaveLength(101));
+    for (const response of stream.responses) {
+      expect(response.failure).toMatchObject({ code: "OVERLOADED", message: "too much" });
+      expect(response.failure.facts).toEqual({ limit: "pendingWrites" });
+    }
+    expect([node.executes.length, node.queries.length]).toEqual([0, 0]);
+  });
+
+  test("leaves the rest of a flood unread for a while, and other streams as they are", async () => {
+    const { node, server, stream } = await open({
+      bounds: { refusalsPerSecond: 1, restMs: 3_600_000 },
+    });
+    node.full = TOO_MUCH;
+    stream.send(...requests(1, 100));
+    await eventually(() => expect(stream.responses).toHaveLength(100));
+    node.full = null;
+    stream.send(...requests(101, 100));
+    const other = new Stream(server);
+    for (let id = 1; id <= 20; id += 1) {
+      other.send(...requests(id, 1));
+      await eventually(() => expect(other.of(id)[0]?.execute).toBeDefined());
+    }
+    // At most the message that was on its way when the stream began to rest.
+    expect(node.executes.length).toBeLessThanOrEqual(120);
+    stream.send(...requests(201, 100));
+    other.send(...requests(21, 1));
+    await eventually(() => expect(other.of(21)).toHaveLength(1));
+    expect(stream.of(201)).toHaveLength(0);
+  });
+
+  test("reads on after the rest", async () => {
+    const { node, stream } = await open({ bounds: { refusalsPerSecond: 1, restMs: 20 } });
+    node.full = TOO_MUCH;
+    stream.send(...requests(1, 100));
+    await eventually(() => expect(stream.responses).toHaveLength(100));
+    node.full = null;
+    for (const from of [101, 201, 301]) stream.send(...requests(from, 100));
+    await eventually(() => expect(stream.of(400)[0]?.execute).toBeDefined());
+    expect(node.executes).toHaveLength(300);
+  });
+
+  test("goes on reading a stream with an open transaction, for whose end the others wait", async () => {
+    const { node, stream } = await open({ bounds: { refusalsPerSecond: 1, restMs: 3_600_000 } });
+    stream.send({ id: 1, begin: {} });
+    await eventually(() => expect(stream.of(1)[0]?.begin).toBeDefined());
+    node.full = TOO_MUCH;
+    stream.send(...requests(2, 100));
+    await eventually(() => expect(stream.of(101)).toHaveLength(1));
+    for (let id = 201; id <= 203; id += 1) {
+      stream.send({ id, step: { transaction: 1, kind: "RUN", batch: BATCH } });
+      await eventually(() => expect(stream.of(id)[0]?.execute).toBeDefined());
+    }
+  });
+});

@@ -94,6 +94,8 @@ export interface SeenTransaction extends TransactionTerms {
 }
 
 export class FakeNode implements NodeService {
+  /** What it says of one request more. */
+  full: Failure | null = null;
   current: NodeStatus = STATUS;
   readonly executes: SeenExecute[] = [];
   readonly queries: SeenQuery[] = [];
@@ -149,6 +151,10 @@ export class FakeNode implements NodeService {
 
   transferLeadership(call: TransferCall, sink: TransferSink): void {
     setImmediate(() => this.onTransfer(call, sink));
+  }
+
+  overloaded(): Failure | null {
+    return this.full;
   }
 
   query(call: QueryCall, sink: QueryCallSink): RunningQuery {
