@@ -19,6 +19,7 @@ import {
   wholeOption,
 } from "./option-values.ts";
 import type { Output } from "./output.ts";
+import { addBlobCommands } from "./program-blob.ts";
 import { addDataCommands } from "./program-data.ts";
 
 const DAY_MS = 86_400_000;
@@ -77,6 +78,7 @@ function makeProgram(output: Output, finish: Finish): Command {
     extension: extensionOption,
   };
   addDataCommands(program, shared, output, finish);
+  addBlobCommands(program, shared, output, finish);
   return program;
 }
 
