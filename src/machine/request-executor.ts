@@ -23,6 +23,7 @@ import {
   StatementCache,
   scriptStatements,
 } from "./prepared-statement.ts";
+import { explain, lostTransaction, resultTooLarge } from "./request-failures.ts";
 import { checkCount, checkParameters, checkRequest } from "./request-limits.ts";
 import { type SchemaFacts, SchemaReader } from "./schema-facts.ts";
 import type { UndeclaredNames } from "./undeclared-names.ts";
@@ -91,6 +92,8 @@ interface Progress {
   rowid: bigint;
   /** What this program itself has put into SQLite's total_changes() meanwhile. */
   ownChanges: number;
+  /** Rows that its statements themselves have changed; null where only SQLite's total would tell. */
+  counted: number | null;
   /** The connection's own last_insert_rowid() and changes() began with this request. */
   readonly native: boolean;
   /** Bound of the rows of any one request, bytes. */
@@ -106,6 +109,8 @@ const RELOAD_SCHEMA = `
   ROLLBACK TO balsa_reload;
   RELEASE balsa_reload;
 `;
+/** Of these better-sqlite3 tells how many rows they changed. */
+const COUNTED_VERBS = new Set(["insert", "replace", "update", "delete"]);
 const STATE_FUNCTIONS = ["last_insert_rowid", "changes"];
 
 export interface ExecutorParts {
@@ -202,6 +207,7 @@ export class RequestExecutor {
       changedSchema: false,
       rowid: transaction?.rowid ?? 0n,
       ownChanges: 0,
+      counted: 0,
       native: transaction !== null || facts.usesConnectionState || steps.some(usesConnectionState),
       resultBytes: bounds.limits.resultBytes,
     };
@@ -298,13 +304,21 @@ export class RequestExecutor {
     }
     if (guarded) this.#release.run();
     if (progress.changedSchema) this.#database.exec(RELOAD_SCHEMA);
-    const after = this.#totalChanges.get() ?? 0n;
+    const after = this.#totalAfter(before, progress, guarded);
     this.#total = after;
     const changes = after - before;
     const result = this.#writer.finish();
     const digest = this.#digest(result, changes, steps.length);
     const { wrote, inspected } = progress;
     return { kind: "done", result, digest, wrote, inspected, guarded };
+  }
+
+  /** SQLite's total_changes(). After plain statements, where nothing else can have changed a row, it need not be asked. */
+  #totalAfter(before: bigint, progress: Progress, guarded: boolean): bigint {
+    const { counted, ownChanges, transaction } = progress;
+    const isPlain = !guarded && transaction === null && ownChanges === 0;
+    if (isPlain && counted !== null && this.#schema.facts.plain) return before + BigInt(counted);
+    return this.#totalChanges.get() ?? 0n;
   }
 
   /** What only the whole request shows. */
@@ -359,6 +373,8 @@ export class RequestExecutor {
     rowid: RowidRule,
   ): number {
     const info = prepared.statement.run(...args);
+    const isCounted = COUNTED_VERBS.has(prepared.shape.verb) && progress.counted !== null;
+    progress.counted = isCounted ? (progress.counted ?? 0) + info.changes : null;
     // Of a statement that inserts nothing SQLite would show what an earlier request inserted.
     const inserted = rowid === "inserts" ? info.changes > 0 : rowid !== "keeps";
     if (inserted) progress.rowid = BigInt(info.lastInsertRowid);
@@ -375,6 +391,7 @@ export class RequestExecutor {
     rowid: RowidRule,
   ): number {
     const { resultBytes } = progress;
+    progress.counted = null;
     const before = this.#totalChanges.get();
     this.#writer.beginResult(columns);
     for (const row of prepared.statement.iterate(...args)) {
@@ -472,25 +489,4 @@ function mayLeaveRows({ code, message }: Failure, progress: Progress, facts: Sch
   if (facts.sideTables.length === 0) return false;
   if (code === "SQLITE_MISMATCH" || code === "SQLITE_CONSTRAINT_DATATYPE") return true;
   return message.includes("trigger recursion");
-}
-
-function lostTransaction(): BalsaError {
-  return new BalsaError("REFUSED", "the statement ended the transaction that it ran in");
-}
-
-function resultTooLarge(bytesMax: number): BalsaError {
-  const message =
-    `the result has more than ${bytesMax} bytes; read with iterate(), with LIMIT, ` +
-    "or write without RETURNING";
-  const facts = { limit: "resultBytes", value: String(bytesMax) };
-  return new BalsaError("LIMIT_EXCEEDED", message, { facts });
-}
-
-/** SQLite's words are kept; where they mislead, the way out is added. */
-function explain(failure: Failure): Failure {
-  if (!failure.message.includes("non-deterministic functions prohibited")) return failure;
-  const advice =
-    "; date, time and random functions cannot be part of an index or a generated column of a " +
-    "replicated database: store the value in a column of its own, by a trigger or from the client";
-  return { ...failure, message: failure.message + advice };
 }

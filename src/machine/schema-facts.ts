@@ -23,10 +23,14 @@ export interface SchemaFacts {
   readonly rowidAliases: ReadonlySet<string>;
   /** Lower-case names of tables that a trigger or a foreign key may write to. */
   readonly sideTables: readonly string[];
+  /** A statement changes rows of the table that it names, and nothing else: no triggers, foreign keys, virtual tables. */
+  readonly plain: boolean;
   /** Some table is STRICT: a statement that meets a wrong type leaves the rows before it (tried, SQLite 3.53.2). */
   readonly strict: boolean;
   readonly triggers: boolean;
 }
+
+const SIDE_EFFECTS = /\breferences\b|^\s*create\s+virtual\b/i;
 
 type SchemaRow = [type: string, name: string, sql: string];
 
@@ -80,6 +84,7 @@ export class SchemaReader {
       rowidTables: new Set(tables.flatMap(({ name, type }) => (type === "table" ? [name] : []))),
       rowidAliases: new Set(this.#aliases.all().map(lower)),
       sideTables: sideTables(new Set(tables.map(({ name }) => name)), objects),
+      plain: triggers.length === 0 && !texts.some((text) => SIDE_EFFECTS.test(text)),
       strict: texts.some((text) => /\bstrict\b/i.test(text)),
       triggers: triggers.length > 0,
     };

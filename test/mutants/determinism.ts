@@ -9,6 +9,20 @@ const GATE = "src/machine/gate.ts";
 
 export const SAME_CONTENT: readonly Mutant[] = [
   {
+    name: "side-effects-uncounted",
+    guards: ["R5"],
+    removes:
+      "a digest counts the rows that the statement names, not those that foreign keys and triggers change",
+    edits: [
+      edit(
+        "src/machine/schema-facts.ts",
+        "plain: triggers.length === 0 && !texts.some((text) => SIDE_EFFECTS.test(text)),",
+        "plain: texts.every((text) => text.length > 0 || SIDE_EFFECTS.test(text)),",
+      ),
+    ],
+    killedBy: [test("machine/counted-changes", "a foreign key sets NULL")],
+  },
+  {
     name: "schema-not-read-anew",
     guards: ["R5"],
     removes: "a connection goes on with statistics of indexes that it has dropped",
