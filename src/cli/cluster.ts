@@ -24,6 +24,7 @@ export interface ClusterOptions {
   readonly port: number;
   readonly logLevel: string;
   readonly extension?: readonly ExtensionOptions[];
+  readonly autoVacuum?: string;
 }
 
 const HOST = "127.0.0.1";
@@ -61,7 +62,9 @@ class Cluster {
     this.#nodes = this.#endpoints.map((listen, at) => {
       const id = at + 1;
       const dir = join(options.dir, `${id}`);
-      const flags = ["--log-level", options.logLevel, ...extensions];
+      const { autoVacuum } = options;
+      const vacuum = autoVacuum === undefined ? [] : ["--auto-vacuum", autoVacuum];
+      const flags = ["--log-level", options.logLevel, ...extensions, ...vacuum];
       return new NodeProcess(
         { id, listen, dir, peers, flags },
         { line: (text) => this.#onLine(id, text), exited: (how) => this.#onExit(id, how) },

@@ -1,5 +1,5 @@
 /**
- * `balsa member` and `balsa transfer`: who belongs to a running cluster, and who leads it. Shows progress on standard error
+ * `balsa member`, `balsa transfer` and `balsa upgrade`: who belongs to a running cluster, and who leads it. Shows progress on standard error
  * while a new member catches up; the leader goes on with it also when this command is stopped.
  */
 
@@ -142,6 +142,20 @@ export async function transferLeadership(
   return withAdmin(options, async (admin) => {
     const leader = await admin.transferLeadership(options.to ?? 0);
     output.out(`node ${leader} leads\n`);
+    return EXIT.ok;
+  });
+}
+
+/** From here on only nodes of that machine version lead. */
+export async function upgradeMachine(
+  options: AdminOptions & { readonly to?: string; readonly majority?: boolean },
+  output: Output,
+): Promise<ExitCode> {
+  const { to: version = "", majority = false } = options;
+  return withAdmin(options, async (admin) => {
+    const now = await admin.upgrade({ version, majority });
+    const was = now.before === now.version ? "as before" : `before: ${now.before || "none"}`;
+    output.out(`machine version ${now.version} (${was})\n`);
     return EXIT.ok;
   });
 }

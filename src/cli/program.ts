@@ -8,6 +8,7 @@ import { Command, CommanderError, Option } from "commander";
 import { LOG_FORMATS, LOG_LEVELS } from "../service/logger.ts";
 import { BalsaError, SqlError } from "../sql/errors.ts";
 import { DEFAULT_LIMITS, LIMITS_MAX, type Limits } from "../sql/limits.ts";
+import { AUTO_VACUUM } from "../sql/settings.ts";
 import { CONSISTENCIES } from "../sql/statement.ts";
 import { EXIT, type ExitCode, exitCodeOf } from "./exit-code.ts";
 import {
@@ -71,6 +72,7 @@ function makeProgram(output: Output, finish: Finish): Command {
   addLog(program, output, finish);
   addMember(program, output, finish);
   addTransfer(program, output, finish);
+  addUpgrade(program, output, finish);
   addRecover(program, output, finish);
   const shared = {
     endpoints: endpointsOptionWithDefault,
@@ -123,7 +125,9 @@ function addServe(program: Command, output: Output, finish: Finish): void {
         .choices(LOG_FORMATS)
         .default("auto"),
     )
+    .addOption(autoVacuumOption())
     .addOption(new Option("--plant <fault>", "a fault on purpose, for tests").hideHelp())
+    .addOption(new Option("--machine-version <text>", "as if it ran that, for tests").hideHelp())
     .action(async (options) => {
       const { serve } = await import("./serve.ts");
       finish(await serve({ ...options, limits: limitsOf(options) }, output));
@@ -214,6 +218,7 @@ function addCluster(program: Command, output: Output, finish: Finish): void {
         .default(4001),
     )
     .addOption(extensionOption())
+    .addOption(autoVacuumOption())
     .addOption(logLevelOption("info"))
     .action(async (options) => {
       const { runCluster } = await import("./cluster.ts");
@@ -354,6 +359,28 @@ function addTransfer(program: Command, output: Output, finish: Finish): void {
     });
 }
 
+function addUpgrade(program: Command, output: Output, finish: Finish): void {
+  program
+    .command("upgrade")
+    .description(
+      "after nodes were replaced by newer ones: let those lead, once every voter runs the new version",
+    )
+    .addOption(endpointsOptionWithDefault())
+    .option(
+      "--to <version>",
+      "the machine version (default: the one that voters run and the cluster does not)",
+    )
+    .option(
+      "--majority",
+      "also when only a majority of the voters runs it: the others follow, and never lead",
+    )
+    .addOption(deadlineOption("how long it may take", 10_000))
+    .action(async (options) => {
+      const { upgradeMachine } = await import("./member.ts");
+      finish(await upgradeMachine(options, output));
+    });
+}
+
 function addRecover(program: Command, output: Output, finish: Finish): void {
   program
     .command("recover")
@@ -366,6 +393,15 @@ function addRecover(program: Command, output: Output, finish: Finish): void {
       const { recover } = await import("./recover.ts");
       finish(await recover(options, output));
     });
+}
+
+function autoVacuumOption(): Option {
+  return new Option(
+    "--auto-vacuum <mode>",
+    "of a database that is made now: what becomes of free pages",
+  )
+    .env("BALSA_AUTO_VACUUM")
+    .choices(AUTO_VACUUM);
 }
 
 function deadlineOption(what: string, deadlineMs: number): Option {

@@ -11,6 +11,7 @@ import { checkAddresses, serveNode } from "../service/serve-node.ts";
 import { BalsaError } from "../sql/errors.ts";
 import type { ExtensionOptions } from "../sql/extension.ts";
 import type { Limits } from "../sql/limits.ts";
+import type { AutoVacuum } from "../sql/settings.ts";
 import { prepareDirectory } from "./data-directory.ts";
 import { CliError, EXIT, type ExitCode } from "./exit-code.ts";
 import type { Output } from "./output.ts";
@@ -48,6 +49,8 @@ export interface ServeOptions {
   /** Those that were given, by their names in `Limits`. */
   readonly limits: Partial<Limits>;
   readonly extension?: readonly ExtensionOptions[];
+  readonly autoVacuum?: AutoVacuum;
+  readonly machineVersion?: string;
   readonly plant?: string;
 }
 
@@ -109,6 +112,7 @@ function nodeOptions(options: ServeOptions): Omit<NodeOptions, "advertise"> {
   const { readDeadlineMs, writeDeadlineMs, transactionIdleMs, transactionTotalMs } = options;
   const { logTailEntries, logTailBytes, logHoldBytes } = options;
   const { scrubIntervalMs, checksumIntervalMs, minFreeBytes } = options;
+  const { autoVacuum, machineVersion } = options;
   return {
     id,
     dir,
@@ -132,6 +136,8 @@ function nodeOptions(options: ServeOptions): Omit<NodeOptions, "advertise"> {
     ...(scrubIntervalMs === undefined ? {} : { scrubIntervalMs }),
     ...(checksumIntervalMs === undefined ? {} : { checksumIntervalMs }),
     ...(minFreeBytes === undefined ? {} : { minFreeBytes }),
+    ...(autoVacuum === undefined ? {} : { autoVacuum }),
+    ...(machineVersion === undefined ? {} : { machineVersion }),
     ...(options.plant === undefined ? {} : { plant: options.plant as Plant }),
   };
 }

@@ -22,6 +22,7 @@ export async function showStatus(options: StatusOptions, output: Output): Promis
   const status = await askAll(options);
   const answered = status.nodes.filter((node) => node.status !== null);
   output.out(options.json === true ? formatJson(status) : formatNodes(status.nodes));
+  if (options.json !== true) output.out(machineText(status));
   for (const { status: node } of status.nodes) {
     const isTroubled = node !== null && node.trouble !== "";
     if (isTroubled) output.err(`balsa: node ${node.id} does not serve: ${node.trouble}\n`);
@@ -29,6 +30,18 @@ export async function showStatus(options: StatusOptions, output: Output): Promis
   if (answered.length > 0) return EXIT.ok;
   output.err(`balsa: no node answers at ${options.endpoints.join(", ")}\n`);
   return EXIT.noCluster;
+}
+
+/** Which machine version leads; and who runs another one. */
+function machineText({ nodes, leader }: ClusterStatus): string {
+  const found = nodes.flatMap(({ status }) => (status === null ? [] : [status]));
+  const cluster = (found.find(({ id }) => id === leader?.id) ?? found[0])?.machineVersion ?? "";
+  if (cluster === "") return "";
+  const others = found.filter(({ ownMachineVersion: own }) => own !== "" && own !== cluster);
+  const lines = others.map(
+    ({ id, ownMachineVersion }) => `node ${id} runs ${ownMachineVersion}, and does not lead\n`,
+  );
+  return `machine version ${cluster}\n${lines.join("")}`;
 }
 
 async function askAll({ endpoints, deadlineMs }: StatusOptions): Promise<ClusterStatus> {
@@ -98,5 +111,6 @@ function pick(status: NodeStatus) {
     status;
   const log = { lastIndex, commitIndex, appliedIndex, lagMs };
   const rest = { databaseBytes, leader, leaderAddress, clusterId, address, trouble, version, pid };
-  return { id, role, term, ...log, ...rest };
+  const { machineVersion, ownMachineVersion } = status;
+  return { id, role, term, ...log, ...rest, machineVersion, ownMachineVersion };
 }

@@ -47,7 +47,7 @@ const PAUSE_MS = 100;
 /** What one node may take to say what it is. */
 const STATUS_MS_MAX = 2_000;
 
-type Method = "ChangeMembers" | "TransferLeadership";
+type Method = "ChangeMembers" | "TransferLeadership" | "UpgradeMachine";
 
 export class ClusterAdmin {
   readonly #endpoints: readonly string[];
@@ -115,6 +115,21 @@ export class ClusterAdmin {
       encodeCluster("TransferLeadershipRequest", { to, timeoutMs }),
     );
     return decodeCluster("TransferLeadershipResponse", answer).leader;
+  }
+
+  /**
+   * Sets the cluster's machine version, from which on only nodes of that version lead. `version` empty: the one that voters run
+   * and the cluster does not. Refused, with a list, unless every voter runs it; with `majority`, a majority.
+   * @throws BalsaError REFUSED, DEADLINE_EXCEEDED
+   */
+  async upgrade(
+    options: { readonly version?: string; readonly majority?: boolean } = {},
+  ): Promise<{ readonly version: string; readonly before: string }> {
+    const { version = "", majority = false } = options;
+    const answer = await this.#ask("UpgradeMachine", (timeoutMs) =>
+      encodeCluster("UpgradeMachineRequest", { version, majority, timeoutMs }),
+    );
+    return decodeCluster("UpgradeMachineResponse", answer);
   }
 
   close(): void {

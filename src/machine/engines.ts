@@ -2,17 +2,16 @@
 
 import type { KnownExtension } from "../sql/extension.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
-import { MachineCore } from "./machine-core.ts";
+import { MachineCore, type MachineCoreOptions } from "./machine-core.ts";
 import type { ReaderEngine, WriterEngine } from "./process-engines.ts";
 import { ReadExecutor } from "./read-executor.ts";
 
 /** @throws MachineFault if the file cannot be opened or taken over. */
 export function openWriterEngine(
   path: string,
-  limits: Limits = DEFAULT_LIMITS,
-  extensions: readonly KnownExtension[] = [],
+  options: Omit<MachineCoreOptions, "path"> = {},
 ): WriterEngine {
-  return MachineCore.open({ path, limits, extensions });
+  return MachineCore.open({ ...options, path });
 }
 
 /** The file must have been made by a writer. */

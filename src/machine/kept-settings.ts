@@ -4,18 +4,21 @@
  * begins and ends none itself.
  */
 
+import { crc32 } from "node:zlib";
 import type { Database } from "better-sqlite3";
+import { BalsaError, type Failure } from "../sql/errors.ts";
 import { invariant } from "../sql/invariant.ts";
 import {
   type ClusterSettings,
   DEFAULT_SETTINGS,
   isSwitch,
+  otherMachineText,
   type Setting,
   SWITCHES,
   type SwitchName,
   withSetting,
 } from "../sql/settings.ts";
-import { MachineFault } from "./machine-fault.ts";
+import { MachineFault, toStatementFailure } from "./machine-fault.ts";
 
 export class KeptSettings {
   readonly #database: Database;
@@ -34,6 +37,13 @@ export class KeptSettings {
   /** As the open transaction sees them. */
   get current(): ClusterSettings {
     return this.#current;
+  }
+
+  /** Why a node that runs `own` must not execute; null: it may. Entries that others made it applies whatever they ran. */
+  otherMachine(own: string): Failure | null {
+    const { machineVersion: cluster } = this.#current;
+    if (own === "" || cluster === "" || own === cluster) return null;
+    return toStatementFailure(new BalsaError("NO_LEADER", otherMachineText(own, cluster)), 0);
   }
 
   /** It is so already. */
@@ -89,4 +99,8 @@ export function decodeSettings(text: string): ClusterSettings {
   } catch (error) {
     throw new MachineFault(`balsa_meta: settings that cannot be read: ${text}`, { cause: error });
   }
+}
+
+export function digestOf({ name, value }: Setting): number {
+  return crc32(`${name} = ${value}`);
 }

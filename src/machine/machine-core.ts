@@ -4,7 +4,6 @@
  * content. Synchronous; it starts no process, no timer, and never decides when to commit.
  */
 
-import { crc32 } from "node:zlib";
 import type { Database } from "better-sqlite3";
 import type {
   DigestMismatch,
@@ -18,7 +17,7 @@ import { BalsaError, type Failure } from "../sql/errors.ts";
 import type { KnownExtension } from "../sql/extension.ts";
 import { invariant } from "../sql/invariant.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
-import { MACHINE_VERSION, type Setting } from "../sql/settings.ts";
+import { type AutoVacuum, MACHINE_VERSION, type Setting } from "../sql/settings.ts";
 import { decodeConfiguration, encodeConfiguration } from "../wire/configuration-codec.ts";
 import { type Command, decodeCommand, encodeCommand } from "../wire/log-codec.ts";
 import { NOT_APPLIED, SETTING_DONE } from "../wire/result-codec.ts";
@@ -27,7 +26,7 @@ import { type BoundBatch, decodeBatch } from "../wire/statement-codec.ts";
 import type { FailedStatement, LoggedTransaction } from "../wire/transaction-codec.ts";
 import { DeterministicFunctions } from "./deterministic-functions.ts";
 import { ALREADY_ENDED, InteractiveTransactions } from "./interactive-transactions.ts";
-import { encodeSettings, KeptSettings } from "./kept-settings.ts";
+import { digestOf, encodeSettings, KeptSettings } from "./kept-settings.ts";
 import { MachineFault, toStatementFailure } from "./machine-fault.ts";
 import { MachineMeta } from "./machine-meta.ts";
 import { RangeChecksums } from "./range-checksum.ts";
@@ -37,7 +36,7 @@ import { DEFAULT_SESSION_LIMITS, type SessionLimits, Sessions } from "./sessions
 import { TransactionExecutor } from "./transaction-executor.ts";
 import { undeclaredNames } from "./undeclared-names.ts";
 import { type Checkpoint, WalState } from "./wal-state.ts";
-import { commandOf, type Work, workOf } from "./work.ts";
+import { commandOf, unknownEntry, type Work, workOf } from "./work.ts";
 import { openWriterConnection } from "./writer-connection.ts";
 
 export interface MachineCoreOptions {
@@ -45,6 +44,10 @@ export interface MachineCoreOptions {
   readonly path: string;
   readonly limits?: Limits;
   readonly sessionLimits?: SessionLimits;
+  /** What this node runs; it executes nothing for a cluster of another. Empty: for any. Default empty. */
+  readonly machineVersion?: string;
+  /** Of a file that is made now. Default none. What the tables hold does not depend on it. */
+  readonly autoVacuum?: AutoVacuum;
   /** Statements kept prepared. Default 500. What the file holds does not depend on it. */
   readonly preparedStatements?: number;
   /** Loaded into the connection. Default none. */
@@ -99,7 +102,7 @@ export class MachineCore {
     this.#options = options;
     this.#limits = options.limits ?? DEFAULT_LIMITS;
     this.#sessionLimits = options.sessionLimits ?? DEFAULT_SESSION_LIMITS;
-    this.#database = openWriterConnection(options.path, options.extensions);
+    this.#database = openWriterConnection(options.path, options);
     this.#meta = new MachineMeta(this.#database);
     this.#settings = new KeptSettings(this.#database);
     this.#sessions = new Sessions(this.#database, this.#sessionLimits);
@@ -127,6 +130,11 @@ export class MachineCore {
   execute(job: ExecuteJob): ExecuteOutcome {
     const work = workOf(job, Math.max(job.timeMs, this.#timeMs));
     const { verb } = job;
+    const no =
+      verb === "machineVersion"
+        ? null
+        : this.#settings.otherMachine(this.#options.machineVersion ?? "");
+    if (no !== null) return { kind: "failure", failure: no };
     if (verb === "setting" || verb === "machineVersion") return this.#executeApart(verb, work);
     this.#begin();
     this.#leading = true;
@@ -447,7 +455,7 @@ export class MachineCore {
     // Memory dies with its connection.
     if (this.#options.path !== ":memory:") {
       this.#database.close();
-      this.#database = openWriterConnection(this.#options.path, this.#options.extensions);
+      this.#database = openWriterConnection(this.#options.path, this.#options);
       this.#meta = new MachineMeta(this.#database);
       this.#settings = new KeptSettings(this.#database);
       this.#sessions = new Sessions(this.#database, this.#sessionLimits);
@@ -485,14 +493,6 @@ export class MachineCore {
     const executor = new TransactionExecutor(this.#database, this.#requests);
     return new InteractiveTransactions(executor, this.#functions, this.#limits);
   }
-}
-
-function digestOf({ name, value }: Setting): number {
-  return crc32(`${name} = ${value}`);
-}
-
-function unknownEntry({ index }: Entry, expected: number, detail: string): DigestMismatch {
-  return { index, expected, found: 0, detail, isUnknown: true };
 }
 
 function describe(failure: Failure): string {

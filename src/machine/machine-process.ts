@@ -16,7 +16,7 @@ switch (given.role) {
   case "writer":
     runWriter(given, {
       takeLock: (onSlow) => takeWriterLock(given.dir, given.lockWaitMs, onSlow),
-      open: () => openWriterEngine(path, given.limits, given.extensions),
+      open: () => openWriterEngine(path, given),
     });
     break;
   case "reader":

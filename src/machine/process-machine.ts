@@ -16,6 +16,7 @@ import type {
 import type { EntryId } from "../raft/entry.ts";
 import type { KnownExtension } from "../sql/extension.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
+import type { AutoVacuum } from "../sql/settings.ts";
 import { ChildSupply, type ChildSupplyOptions } from "./child-supply.ts";
 import { ProcessWriter } from "./process-writer.ts";
 import { ReaderPool } from "./reader-pool.ts";
@@ -27,6 +28,10 @@ export interface MachineOptions {
   readonly dir: string;
   readonly logger: Logger;
   readonly limits?: Limits;
+  /** As MachineCoreOptions has it. */
+  readonly machineVersion?: string;
+  /** Of a file that is made now. Default none. */
+  readonly autoVacuum?: AutoVacuum;
   /** Reader processes that always run. 1 to readersMax, default 1. */
   readonly readersMin?: number;
   /** Reader processes at most, when queries take long. Default 4. */
@@ -180,10 +185,13 @@ export class ProcessMachine implements Machine {
 }
 
 function supplyOptions(options: MachineOptions): ChildSupplyOptions {
-  const { dir, limits, lockWaitMs, walBytesMax, command, logger } = options;
+  const { dir, limits, machineVersion, autoVacuum, lockWaitMs, walBytesMax, command, logger } =
+    options;
   const given = {
     dir,
     limits: limits ?? DEFAULT_LIMITS,
+    machineVersion: machineVersion ?? "",
+    autoVacuum: autoVacuum ?? "none",
     lockWaitMs: lockWaitMs ?? 10_000,
     walBytesMax: walBytesMax ?? 8 * MIB,
     extensions: options.extensions ?? [],

@@ -16,7 +16,7 @@ import type { Failure } from "../sql/errors.ts";
 import type { KnownExtension } from "../sql/extension.ts";
 import { invariant, unreachable } from "../sql/invariant.ts";
 import type { Limits } from "../sql/limits.ts";
-import type { ClusterSettings } from "../sql/settings.ts";
+import type { AutoVacuum, ClusterSettings } from "../sql/settings.ts";
 
 /**
  * Node to writer. The id of `execute` comes back in `executed`; the others are answered in order. `checkpointed` has id 1
@@ -100,6 +100,10 @@ export interface ChildArguments {
   /** The data directory. */
   readonly dir: string;
   readonly limits: Limits;
+  /** What this node runs: a writer executes nothing for a cluster of another. */
+  readonly machineVersion?: string;
+  /** Of a file that the writer makes. */
+  readonly autoVacuum?: AutoVacuum;
   /** How long a writer waits for the one before it to be gone. */
   readonly lockWaitMs: number;
   /** The writer checkpoints between transactions when its WAL has grown to this. */

@@ -1,6 +1,7 @@
 /** What a job asks for and what an entry holds, one made of the other. Nothing is run here. */
 
-import type { ExecuteJob } from "../node/ports.ts";
+import type { DigestMismatch, ExecuteJob } from "../node/ports.ts";
+import type { Entry } from "../raft/entry.ts";
 import type { Command } from "../wire/log-codec.ts";
 
 /** What a job asks for and an entry holds. */
@@ -33,4 +34,9 @@ export function commandOf(work: Work, digest: number): Command {
     openSession: work.openSession,
     digest,
   };
+}
+
+/** What a node answers to an entry in a form that it does not know. */
+export function unknownEntry({ index }: Entry, expected: number, detail: string): DigestMismatch {
+  return { index, expected, found: 0, detail, isUnknown: true };
 }

@@ -5,6 +5,7 @@
 
 import Database from "better-sqlite3";
 import type { KnownExtension } from "../sql/extension.ts";
+import type { AutoVacuum } from "../sql/settings.ts";
 import { loadExtensions } from "./extension-loading.ts";
 import { MachineFault } from "./machine-fault.ts";
 import { prepareFile } from "./machine-meta.ts";
@@ -29,17 +30,27 @@ const PRAGMAS = [
   "temp_store = MEMORY",
 ];
 
-/** @throws MachineFault if it cannot be opened, or is not a database. */
+/**
+ * `autoVacuum`: of a file that is made now; one that is there keeps its own.
+ * @throws MachineFault if it cannot be opened, or is not a database.
+ */
 export function openWriterConnection(
   path: string,
-  extensions: readonly KnownExtension[] = [],
+  options: {
+    readonly autoVacuum?: AutoVacuum | undefined;
+    readonly extensions?: readonly KnownExtension[] | undefined;
+  } = {},
 ): Database.Database {
+  const { autoVacuum = "none", extensions = [] } = options;
   try {
     const database = new Database(path, { timeout: BUSY_TIMEOUT_MS });
     loadExtensions(database, extensions);
     const undeclared = undeclaredNames(extensions);
     if (undeclared !== null) demandDeclared(database, undeclared);
     database.defaultSafeIntegers(true);
+    // Before anything else: the first page that is written fixes it.
+    const isNew = database.pragma("page_count", { simple: true }) === 0n;
+    if (isNew) database.pragma(`auto_vacuum = ${autoVacuum}`);
     for (const pragma of PRAGMAS) database.pragma(pragma);
     prepareFile(database);
     return database;

@@ -5,6 +5,7 @@ import type { Raft } from "../raft/raft.ts";
 import { BalsaError } from "../sql/errors.ts";
 import type { Extension } from "../sql/extension.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
+import { AUTO_VACUUM, type AutoVacuum } from "../sql/settings.ts";
 import type { CompactionLimits } from "./compaction.ts";
 
 /** Faults built in on purpose, so that the tests can show that they would be seen. Never set in service. */
@@ -59,6 +60,10 @@ export interface NodeOptions {
   readonly minFreeBytes?: number;
   /** Loaded by every process that opens the database; the same on all nodes. Default none. */
   readonly extensions?: readonly Extension[];
+  /** Of a database file that is made now: what becomes of its free pages. Default none. */
+  readonly autoVacuum?: AutoVacuum;
+  /** What it runs, if another than this program; for tests of upgrades. */
+  readonly machineVersion?: string;
   readonly plant?: Plant;
   /** Shows the core to the simulator's checkers when it is made. Never set in service. */
   readonly onCore?: (raft: Raft) => void;
@@ -87,6 +92,9 @@ export interface NodeConfig {
   readonly checksumIntervalMs: number;
   readonly minFreeBytes: number;
   readonly extensions: readonly Extension[];
+  readonly autoVacuum: AutoVacuum;
+  /** Empty: it leads whatever the cluster's is. */
+  readonly machineVersion: string;
   readonly plant: Plant | null;
   readonly onCore: (raft: Raft) => void;
 }
@@ -98,6 +106,14 @@ function whole(name: string, value: number, min: number, max: number): number {
   if (Number.isSafeInteger(value) && value >= min && value <= max) return value;
   const message = `${name} must be a whole number from ${min} to ${max}, not ${value}`;
   throw new BalsaError("INVALID_ARGUMENT", message);
+}
+
+function oneOf<T extends string>(name: string, value: T, all: readonly T[]): T {
+  if (all.includes(value)) return value;
+  throw new BalsaError(
+    "INVALID_ARGUMENT",
+    `${name} must be one of ${all.join(", ")}, not ${value}`,
+  );
 }
 
 /** @throws BalsaError INVALID_ARGUMENT naming the option. */
@@ -155,6 +171,8 @@ export function checkOptions(options: NodeOptions): NodeConfig {
     ),
     minFreeBytes: whole("minFreeBytes", options.minFreeBytes ?? 64 * MIB, 0, 2 ** 40),
     extensions: options.extensions ?? [],
+    autoVacuum: oneOf("autoVacuum", options.autoVacuum ?? "none", AUTO_VACUUM),
+    machineVersion: options.machineVersion ?? "",
     plant: options.plant ?? null,
     onCore: options.onCore ?? (() => {}),
   };

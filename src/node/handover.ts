@@ -19,6 +19,8 @@ export interface HandoverParts {
   transfer(to: NodeId): void;
   /** Whether this peer's disk has room for more. */
   hasSpace(peer: NodeId): boolean;
+  /** Whether this peer could lead at all. */
+  fits(peer: NodeId): boolean;
 }
 
 /** `none`: no node could take over. `late`: none did in time. */
@@ -88,9 +90,9 @@ export class Handover {
 
   /** The target if it can; without one the best, one with space if there is one. */
   #best(target: NodeId): NodeId {
-    const { status, progress, hasSpace } = this.#parts;
+    const { status, progress, hasSpace, fits } = this.#parts;
     const among = (passes: (peer: NodeId) => boolean) =>
-      bestSuccessor(status(), progress(), passes);
+      bestSuccessor(status(), progress(), (peer) => fits(peer) && passes(peer));
     if (target !== NOBODY) return among((peer) => peer === target);
     const best = among(hasSpace);
     return best === NOBODY ? among(() => true) : best;

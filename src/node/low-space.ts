@@ -28,6 +28,8 @@ export interface LowSpaceParts {
   status(): RaftStatus;
   progress(): readonly ProgressView[];
   transfer(to: NodeId): void;
+  /** Whether this peer could lead at all. */
+  fits(peer: NodeId): boolean;
   /** Refuses the writes that have not begun. */
   refuse(why: Failure): void;
 }
@@ -101,7 +103,7 @@ export class LowSpace {
     if (!this.isLow) return true;
     const { id, configuration } = this.#parts.status();
     return !configuration.voters.some(
-      (voter) => voter !== id && voter !== dead && this.hasSpace(voter),
+      (voter) => voter !== id && voter !== dead && this.hasSpace(voter) && this.#parts.fits(voter),
     );
   }
 
@@ -126,10 +128,11 @@ export class LowSpace {
   }
 
   #handOver(): void {
-    const { status, progress, environment, electionMs, logger, transfer } = this.#parts;
+    const { status, progress, environment, electionMs, logger, transfer, fits } = this.#parts;
     const nowMs = environment.monotonicMs();
     if (nowMs - this.#transferAtMs < 2 * electionMs) return;
-    const to = bestSuccessor(status(), progress(), (peer) => this.hasSpace(peer));
+    const passes = (peer: NodeId) => this.hasSpace(peer) && fits(peer);
+    const to = bestSuccessor(status(), progress(), passes);
     if (to === NOBODY) return;
     this.#transferAtMs = nowMs;
     logger.info({ to }, "handing the leadership to a node with space");

@@ -21,11 +21,13 @@ export interface NodeFacts {
   readonly book: PeerBook;
   readonly progress: readonly ProgressView[];
   readonly trouble: string;
+  /** Of the cluster. */
+  readonly machineVersion: string;
 }
 
 export function describeNode(facts: NodeFacts): NodeStatus {
   const { config, identity, raft, book } = facts;
-  const { appliedIndex, lagMs, databaseBytes, trouble } = facts;
+  const { appliedIndex, lagMs, databaseBytes, trouble, machineVersion } = facts;
   return {
     id: config.id,
     role: roleOf(facts),
@@ -42,6 +44,8 @@ export function describeNode(facts: NodeFacts): NodeStatus {
     members: membersOf(facts),
     configurationIndex: raft.configuration.index,
     trouble,
+    machineVersion,
+    ownMachineVersion: config.machineVersion,
   };
 }
 
@@ -60,6 +64,7 @@ function membersOf({ config, raft, book, progress, phase }: NodeFacts): MemberSt
       connected: id === config.id || book.view(id)?.phase === "formed",
       matchIndex: peer?.matchIndex ?? 0,
       caughtUp: peer?.isCaughtUp === true,
+      machineVersion: id === config.id ? config.machineVersion : book.versionOf(id),
     };
   });
 }

@@ -20,25 +20,19 @@ import { Handover } from "./handover.ts";
 import { LogClock } from "./log-clock.ts";
 import { LogKeeper } from "./log-keeper.ts";
 import { LowSpace } from "./low-space.ts";
+import { MachineVersions } from "./machine-versions.ts";
 import { Membership } from "./membership.ts";
 import { describeNode, idleStatus } from "./node-status.ts";
 import { type CoreView, openCore, tickMs } from "./open-core.ts";
 import { Operators } from "./operators.ts";
 import { PeerBook } from "./peer-book.ts";
-import { peerDoor } from "./peer-door.ts";
-import type {
-  DigestMismatch,
-  Identity,
-  MachineState,
-  NodeParts,
-  PeerHello,
-  RunningQuery,
-  Timer,
-} from "./ports.ts";
+import { helloOf, peerDoor } from "./peer-door.ts";
+import type { DigestMismatch, Identity, MachineState, NodeParts, RunningQuery } from "./ports.ts";
 import { Proposals } from "./proposals.ts";
 import { ReadGate, type Waiter } from "./read-gate.ts";
 import { Reads } from "./reads.ts";
 import { describeMismatch, notLeader, notReady, notServing } from "./refusals.ts";
+import { Rounds } from "./rounds.ts";
 import type {
   BeginSink,
   ChangeCall,
@@ -52,7 +46,10 @@ import type {
   RunningTransaction,
   TransferCall,
   TransferSink,
+  UpgradeCall,
+  UpgradeSink,
 } from "./service.ts";
+import { Watchers } from "./watchers.ts";
 import { failure } from "./write-request.ts";
 import { WriterDriver } from "./writer-driver.ts";
 import { Writes } from "./writes.ts";
@@ -80,10 +77,11 @@ export class Node implements NodeService {
   readonly #keeper: LogKeeper;
   readonly #handover: Handover;
   readonly #space: LowSpace;
-  readonly #watchers = new Set<(status: NodeStatus) => void>();
+  readonly #watchers = new Watchers();
   readonly #book: PeerBook;
   readonly #membership: Membership;
   readonly #operators: Operators;
+  readonly #versions: MachineVersions;
   #loop: EffectLoop | null = null;
   #machineState: MachineState | null = null;
   #formed = false;
@@ -95,7 +93,7 @@ export class Node implements NodeService {
   #sick = false;
   #halted = false;
   #stopped = false;
-  #timers: Timer[] = [];
+  readonly #rounds: Rounds;
   /** Role, leader and term as last told: a commit alone is no news to watchers. */
   #told = "";
 
@@ -111,6 +109,7 @@ export class Node implements NodeService {
     this.#identity = parts.log.identity;
     this.#admission = new Admission(config.limits);
     const { environment } = parts;
+    this.#rounds = new Rounds(environment);
     const core: CoreView = {
       status: () => this.#raftStatus(),
       progress: () => this.#loop?.progress() ?? [],
@@ -148,7 +147,7 @@ export class Node implements NodeService {
       ...core,
       forgetLeader: () => this.#loop?.step({ kind: "forgetLeader" }),
       campaign: () => this.#loop?.step({ kind: "campaign" }),
-      mayLead: (dead) => !this.#sick && this.#space.mayLead(dead),
+      mayLead: (dead) => !this.#sick && this.#versions.mayLead() && this.#space.mayLead(dead),
     });
     this.#handover = new Handover({
       environment,
@@ -156,20 +155,24 @@ export class Node implements NodeService {
       drain: (done) => this.#driver.drain(done),
       resume: () => this.#driver.resumeExecuting(),
       hasSpace: (peer) => this.#space.hasSpace(peer),
+      fits: (peer) => this.#versions.fits(peer),
     });
     this.#space = new LowSpace({
       ...config,
       ...parts,
       ...core,
+      fits: (peer) => this.#versions.fits(peer),
       refuse: (why) => this.#driver.refuseWaiting(why),
     });
     this.#book = new PeerBook(config, (peers) => parts.transport.setPeers(peers));
     this.#membership = this.#makeMembership(core);
+    this.#versions = this.#makeVersions(core);
     this.#operators = new Operators({
       id: config.id,
       environment,
       membership: this.#membership,
       handover: this.#handover,
+      versions: this.#versions,
       ...core,
       refusal: () => this.#refuseRead() ?? (this.#leading === null ? this.#notLeader() : null),
     });
@@ -188,12 +191,10 @@ export class Node implements NodeService {
   }
 
   #makeFormation(): Formation {
-    const { environment, logger, transport } = this.#parts;
-    const config = this.#config;
+    const { transport } = this.#parts;
     return new Formation({
-      environment,
-      logger,
-      members: config.members,
+      ...this.#config,
+      ...this.#parts,
       identity: () => this.#identity,
       store: (identity, done) => this.#storeIdentity(identity, done),
       sendForm: (to, request) => transport.sendForm(to, request),
@@ -207,12 +208,10 @@ export class Node implements NodeService {
   }
 
   #makeMembership(core: CoreView): Membership {
-    const { environment, logger, transport } = this.#parts;
-    const config = this.#config;
+    const { transport } = this.#parts;
     return new Membership({
-      id: config.id,
-      environment,
-      logger,
+      ...this.#config,
+      ...this.#parts,
       book: this.#book,
       identity: () => this.#identity,
       ...core,
@@ -222,6 +221,21 @@ export class Node implements NodeService {
       sendForm: (to, request) => transport.sendForm(to, request),
       configure: (configuration) => this.#driver.configure(configuration),
       trouble: (text) => this.#setTrouble(text),
+    });
+  }
+
+  #makeVersions(core: CoreView): MachineVersions {
+    const config = this.#config;
+    return new MachineVersions({
+      ...config,
+      ...this.#parts,
+      book: this.#book,
+      ...core,
+      eligible: (mayLead) => this.#loop?.step({ kind: "eligible", mayLead }),
+      giveWay: (to) => {
+        if (!this.#handover.isUnderWay) this.#handover.to(to, config.electionMs, () => {});
+      },
+      raise: (version, timeoutMs, sink) => this.#writes.setMachineVersion(version, timeoutMs, sink),
     });
   }
 
@@ -242,7 +256,7 @@ export class Node implements NodeService {
       sendFormResult: (to, answer) => transport.sendFormResult(to, answer),
       removed: (index) => this.#membership.removed(index),
     });
-    transport.start(door, () => this.#hello());
+    transport.start(door, () => helloOf(this.#config, this.#identity));
     this.#driver.start((state) => {
       this.#machineState = state;
       this.#startRaft();
@@ -260,7 +274,7 @@ export class Node implements NodeService {
         this.#gate.applied(index);
       },
       checkpointed: (index) => this.#keeper.checkpointed(index),
-      settings: () => {},
+      settings: ({ machineVersion }) => this.#versions.applied(machineVersion),
       mismatch: (mismatch) => this.#mismatch(mismatch),
       resting: (isResting) => this.#space.writer(isResting),
       timeMs: (nowMs) => this.#clock.timeMs(nowMs),
@@ -270,12 +284,6 @@ export class Node implements NodeService {
   }
 
   // --- starting -----------------------------------------------------------------------------------------------
-
-  #hello(): PeerHello {
-    const { clusterId, phase, incarnation, seed, votesFrom } = this.#identity;
-    const { id, members, advertise: address } = this.#config;
-    return { id, clusterId, phase, members, incarnation, seed, votesFrom, address };
-  }
 
   #storeIdentity(identity: Identity, done: () => void): void {
     this.#parts.log.setIdentity(identity, () => {
@@ -311,27 +319,17 @@ export class Node implements NodeService {
         broken: (error) => this.#halt(error instanceof Error ? error : new Error(String(error))),
       },
     });
-    this.#every(tickMs(this.#config), () => this.#tick());
-    this.#every(SWEEP_MS, () => this.#proposals.expire(environment.monotonicMs()));
-    this.#every(SWEEP_MS, () => this.#keeper.sweep());
-    this.#every(SWEEP_MS, () => this.#membership.sweep());
-    this.#every(this.#config.checksumIntervalMs, () => this.#writes.sweep());
+    this.#rounds.every(tickMs(this.#config), () => this.#tick());
+    this.#rounds.every(SWEEP_MS, () => this.#proposals.expire(environment.monotonicMs()));
+    this.#rounds.every(SWEEP_MS, () => this.#keeper.sweep());
+    this.#rounds.every(SWEEP_MS, () => this.#membership.sweep());
+    this.#rounds.every(SWEEP_MS, () => this.#versions.sweep());
+    this.#rounds.every(this.#config.checksumIntervalMs, () => this.#writes.sweep());
     this.#membership.moved(raft.status());
+    this.#versions.started();
     // Alone, there is nobody to wait for.
     if (this.#identity.members.length === 1) this.#loop.step({ kind: "campaign" });
     this.#tell();
-  }
-
-  #every(intervalMs: number, run: () => void): void {
-    const slot = this.#timers.length;
-    const again = () => {
-      this.#timers[slot] = this.#parts.environment.after(intervalMs, () => {
-        if (this.#stopped) return;
-        again();
-        run();
-      });
-    };
-    if (intervalMs > 0) again();
   }
 
   /** A sick node lets no time pass for its core: it never runs for leader, and a sick leader falls silent. */
@@ -365,6 +363,7 @@ export class Node implements NodeService {
     this.#failover.changed(status);
     if (!this.#sick && !this.#membership.isRemoved) this.#formation.leader(status.leader > 0);
     this.#handover.changed(status);
+    this.#versions.sweep();
     this.#tell();
   }
 
@@ -380,7 +379,8 @@ export class Node implements NodeService {
 
   #refuseWrite(): Failure | null {
     if (this.#sick || this.#stopped) return this.#notServing();
-    return this.#leading === null ? this.#notLeader() : this.#space.refusal();
+    if (this.#leading === null) return this.#notLeader();
+    return this.#versions.refusal() ?? this.#space.refusal();
   }
 
   query(call: QueryCall, sink: QueryCallSink): RunningQuery {
@@ -408,6 +408,8 @@ export class Node implements NodeService {
     this.#operators.changeMembers(call, sink);
   readonly transferLeadership = (call: TransferCall, sink: TransferSink): void =>
     this.#operators.transferLeadership(call, sink);
+  readonly upgrade = (call: UpgradeCall, sink: UpgradeSink): void =>
+    this.#operators.upgrade(call, sink);
 
   // --- trouble, the end -----------------------------------------------------------------------------------------
 
@@ -449,7 +451,7 @@ export class Node implements NodeService {
     this.#keeper.stop();
     this.#space.stop();
     this.#formation.stop();
-    for (const timer of this.#timers) timer.cancel();
+    this.#rounds.stop();
   }
 
   /** Ends in order: leadership is handed over, what waits is answered, peers are told goodbye. */
@@ -482,17 +484,17 @@ export class Node implements NodeService {
       book: this.#book,
       progress: this.#loop?.progress() ?? [],
       trouble: this.#trouble,
+      machineVersion: this.#versions.cluster,
     });
   }
 
   readonly routeTo = (id: NodeId): string => this.#book.routeTo(id);
 
   watch(changed: (status: NodeStatus) => void): () => void {
-    this.#watchers.add(changed);
-    return () => this.#watchers.delete(changed);
+    return this.#watchers.add(changed);
   }
 
   #tell(): void {
-    for (const watcher of this.#watchers) watcher(this.status());
+    this.#watchers.tell(() => this.status());
   }
 }

@@ -11,6 +11,7 @@ import { openLog } from "../log/open-log.ts";
 import { rememberCluster, setLogAside, setLoneDatabaseAside } from "../log/set-aside.ts";
 import { DirectoryLock } from "../machine/directory-lock.ts";
 import { checkExtensions } from "../machine/extension-check.ts";
+import { ownMachineVersion } from "../machine/machine-version.ts";
 import { openMachine } from "../machine/process-machine.ts";
 import type { NodeId } from "../raft/entry.ts";
 import { BalsaError } from "../sql/errors.ts";
@@ -43,7 +44,7 @@ export async function openNode(
     readonly logger: Logger;
   },
 ): Promise<RunningNode> {
-  const config = checkOptions(options);
+  const config = checkOptions({ machineVersion: ownMachineVersion(), ...options });
   makeDirectory(config.dir);
   const lock = DirectoryLock.take(config.dir);
   try {
@@ -57,6 +58,8 @@ export async function openNode(
       snapshotBytesMax: config.snapshotBytesMax,
       limits: config.limits,
       extensions,
+      machineVersion: config.machineVersion,
+      autoVacuum: config.autoVacuum,
       logger: parts.logger,
     });
     const dropped = log.firstIndex() - 1;

@@ -8,10 +8,18 @@ import { NOBODY, type NodeId } from "../raft/entry.ts";
 import { isVoter } from "../raft/quorum.ts";
 import type { Failure } from "../sql/errors.ts";
 import type { Handover } from "./handover.ts";
+import type { MachineVersions } from "./machine-versions.ts";
 import type { Membership } from "./membership.ts";
 import type { Environment } from "./ports.ts";
 import { notHandedOver } from "./refusals.ts";
-import type { ChangeCall, ChangeSink, TransferCall, TransferSink } from "./service.ts";
+import type {
+  ChangeCall,
+  ChangeSink,
+  TransferCall,
+  TransferSink,
+  UpgradeCall,
+  UpgradeSink,
+} from "./service.ts";
 import { failure } from "./write-request.ts";
 
 export interface OperatorsParts {
@@ -19,6 +27,7 @@ export interface OperatorsParts {
   readonly environment: Environment;
   readonly membership: Membership;
   readonly handover: Handover;
+  readonly versions: MachineVersions;
   status(): RaftStatus;
   /** Why this node cannot be asked: it is not running, or does not lead. null: it can. */
   refusal(): Failure | null;
@@ -49,11 +58,23 @@ export class Operators {
     });
   }
 
+  upgrade(call: UpgradeCall, sink: UpgradeSink): void {
+    const { environment, versions, refusal } = this.#parts;
+    const no = refusal();
+    if (no === null) versions.upgrade(call, sink);
+    else environment.soon(() => sink.failed(no));
+  }
+
   #problem(to: NodeId): Failure | null {
     if (this.#parts.handover.isUnderWay) {
       return failure("REFUSED", "a handover is under way already");
     }
-    if (to === NOBODY || isVoter(this.#parts.status().configuration, to)) return null;
-    return failure("REFUSED", `node ${to} has no vote, so it cannot lead`);
+    if (to === NOBODY) return null;
+    if (!isVoter(this.#parts.status().configuration, to)) {
+      return failure("REFUSED", `node ${to} has no vote, so it cannot lead`);
+    }
+    if (this.#parts.versions.fits(to)) return null;
+    const why = "it runs another machine version than the cluster (balsa status, balsa upgrade)";
+    return failure("REFUSED", `node ${to} cannot lead: ${why}`);
   }
 }

@@ -34,6 +34,8 @@ export class PeerBook {
   readonly #latest = new Map<NodeId, LogIndex>();
   /** Where each said that clients reach it; kept when it is gone. */
   readonly #addresses = new Map<NodeId, string>();
+  /** What each said that it runs; kept when it is gone. */
+  readonly #machineVersions = new Map<NodeId, string>();
   /** Nodes that an operator wants to add: they are called before they are members. */
   readonly #invited = new Map<NodeId, string>();
   #configuration: Configuration | null = null;
@@ -54,6 +56,7 @@ export class PeerBook {
     if (clusterId === "" || phase === "formed") this.#learn(peer.id, incarnation, peer.votesFrom);
     this.#views.set(peer.id, { phase, clusterId, incarnation, address });
     this.#addresses.set(peer.id, address);
+    this.#machineVersions.set(peer.id, peer.machineVersion);
     this.#dial();
     return before !== undefined && before !== incarnation;
   }
@@ -111,6 +114,11 @@ export class PeerBook {
   #learn(peer: NodeId, incarnation: string, votesFrom: LogIndex): void {
     this.#admittedAt.set(incarnation, votesFrom);
     this.#latest.set(peer, Math.max(votesFrom, this.#latest.get(peer) ?? 0));
+  }
+
+  /** The machine version that it named last; empty: none. */
+  versionOf(id: NodeId): string {
+    return this.#machineVersions.get(id) ?? "";
   }
 
   /** Where clients reach it; empty if that is not known. */

@@ -5,6 +5,7 @@
 
 import type { LogIndex, NodeId } from "../raft/entry.ts";
 import type { Message } from "../raft/message.ts";
+import type { NodeConfig } from "./config.ts";
 import type { EffectLoop } from "./effect-loop.ts";
 import type { Failover } from "./failover.ts";
 import type { Formation } from "./formation.ts";
@@ -71,4 +72,11 @@ function tellIfRemoved(parts: PeerDoorParts, { id, phase, clusterId }: PeerHello
   if (isMember) return;
   const { votesFrom } = parts.identity();
   parts.sendFormResult(id, { clusterId: own, phase: "formed", removedAt: index, votesFrom });
+}
+
+/** What a node says of itself. */
+export function helloOf(config: NodeConfig, identity: Identity): PeerHello {
+  const { id, members, advertise: address, machineVersion } = config;
+  const { clusterId, phase, incarnation, seed, votesFrom } = identity;
+  return { id, clusterId, phase, members, incarnation, seed, votesFrom, address, machineVersion };
 }

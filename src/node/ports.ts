@@ -256,6 +256,8 @@ export interface PeerHello {
   readonly votesFrom: LogIndex;
   /** Where clients reach it. */
   readonly address: string;
+  /** What it runs; empty: a program that does not tell. */
+  readonly machineVersion: string;
 }
 
 export interface FormRequest {

@@ -88,6 +88,8 @@ export interface MemberStatus {
   readonly matchIndex: number;
   /** Of a learner, told by the leader only: it follows closely enough to get a vote. */
   readonly caughtUp: boolean;
+  /** What it said last that it runs; empty: nothing. */
+  readonly machineVersion: string;
 }
 
 export interface MemberStep {
@@ -124,6 +126,20 @@ export interface TransferSink {
   failed(failure: Failure): void;
 }
 
+export interface UpgradeCall {
+  /** Empty: the one that voters run and the cluster does not. */
+  readonly version: string;
+  /** Enough that a majority of the voters runs it. */
+  readonly majority: boolean;
+  readonly timeoutMs: number;
+}
+
+export interface UpgradeSink {
+  /** The cluster's machine version now and before; before empty: none was set. */
+  done(version: string, before: string): void;
+  failed(failure: Failure): void;
+}
+
 export interface NodeStatus {
   readonly id: NodeId;
   readonly role: "follower" | "candidate" | "leader" | "forming" | "blank" | "halted";
@@ -143,6 +159,10 @@ export interface NodeStatus {
   readonly configurationIndex: number;
   /** Why it does not serve; empty when it does. */
   readonly trouble: string;
+  /** Of the cluster, as this node has applied it; empty: none was set. Whoever runs another one does not lead. */
+  readonly machineVersion: string;
+  /** What this node runs. */
+  readonly ownMachineVersion: string;
 }
 
 /** Callbacks run on the node's thread, never inside the call that causes them, and once (chunks: until done). */
@@ -162,6 +182,8 @@ export interface NodeService {
   changeMembers(call: ChangeCall, sink: ChangeSink): void;
   /** Hands the leadership over; for the leader. What waits is executed by the next one. */
   transferLeadership(call: TransferCall, sink: TransferSink): void;
+  /** Sets the cluster's machine version; for the leader. */
+  upgrade(call: UpgradeCall, sink: UpgradeSink): void;
   /** Tells every change of leader or of serving; returns a function that stops telling. */
   watch(changed: (status: NodeStatus) => void): () => void;
 }

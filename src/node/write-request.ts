@@ -110,5 +110,6 @@ export function stoppedAfter(ranMs: number, limitMs: number): Failure {
 
 /** Refusals that any node would give at any time need not wait for what the open transaction holds. */
 export function saysNothingOfData(code: string): boolean {
-  return isBalsaCode(code) && (code === "REFUSED" || code === "INVALID_ARGUMENT");
+  if (!isBalsaCode(code)) return false;
+  return code === "REFUSED" || code === "INVALID_ARGUMENT" || code === "NO_LEADER";
 }

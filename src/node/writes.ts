@@ -83,6 +83,15 @@ export class Writes {
     return { cancel: () => driver.cancel(request) };
   }
 
+  /** Of the node's own part that looks after it: waits for its turn, and is refused by nobody. */
+  setMachineVersion(version: string, timeoutMs: number, sink: ExecuteSink): void {
+    const numbers = { session: 0, sequence: 0, acknowledgedThrough: 0, timeoutMs };
+    const batch = new TextEncoder().encode(version);
+    const call = { ...numbers, verb: "machineVersion" as const, batch, openSession: false };
+    const deadlineAtMs = this.#deadlineAtMs(timeoutMs);
+    this.#driver.submit(new WriteRequest(this.#newId(), call, deadlineAtMs, sink, () => {}));
+  }
+
   begin(call: TransactionTerms, sink: BeginSink): RunningTransaction {
     if (call.readOnly) return this.#read(call, sink);
     const driver = this.#driver;

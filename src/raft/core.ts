@@ -55,6 +55,8 @@ export class Core {
   readonly votesFrom: LogIndex;
   /** The disk has not answered for so long that this node should not lead (trap D1). */
   isStalled = false;
+  /** Told from outside: this node should not lead, whatever its log and its votes. */
+  isEligible = true;
 
   /** Only while (pre-)candidate. */
   votes: Votes | null = null;
@@ -107,7 +109,8 @@ export class Core {
 
   /** May stand for election. */
   get isPromotable(): boolean {
-    return isVoter(this.configuration, this.id) && this.mayVote && !this.isStalled;
+    const isAble = this.isEligible && !this.isStalled;
+    return isVoter(this.configuration, this.id) && this.mayVote && isAble;
   }
 
   /** Whatever the configuration says: a node that knows of no promise given by a predecessor votes (trap A10). */

@@ -19,6 +19,13 @@ export function hup(core: Core, kind: CampaignKind): void {
   campaign(core, kind);
 }
 
+/** A vote that was given stays given; only standing for leader ends. A leader goes on until somebody takes over. */
+export function setEligible(core: Core, mayLead: boolean): void {
+  core.isEligible = mayLead;
+  const isStanding = core.role === "preCandidate" || core.role === "candidate";
+  if (!mayLead && isStanding) becomeFollower(core, core.currentTerm, NOBODY);
+}
+
 function campaign(core: Core, kind: CampaignKind): void {
   const preVote = kind === "preVote";
   if (preVote) {

@@ -15,7 +15,7 @@ import type {
   RaftStatus,
   SnapshotMark,
 } from "./effect.ts";
-import { hup, onOwnVoteStored } from "./elections.ts";
+import { hup, onOwnVoteStored, setEligible } from "./elections.ts";
 import type { Entry, EntryId, HardState, LogIndex, NodeId } from "./entry.ts";
 import { NOBODY } from "./entry.ts";
 import { forwardRead } from "./follower.ts";
@@ -91,6 +91,9 @@ export class Raft {
         break;
       case "campaign":
         hup(core, core.options.preVote ? "preVote" : "election");
+        break;
+      case "eligible":
+        setEligible(core, input.mayLead);
         break;
       case "forgetLeader":
         if (core.role === "follower") core.followLeader(NOBODY);
@@ -245,7 +248,10 @@ export class Raft {
     this.#watchDisk();
     const { leadership, options } = core;
     if (leadership === null) {
-      if (core.electionElapsed < core.electionTimeout || !core.isPromotable) return;
+      if (core.electionElapsed < core.electionTimeout) return;
+      // Who does not stand loses its belief all the same: how long there has been no leader is asked of it.
+      if (!core.isEligible) core.followLeader(NOBODY);
+      if (!core.isPromotable) return;
       hup(core, options.preVote ? "preVote" : "election");
       return;
     }

@@ -54,6 +54,22 @@ export function clusterService(
         );
       });
     },
+    upgradeMachine: (call: UnaryCall, callback: UnaryCallback) => {
+      answer(callback, () => {
+        const request = decodeCluster("UpgradeMachineRequest", call.request);
+        node.upgrade(
+          { ...request, timeoutMs: timeoutOf(call, request.timeoutMs) },
+          {
+            done: (version, before) =>
+              callback(
+                null,
+                Buffer.from(encodeCluster("UpgradeMachineResponse", { version, before })),
+              ),
+            failed: (why) => refuse(callback, why),
+          },
+        );
+      });
+    },
     transferLeadership: (call: UnaryCall, callback: UnaryCallback) => {
       answer(callback, () => {
         const { to, timeoutMs } = decodeCluster("TransferLeadershipRequest", call.request);

@@ -34,6 +34,7 @@ export const CLUSTER_METHODS = {
   changeMembers: method("/balsa.v1.Cluster/ChangeMembers", UNARY),
   transferLeadership: method("/balsa.v1.Cluster/TransferLeadership", UNARY),
   digest: method("/balsa.v1.Cluster/Digest", { request: true, response: true }),
+  upgradeMachine: method("/balsa.v1.Cluster/UpgradeMachine", UNARY),
   export: method("/balsa.v1.Cluster/Export", { request: false, response: true }),
 } satisfies ServiceDefinition;
 

@@ -29,7 +29,7 @@ import type { RaftBatch } from "../wire/raft-codec.ts";
 import { parseAddress } from "./addresses.ts";
 import { PeerConnection } from "./peer-connection.ts";
 import { PeerLink, type PeerLinkCounts, type PeerTiming } from "./peer-link.ts";
-import { enginesDiffer, ownPlatform, type Platform, platformConflict } from "./platform.ts";
+import { ownPlatform, type Platform, platformConflict } from "./platform.ts";
 
 const MIB = 1024 * 1024;
 
@@ -210,7 +210,6 @@ export class PeerTransport implements Transport {
       events: {
         established: (hello) => {
           logger.info({ peer, address: hello.address }, "connected to the peer");
-          this.#compareEngines(hello);
           this.#events?.hello(toPeerHello(hello));
         },
         lost: (how) => this.#events?.disconnected(peer, how),
@@ -223,16 +222,6 @@ export class PeerTransport implements Transport {
     const hello = this.#hello?.();
     if (hello === undefined) return encodeGoodbye();
     return encodeHello({ ...hello, ...this.#platform, version: PEER_VERSION, to });
-  }
-
-  /** Both vote and append; digests tell if the two ever differ. */
-  #compareEngines({ id: peer, engine }: Hello): void {
-    if (!enginesDiffer(this.#platform, { engine })) return;
-    const facts = { peer, theirs: engine, ours: this.#platform.engine };
-    this.#options.logger.warn(
-      facts,
-      "the peer runs another SQLite: bring all nodes to one version",
-    );
   }
 
   // --- incoming ------------------------------------------------------------------------------------------------
@@ -345,6 +334,7 @@ export class PeerTransport implements Transport {
 }
 
 function toPeerHello(hello: Hello): PeerHello {
-  const { id, clusterId, phase, members, incarnation, seed, votesFrom, address } = hello;
-  return { id, clusterId, phase, members, incarnation, seed, votesFrom, address };
+  const { id, clusterId, phase, members, incarnation, seed, votesFrom } = hello;
+  const { address, machineVersion } = hello;
+  return { id, clusterId, phase, members, incarnation, seed, votesFrom, address, machineVersion };
 }

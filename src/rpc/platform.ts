@@ -1,7 +1,7 @@
 /**
  * What nodes must have in common so that the same statement comes to the same result: the processor's architecture and the C
- * library, which round floating point each in its own way; SQLite, and its extensions. Told in the hello; it says only what
- * differs.
+ * library, which round floating point each in its own way; and the extensions of SQLite. Told in the hello; it says only what
+ * differs. Which SQLite runs is part of the machine version, which is the node's business.
  */
 
 import { createRequire } from "node:module";
@@ -35,13 +35,6 @@ export function platformConflict(mine: Platform, other: Platform): string | null
     );
   }
   return extensionConflict(mine.extensions, other.extensions);
-}
-
-export function enginesDiffer(
-  mine: Pick<Platform, "engine">,
-  other: Pick<Platform, "engine">,
-): boolean {
-  return other.engine !== "" && other.engine !== mine.engine;
 }
 
 function cLibrary(): string {

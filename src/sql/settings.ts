@@ -22,6 +22,10 @@ export interface Setting {
   readonly value: string;
 }
 
+/** What becomes of free pages, as SQLite names it; chosen when a database file is made. */
+export const AUTO_VACUUM = ["none", "full", "incremental"] as const;
+export type AutoVacuum = (typeof AUTO_VACUUM)[number];
+
 /** Settings that SQLite knows as a PRAGMA of a connection, by its name for them. */
 export const SWITCHES = {
   foreign_keys: "foreignKeys",
@@ -44,4 +48,12 @@ export function withSetting(
   if (name === MACHINE_VERSION) return value === "" ? null : { ...settings, machineVersion: value };
   if (!isSwitch(name) || (value !== "on" && value !== "off")) return null;
   return { ...settings, [SWITCHES[name]]: value === "on" };
+}
+
+/** Why a node of another machine executes nothing. */
+export function otherMachineText(own: string, cluster: string): string {
+  return (
+    `this node runs machine version ${own}, the cluster ${cluster}: it leads only until another node can, ` +
+    "and executes nothing; see balsa upgrade"
+  );
 }

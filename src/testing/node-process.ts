@@ -47,8 +47,8 @@ export class NodeProcess {
     return this.#child?.pid ?? null;
   }
 
-  /** Does nothing if it runs. */
-  start(): void {
+  /** Does nothing if it runs. `more`: flags for this run only. */
+  start(more: readonly string[] = []): void {
     if (this.#child !== null) return;
     const { id, dir, endpoint, peers, logFile, args, env } = this.options;
     const list = [...(peers ?? [])].map(([peer, address]) => `${peer}=${address}`).join(",");
@@ -56,12 +56,16 @@ export class NodeProcess {
     const flags = ["--id", `${id}`, "--dir", dir, "--listen", endpoint, ...who];
     const log = openSync(logFile, "a");
     // Standard input is a pipe: its end tells the node that the test is gone, also after SIGKILL.
-    const child = spawn(process.execPath, [MAIN, "serve", ...flags, "--until-eof", ...args], {
-      stdio: ["pipe", "ignore", log],
-      env: { ...process.env, ...env },
-      // A Ctrl-C in the terminal is for the test, which ends its nodes itself.
-      detached: true,
-    });
+    const child = spawn(
+      process.execPath,
+      [MAIN, "serve", ...flags, "--until-eof", ...args, ...more],
+      {
+        stdio: ["pipe", "ignore", log],
+        env: { ...process.env, ...env },
+        // A Ctrl-C in the terminal is for the test, which ends its nodes itself.
+        detached: true,
+      },
+    );
     closeSync(log);
     child.stdin?.on("error", () => {});
     this.#child = child;

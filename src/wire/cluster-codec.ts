@@ -18,6 +18,8 @@ export interface MemberStatus {
   readonly matchIndex: number;
   /** Told by the leader only: a learner that follows closely enough to get a vote. */
   readonly caughtUp: boolean;
+  /** What it said last that it runs; empty: nothing. */
+  readonly machineVersion: string;
 }
 
 export interface MemberStep {
@@ -63,6 +65,21 @@ export interface StatusResponse {
   readonly pid: number;
   /** The entry that made the configuration; 0: the founding one. */
   readonly configurationIndex: number;
+  /** Of the cluster, as this node has applied it; empty: none was set. Whoever runs another one does not lead. */
+  readonly machineVersion: string;
+  /** What this node runs. */
+  readonly ownMachineVersion: string;
+}
+
+export interface UpgradeMachineRequest {
+  readonly version: string;
+  readonly majority: boolean;
+  readonly timeoutMs: number;
+}
+
+export interface UpgradeMachineResponse {
+  readonly version: string;
+  readonly before: string;
 }
 
 /** The first message of an export has the facts, each later one only data. */
@@ -112,6 +129,8 @@ export interface ClusterMessages {
   readonly ChangeMembersResponse: { readonly configurationIndex: number };
   readonly TransferLeadershipRequest: TransferLeadershipRequest;
   readonly TransferLeadershipResponse: { readonly leader: number };
+  readonly UpgradeMachineRequest: UpgradeMachineRequest;
+  readonly UpgradeMachineResponse: UpgradeMachineResponse;
   readonly ExportRequest: { readonly stale: boolean };
   readonly ExportResponse: ExportResponse;
   readonly DigestRequest: DigestRequest;

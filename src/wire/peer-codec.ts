@@ -53,6 +53,8 @@ export interface Hello {
   readonly votesFrom: number;
   /** SQLite's extensions in use, a text for each. */
   readonly extensions: readonly string[];
+  /** What it runs; empty: a program that does not tell. */
+  readonly machineVersion: string;
 }
 
 export interface Form {
@@ -110,6 +112,7 @@ export function encodeHello(hello: Hello): Buffer {
   writer.string(11, hello.seed);
   writer.uint(12, hello.votesFrom);
   for (const extension of hello.extensions) writer.string(15, extension);
+  writer.string(13, hello.machineVersion);
   return rareFrame(HELLO);
 }
 
@@ -213,7 +216,7 @@ const BODIES: { readonly [field: number]: (reader: MessageReader) => PeerFrame }
 function readHello(reader: MessageReader): PeerFrame {
   let [version, id, to, votesFrom] = [0, 0, 0, 0];
   let [clusterId, phase, incarnation, address] = ["", "", "", ""];
-  let [machine, engine, seed] = ["", "", ""];
+  let [machine, engine, seed, machineVersion] = ["", "", "", ""];
   const members: number[] = [];
   const extensions: string[] = [];
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
@@ -230,10 +233,12 @@ function readHello(reader: MessageReader): PeerFrame {
     else if (tag === 90) seed = reader.string();
     else if (tag === 96) votesFrom = reader.uint();
     else if (tag === 122) extensions.push(reader.string());
+    else if (tag === 106) machineVersion = reader.string();
     else reader.skip(tag);
   }
   const who = { version, id, clusterId, phase: toPhase(phase), members };
-  const rest = { incarnation, address, to, machine, engine, seed, votesFrom, extensions };
+  const runs = { machine, engine, seed, votesFrom, extensions, machineVersion };
+  const rest = { incarnation, address, to, ...runs };
   return { kind: "hello", hello: { ...who, ...rest } };
 }
 

@@ -178,6 +178,8 @@ export class FakeNode {
       term: this.cluster.term,
       leader: leader?.id ?? 0,
       leaderAddress: leader?.address ?? "",
+      machineVersion: "",
+      ownMachineVersion: "",
       lastIndex: this.cluster.index,
       commitIndex: this.cluster.index,
       appliedIndex: this.cluster.index,

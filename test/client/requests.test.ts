@@ -267,6 +267,7 @@ test("status shows a node once, though it is known by two addresses", async () =
     connected: true,
     matchIndex: 0,
     caughtUp: false,
+    machineVersion: "",
   }));
   for (const node of cluster.nodes) node.says = { members };
   const other = connect({ endpoints: [one.replace("127.0.0.1", "localhost"), two] });

@@ -83,7 +83,8 @@ describe("forming a cluster", () => {
 
   function hello(id: NodeId, members: readonly NodeId[] = MEMBERS) {
     const { clusterId, phase, incarnation, seed, votesFrom } = peers.get(id)!.identity;
-    return { id, clusterId, phase, incarnation, members, seed, votesFrom, address: `n${id}` };
+    const who = { id, clusterId, phase, incarnation, members, seed, votesFrom };
+    return { ...who, address: `n${id}`, machineVersion: "" };
   }
 
   function stop(id: NodeId): Identity {
@@ -130,8 +131,8 @@ describe("forming a cluster", () => {
         phase: "formed",
         incarnation: "5",
       } as const;
-      if (met)
-        peer.formation.hello({ ...other, members: MEMBERS, seed: "", votesFrom: 0, address: "n5" });
+      const rest = { seed: "", votesFrom: 0, address: "n5", machineVersion: "" };
+      if (met) peer.formation.hello({ ...other, ...rest, members: MEMBERS });
     }
     clock.advance(5_000);
     expect(phases()[2]).toBe("blank");

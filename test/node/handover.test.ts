@@ -18,6 +18,7 @@ describe("handing over", () => {
   let status: RaftStatus;
   let progress: ProgressView[];
   let full: number[];
+  let others: number[];
   let handover: Handover;
 
   beforeEach(() => {
@@ -25,6 +26,7 @@ describe("handing over", () => {
     told = [];
     drained = [];
     full = [];
+    others = [];
     const configuration = { ...votersOnly([1, 2, 3]), learners: [4] };
     status = { id: 1, role: "leader", leader: 1, configuration } as unknown as RaftStatus;
     progress = [peer(1, 9), peer(2, 7), peer(3, 8), peer(4, 9)];
@@ -36,6 +38,7 @@ describe("handing over", () => {
       resume: () => told.push("resume"),
       transfer: (to) => told.push(`transfer to ${to}`),
       hasSpace: (id) => !full.includes(id),
+      fits: (id) => !others.includes(id),
     });
     handover.start(() => told.push("done"));
   });
@@ -98,6 +101,7 @@ test("a follower has nothing to hand over", () => {
     resume: () => told.push("resume"),
     transfer: () => told.push("transfer"),
     hasSpace: () => true,
+    fits: () => true,
   });
   handover.start(() => told.push("done"));
   clock.advance(1);

@@ -78,6 +78,7 @@ describe("a node with little space", () => {
       status: () => ({ id: 1, role, configuration: votersOnly([1, 2, 3]) }) as RaftStatus,
       progress: () => progress as ProgressView[],
       transfer: (to) => transfers.push(to),
+      fits: () => true,
       refuse: (why) => refused.push(why),
     });
     low.start();

@@ -100,6 +100,7 @@ function say(id: number, phase: Phase, given: Partial<PeerHello> = {}): void {
     incarnation,
     seed: "",
     votesFrom: 0,
+    machineVersion: "",
     address: `h${id}:1`,
   };
   book.hello({ ...hello, ...given });

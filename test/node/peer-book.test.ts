@@ -33,6 +33,7 @@ function hello(id: number, incarnation: string, given: Partial<PeerHello> = {}):
     members: [1, 2, 3],
     seed: "",
     votesFrom: 0,
+    machineVersion: "engine 1",
   } as const;
   return { ...base, id, incarnation, address: `n${id}:1`, ...given };
 }

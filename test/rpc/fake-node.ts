@@ -29,6 +29,8 @@ import type {
   StepCall,
   TransferCall,
   TransferSink,
+  UpgradeCall,
+  UpgradeSink,
 } from "../../src/node/service.ts";
 import { type Address, formatAddress } from "../../src/rpc/addresses.ts";
 import { type RunningServer, type ServerOptions, startServer } from "../../src/rpc/server.ts";
@@ -59,10 +61,13 @@ const STATUS: NodeStatus = {
       connected: true,
       matchIndex: 12,
       caughtUp: false,
+      machineVersion: "engine 1",
     },
   ],
   configurationIndex: 7,
   trouble: "",
+  machineVersion: "engine 1",
+  ownMachineVersion: "engine 1",
 };
 
 export function failure(
@@ -147,6 +152,15 @@ export class FakeNode implements NodeService {
   changeMembers(call: ChangeCall, sink: ChangeSink): void {
     this.changes.push(call);
     setImmediate(() => this.onChange(call, sink));
+  }
+
+  readonly upgrades: UpgradeCall[] = [];
+  onUpgrade: (call: UpgradeCall, sink: UpgradeSink) => void = ({ version }, sink) =>
+    sink.done(version || "engine 2", "engine 1");
+
+  upgrade(call: UpgradeCall, sink: UpgradeSink): void {
+    this.upgrades.push(call);
+    this.onUpgrade(call, sink);
   }
 
   transferLeadership(call: TransferCall, sink: TransferSink): void {

@@ -81,6 +81,7 @@ export function helloOf(id: NodeId): PeerHello {
     incarnation: `${id}`.repeat(32),
     seed: "ef".repeat(32),
     votesFrom: 7,
+    machineVersion: "engine 1",
     address: `127.0.0.1:${4000 + id}`,
   };
 }

@@ -52,6 +52,9 @@ export const COVERED = [
   "lost answers",
   "refused for good",
   "sessions expired",
+  "programs replaced",
+  "machine version set anew",
+  "upgrades asked for",
   "liveness with a broken minority",
   "worst-case disks opened",
 ] as const;

@@ -35,6 +35,8 @@ export interface Host {
   isInjured: boolean;
   /** Of the directory that the last process ran on; empty if that is gone. */
   incarnation: string;
+  /** The program that is installed on it. */
+  machineVersion: string;
   /** It is started to join a cluster, not to found one. */
   joins: boolean;
   /** Remembered beside a log that was set aside; null: there is none. */
@@ -45,13 +47,15 @@ export interface Host {
 export class LiveView implements NodeView {
   readonly id: NodeId;
   readonly incarnation: string;
+  readonly machineVersion: string;
   raft: Raft | null = null;
   readonly #log: Log;
   readonly #machine: SimMachine;
   #overlay: OverlayLog | null = null;
 
-  constructor(id: NodeId, log: Log, machine: SimMachine) {
-    this.id = id;
+  constructor(host: Pick<Host, "id" | "machineVersion">, log: Log, machine: SimMachine) {
+    this.id = host.id;
+    this.machineVersion = host.machineVersion;
     this.incarnation = log.identity.incarnation;
     this.#log = log;
     this.#machine = machine;

@@ -13,6 +13,7 @@ import type {
 } from "../../src/node/ports.ts";
 import type { Configuration, Entry, EntryId, LogIndex } from "../../src/raft/entry.ts";
 import { toFailure } from "../../src/sql/errors.ts";
+import type { ClusterSettings } from "../../src/sql/settings.ts";
 import type { SimEnvironment } from "./environment.ts";
 import type { Prng } from "./prng.ts";
 
@@ -25,7 +26,8 @@ export interface Content {
 
 /** What stays when the process dies, and how to open it again. */
 export interface Store {
-  openWriter(): WriterEngine;
+  /** By a node that runs this. */
+  openWriter(machineVersion: string): WriterEngine;
   openReader(): ReaderEngine;
   /** The power is gone; nobody has it open. Leaves the last commit or the last checkpoint. */
   crashed(): void;
@@ -68,10 +70,12 @@ export class SimMachine implements Machine {
   readonly #store: Store;
   readonly #dice: Prng;
   readonly #environment: SimEnvironment;
+  readonly #machineVersion: string;
   #writer: SimWriter | null = null;
   #reader: ReaderEngine | null = null;
 
-  constructor(store: Store, environment: SimEnvironment, dice: Prng) {
+  constructor(store: Store, environment: SimEnvironment, dice: Prng, machineVersion: string) {
+    this.#machineVersion = machineVersion;
     this.#store = store;
     this.#dice = dice;
     this.#environment = environment;
@@ -99,7 +103,12 @@ export class SimMachine implements Machine {
         events.committed(last);
       },
     };
-    const writer = new SimWriter(this.#store, this.#environment, this.#dice, watched, this.#writer);
+    const writer = new SimWriter(
+      { store: this.#store, environment: this.#environment, dice: this.#dice },
+      this.#machineVersion,
+      watched,
+      this.#writer,
+    );
     this.#writer = writer;
     return writer;
   }
@@ -159,21 +168,23 @@ class SimWriter implements Writer {
   readonly #dice: Prng;
   readonly #environment: SimEnvironment;
   readonly #events: SimWriterEvents;
+  readonly #machineVersion: string;
   #engine: WriterEngine | null = null;
+  #settings: ClusterSettings | null = null;
   #dead = false;
   /** Commands run one after another, each when the one before has ended. */
   #freeAtMs = 0;
 
   constructor(
-    store: Store,
-    environment: SimEnvironment,
-    dice: Prng,
+    { store, environment, dice }: { store: Store; environment: SimEnvironment; dice: Prng },
+    machineVersion: string,
     events: SimWriterEvents,
     before: SimWriter | null,
   ) {
     this.#store = store;
     this.#environment = environment;
     this.#dice = dice;
+    this.#machineVersion = machineVersion;
     this.#events = events;
     this.#open(before);
   }
@@ -183,7 +194,8 @@ class SimWriter implements Writer {
     this.#environment.after(5 + this.#dice.next() * 30, () => {
       if (this.#dead) return;
       if (before !== null && !before.#dead) return this.#open(before);
-      this.#engine = this.#store.openWriter();
+      this.#engine = this.#store.openWriter(this.#machineVersion);
+      this.#settings = this.#engine.state.settings;
       this.#events.ready(this.#engine.state);
     });
   }
@@ -209,6 +221,7 @@ class SimWriter implements Writer {
     this.#do((engine) => {
       const { last, mismatch } = engine.apply(entries);
       this.#perhapsCheckpoint(engine);
+      this.#tellSettings(engine);
       this.#events.applied(last, mismatch);
     });
   }
@@ -217,12 +230,19 @@ class SimWriter implements Writer {
     this.#do((engine) => {
       engine.commit(last);
       this.#perhapsCheckpoint(engine);
+      this.#tellSettings(engine);
       this.#events.committed(last);
     });
   }
 
   configure(configuration: Configuration): void {
     this.#do((engine) => engine.configure(configuration));
+  }
+
+  #tellSettings({ state }: WriterEngine): void {
+    if (state.settings === this.#settings) return;
+    this.#settings = state.settings;
+    this.#events.settings(state.settings);
   }
 
   #perhapsCheckpoint(engine: WriterEngine): void {

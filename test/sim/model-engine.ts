@@ -13,7 +13,13 @@ import type {
 } from "../../src/node/ports.ts";
 import type { Configuration, Entry, EntryId, LogIndex } from "../../src/raft/entry.ts";
 import { BalsaError, SqlError, toFailure } from "../../src/sql/errors.ts";
-import { DEFAULT_SETTINGS } from "../../src/sql/settings.ts";
+import {
+  type ClusterSettings,
+  DEFAULT_SETTINGS,
+  MACHINE_VERSION,
+  otherMachineText,
+  withSetting,
+} from "../../src/sql/settings.ts";
 import { type Command, decodeCommand, encodeCommand } from "../../src/wire/log-codec.ts";
 import { BatchResultWriter, RowChunkWriter } from "../../src/wire/result-codec.ts";
 import { encodeOpenSessionResponse } from "../../src/wire/sql-codec.ts";
@@ -35,6 +41,7 @@ export class ModelState {
   applied: EntryId = { index: 0, term: 0 };
   timeMs = 0;
   configuration: Configuration | null = null;
+  settings: ClusterSettings = DEFAULT_SETTINGS;
   rows: string[] = [];
   counters = new Map<number, number>();
   sessions = new Map<number, Session>();
@@ -67,8 +74,8 @@ export class ModelStore implements Store {
     this.#dice = dice;
   }
 
-  openWriter(): WriterEngine {
-    this.#writer = new ModelWriter(this);
+  openWriter(machineVersion: string): WriterEngine {
+    this.#writer = new ModelWriter(this, machineVersion);
     return this.#writer;
   }
 
@@ -158,6 +165,8 @@ export class ModelStore implements Store {
   }
 }
 
+const NOTHING = new Uint8Array(0);
+
 type Undo = (state: ModelState) => void;
 
 export class ModelWriter implements WriterEngine {
@@ -167,18 +176,38 @@ export class ModelWriter implements WriterEngine {
   #undo: Undo[] = [];
   readonly #touched = new Set<number>();
   #configuration: Configuration | null = null;
+  readonly #machineVersion: string;
+  /** As of the last commit. */
+  #stored: ClusterSettings;
 
-  constructor(file: ModelStore) {
+  constructor(file: ModelStore, machineVersion: string) {
     this.#file = file;
+    this.#machineVersion = machineVersion;
+    this.#stored = file.state.settings;
   }
 
   get state(): MachineState {
     const { applied, timeMs, configuration } = this.#file.state;
-    const facts = { timeMs, configuration, settings: DEFAULT_SETTINGS };
+    const facts = { timeMs, configuration, settings: this.#stored };
     return { appliedIndex: applied.index, appliedTerm: applied.term, ...facts };
   }
 
   execute(job: ExecuteJob): ExecuteOutcome {
+    if (job.verb === "machineVersion") {
+      const value = Buffer.from(job.batch).toString();
+      const setting = { name: MACHINE_VERSION, value };
+      const command = { ...job, batch: NOTHING, setting, digest: 0 };
+      const result = this.#perform(command);
+      return {
+        kind: "proposal",
+        payload: encodeCommand({ ...command, digest: crc32(result) }),
+        result,
+      };
+    }
+    const { machineVersion: cluster } = this.#file.state.settings;
+    if (cluster !== "" && cluster !== this.#machineVersion) {
+      return fail(new BalsaError("NO_LEADER", otherMachineText(this.#machineVersion, cluster)));
+    }
     const session = this.#file.state.sessions.get(job.session);
     if (job.session !== 0) {
       if (session === undefined) return fail(new BalsaError("SESSION_EXPIRED", "no such session"));
@@ -233,6 +262,7 @@ export class ModelWriter implements WriterEngine {
     state.configuration = this.#configuration ?? state.configuration;
     for (const key of this.#touched) visible.set(key, state.counters.get(key) ?? 0);
     this.#touched.clear();
+    this.#stored = state.settings;
   }
 
   configure(configuration: Configuration): void {
@@ -267,6 +297,16 @@ export class ModelWriter implements WriterEngine {
       old.digest = before;
     });
     if (command.checksum !== undefined) return Buffer.from(this.#file.whole());
+    const { setting } = command;
+    if (setting !== undefined) {
+      const { settings } = state;
+      state.settings = withSetting(settings, setting) ?? settings;
+      state.digest = crc32(setting.value, before);
+      this.#undo.push((old) => {
+        old.settings = settings;
+      });
+      return NOTHING;
+    }
     if (command.openSession) {
       const session = state.nextSession;
       state.digest = crc32(`session ${session}`, before);

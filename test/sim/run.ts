@@ -205,6 +205,7 @@ class Simulation {
     const { scheduler, referee, lines, coverage, trace } = this.#world;
     const { acknowledged, reads } = this.#history;
     coverage.add("elections", referee.elections.elections);
+    coverage.add("machine version set anew", Math.max(0, referee.versions.changes - 1));
     trace.event("end", scheduler.steps, scheduler.nowMs, acknowledged, reads);
     return {
       seed: this.#options.seed,

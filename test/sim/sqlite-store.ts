@@ -28,8 +28,8 @@ export class SqliteStore implements Store {
     this.#dice = dice;
   }
 
-  openWriter(): WriterEngine {
-    return openWriterEngine(this.#path);
+  openWriter(machineVersion: string): WriterEngine {
+    return openWriterEngine(this.#path, { machineVersion });
   }
 
   openReader(): ReaderEngine {

@@ -31,6 +31,9 @@ import { Scheduler } from "./scheduler.ts";
 import { openSimLog, worstCase } from "./sim-log.ts";
 import { Trace } from "./trace.ts";
 
+/** What all hosts run at first. */
+export const FIRST_MACHINE = "engine 1";
+
 const MARKER = `log/${MARKER_NAME}`;
 
 export interface WorldOptions {
@@ -106,6 +109,7 @@ export class World {
       isInjured: false,
       incarnation: "",
       clusterId: null,
+      machineVersion: FIRST_MACHINE,
       joins: id > this.#options.founders,
     };
   }
@@ -205,12 +209,17 @@ export class World {
     host.incarnation = log.identity.incarnation;
     this.#lookWhoIsTakenIn();
     const transport = this.network.transport(host.id, log.identity.incarnation);
-    const machine = new SimMachine(host.store, environment, new Prng(seed, `machine${label}`));
+    const machine = new SimMachine(
+      host.store,
+      environment,
+      new Prng(seed, `machine${label}`),
+      host.machineVersion,
+    );
     const dropped = log.firstIndex() - 1;
     if (host.store.recover({ index: dropped, term: log.term(dropped) })) {
       this.coverage.add("installations finished at a start");
     }
-    const view = new LiveView(host.id, log, machine);
+    const view = new LiveView(host, log, machine);
     const fetcher = new SimFetcher({
       environment,
       dice: new Prng(seed, `fetcher${label}`),
@@ -233,13 +242,14 @@ export class World {
     node.start();
   }
 
-  #configOf({ id, joins }: Host, onCore: (raft: Raft) => void) {
+  #configOf({ id, joins, machineVersion }: Host, onCore: (raft: Raft) => void) {
     return checkOptions({
       id,
       dir: "simulated",
       peers: new Map(this.#founders.map((founder) => [founder, `node${founder}:1`])),
       join: joins,
       advertise: `node${id}:1`,
+      machineVersion,
       // Small, so that whoever was away for a while needs a snapshot.
       logTailEntries: this.#tailEntries,
       // Several passes in each run.

@@ -37,6 +37,7 @@ const hello: fc.Arbitrary<Hello> = fc.record({
   engine: fc.string(),
   votesFrom: fc.maxSafeNat(),
   extensions: fc.array(fc.string({ minLength: 1 }), { maxLength: 3 }),
+  machineVersion: fc.string(),
 });
 
 function body(frame: Buffer): Buffer {

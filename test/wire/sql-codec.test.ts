@@ -478,11 +478,14 @@ test("a status comes back as it went in", () => {
         connected: true,
         matchIndex: 2 ** 33,
         caughtUp: true,
+        machineVersion: "engine 2",
       },
     ],
     trouble: "",
     pid: 9,
     configurationIndex: 7,
+    machineVersion: "engine 1",
+    ownMachineVersion: "engine 2",
   };
   expect(decodeStatusResponse(encodeStatusResponse(status))).toStrictEqual(status);
   expect(() => decodeStatusResponse(Buffer.from([0xff]))).toThrow(BalsaError);

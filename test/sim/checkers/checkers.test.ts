@@ -74,6 +74,7 @@ interface Given {
   readonly progress?: readonly Partial<ProgressView>[];
   readonly noop?: EntryId;
   readonly incarnation?: string;
+  readonly machineVersion?: string;
 }
 
 const THREE = votersOnly([1, 2, 3]);
@@ -95,7 +96,8 @@ function view(id: number, given: Given = {}): NodeView {
   } as RaftStatus;
   const { incarnation = "a", appliedIndex = 0, noop = null } = given;
   const progress = (given.progress ?? []) as readonly ProgressView[];
-  return { id, incarnation, status, log: stored, appliedIndex, progress, noop };
+  const machineVersion = given.machineVersion ?? "a";
+  return { id, incarnation, machineVersion, status, log: stored, appliedIndex, progress, noop };
 }
 
 function effects(changed: RaftStatus | null, persist: Partial<Persist> | null = null): Effects {

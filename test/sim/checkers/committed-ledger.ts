@@ -25,7 +25,7 @@ export class CommittedLedger implements Checker {
   /** Up to where each node was compared. */
   readonly #checked = new Map<NodeId, LogIndex>();
   /** Told of each entry, once, in order. */
-  onCommitted: (index: LogIndex, entry: CommittedEntry) => void = () => {};
+  onCommitted: (index: LogIndex, committed: CommittedEntry, entry: Entry) => void = () => {};
 
   get length(): LogIndex {
     return this.#entries.length - 1;
@@ -83,7 +83,7 @@ export class CommittedLedger implements Checker {
       const change = kind === "configuration" ? payload : null;
       const committed = { term, kind, hash, change, committedIn };
       this.#entries.push(committed);
-      this.onCommitted(index, committed);
+      this.onCommitted(index, committed, entry);
       return;
     }
     const same = known.term === term && known.hash === hash && known.kind === kind;

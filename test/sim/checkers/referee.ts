@@ -12,6 +12,7 @@ import { ElectionSafety } from "./election-safety.ts";
 import { IndexOrder } from "./index-order.ts";
 import { LeaderCompleteness } from "./leader-completeness.ts";
 import { LogMatching } from "./log-matching.ts";
+import { MachineVersionRule } from "./machine-version.ts";
 import { Monotony } from "./monotony.ts";
 import { OneVote } from "./one-vote.ts";
 import { ProgressTruth } from "./progress-truth.ts";
@@ -33,6 +34,7 @@ export class Referee {
   readonly disks = new DurableLogs();
   readonly elections = new ElectionSafety();
   readonly ledger = new CommittedLedger();
+  readonly versions = new MachineVersionRule();
   readonly configurations: ConfigurationChain;
   readonly #checkers: readonly Checker[];
 
@@ -40,11 +42,14 @@ export class Referee {
     const { disks, ledger } = this;
     const isDamaged = (id: NodeId) => parts.isDamaged(id);
     this.configurations = new ConfigurationChain(ledger, parts.founders);
-    ledger.onCommitted = (index, { change }) => {
+    ledger.onCommitted = (index, { change }, entry) => {
+      this.versions.committed(entry);
       if (change !== null) this.configurations.committed(index, change);
     };
     // The ledger first: the others ask it.
     this.#checkers = [
+      // Who leads what is known before what he proposed is committed.
+      this.versions,
       ledger,
       this.elections,
       this.configurations,

@@ -17,6 +17,8 @@ export interface NodeView {
   readonly id: NodeId;
   /** Of its directory: another one is another node. */
   readonly incarnation: string;
+  /** What it runs. */
+  readonly machineVersion: string;
   readonly status: RaftStatus;
   /** What it has asked to be stored, durable or not. */
   readonly log: LogView;

@@ -10,12 +10,14 @@ import { clog, cut, heal, replay, reset, slowLink, storm } from "./network-fault
 import { clock, crash, pause, wipe } from "./process-faults.ts";
 import { failDisk, fillDisk, garble, hangDisk, rot, slowDisk } from "./storage-faults.ts";
 import type { Strike } from "./strike.ts";
+import { upgrade } from "./upgrades.ts";
 
 const FAULTS = {
   crash,
   pause,
   clock,
   wipe,
+  upgrade,
   cut,
   heal,
   storm,
@@ -43,6 +45,7 @@ const WEIGHTS: { readonly [kind in FaultKind]?: number } = {
   cut: 5,
   heal: 3,
   pause: 2,
+  upgrade: 2,
   storm: 2,
 };
 /** Without these a run shows little. */
