@@ -1,6 +1,6 @@
 /**
- * `balsa member`, `balsa transfer` and `balsa upgrade`: who belongs to a running cluster, and who leads it. Shows progress on standard error
- * while a new member catches up; the leader goes on with it also when this command is stopped.
+ * `balsa member`, `balsa transfer` and `balsa upgrade`: who belongs to a running cluster, and who leads it. Shows progress on
+ * standard error while a new member catches up; the leader goes on with it also when this command is stopped.
  */
 
 import { ClusterAdmin, type MemberStatus, type NodeStatus } from "../client/index.ts";

@@ -108,13 +108,13 @@ export class Node implements NodeService {
     this.#parts = parts;
     this.#identity = parts.log.identity;
     this.#admission = new Admission(config.limits);
-    const { environment } = parts;
-    this.#rounds = new Rounds(environment);
+    this.#rounds = new Rounds(parts.environment);
     const core: CoreView = {
       status: () => this.#raftStatus(),
       progress: () => this.#loop?.progress() ?? [],
       transfer: (to) => this.#loop?.step({ kind: "transferLeadership", to }),
     };
+    const shared = { ...config, ...parts, ...core };
     this.#answers = new Answers({
       proposals: this.#proposals,
       plant: config.plant,
@@ -123,7 +123,7 @@ export class Node implements NodeService {
       commitIndex: () => this.#raftStatus().commitIndex,
       notLeader: () => this.#notLeader(),
     });
-    this.#clock = new LogClock({ ...config, ...parts, ...core });
+    this.#clock = new LogClock(shared);
     this.#driver = new WriterDriver(
       { writeDeadlineMs: config.writeDeadlineMs, dedup: config.plant !== "no-dedup" },
       { ...parts, events: this.#driverEvents() },
@@ -132,35 +132,29 @@ export class Node implements NodeService {
     const look = { ...this.#door, appliedIndex: () => this.#driver.applied };
     this.#reads = new Reads(config, this.#admission, { ...parts, ...look });
     this.#keeper = new LogKeeper({
-      ...parts,
+      ...shared,
       limits: config.log,
       driver: this.#driver,
-      ...core,
       ready: (snapshot) => this.#loop?.step({ kind: "snapshotReady", snapshot }),
       broken: (error) => this.#halt(error),
     });
     this.#gate = this.#makeGate();
     this.#formation = this.#makeFormation();
     this.#failover = new Failover({
-      id: config.id,
-      environment,
-      ...core,
+      ...shared,
       forgetLeader: () => this.#loop?.step({ kind: "forgetLeader" }),
       campaign: () => this.#loop?.step({ kind: "campaign" }),
       mayLead: (dead) => !this.#sick && this.#versions.mayLead() && this.#space.mayLead(dead),
     });
     this.#handover = new Handover({
-      environment,
-      ...core,
+      ...shared,
       drain: (done) => this.#driver.drain(done),
       resume: () => this.#driver.resumeExecuting(),
       hasSpace: (peer) => this.#space.hasSpace(peer),
       fits: (peer) => this.#versions.fits(peer),
     });
     this.#space = new LowSpace({
-      ...config,
-      ...parts,
-      ...core,
+      ...shared,
       fits: (peer) => this.#versions.fits(peer),
       refuse: (why) => this.#driver.refuseWaiting(why),
     });
@@ -168,12 +162,10 @@ export class Node implements NodeService {
     this.#membership = this.#makeMembership(core);
     this.#versions = this.#makeVersions(core);
     this.#operators = new Operators({
-      id: config.id,
-      environment,
+      ...shared,
       membership: this.#membership,
       handover: this.#handover,
       versions: this.#versions,
-      ...core,
       refusal: () => this.#refuseRead() ?? (this.#leading === null ? this.#notLeader() : null),
     });
     parts.log.onFailure = (error) => this.#halt(error);

@@ -109,8 +109,8 @@ export class Core {
 
   /** May stand for election. */
   get isPromotable(): boolean {
-    const isAble = this.isEligible && !this.isStalled;
-    return isVoter(this.configuration, this.id) && this.mayVote && isAble;
+    if (!this.isEligible) return false;
+    return isVoter(this.configuration, this.id) && this.mayVote && !this.isStalled;
   }
 
   /** Whatever the configuration says: a node that knows of no promise given by a predecessor votes (trap A10). */
