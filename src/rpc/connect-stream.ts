@@ -23,6 +23,7 @@ import {
 } from "../wire/sql-codec.ts";
 import { toGrpc } from "../wire/status.ts";
 import type { StepRequest } from "../wire/transaction-codec.ts";
+import { OpenRequests } from "./open-requests.ts";
 import type { RefusalPace } from "./refusal-pace.ts";
 import { RequestInbox, type TurnBudget } from "./request-inbox.ts";
 import type { StreamBounds } from "./stream-bounds.ts";
@@ -66,6 +67,7 @@ class StreamWrite implements ExecuteSink {
 }
 
 interface Query {
+  readonly id: number;
   running: RunningQuery | null;
   /** Chunks that the client will still take; Infinity if it set no window. */
   credit: number;
@@ -87,8 +89,8 @@ export interface ConnectStreamParts {
 export class ConnectStream {
   readonly #call: ServerDuplexStream<Buffer, Buffer>;
   readonly #parts: ConnectStreamParts;
-  readonly #writes = new Map<number, StreamWrite>();
-  readonly #queries = new Map<number, Query>();
+  readonly #writes = new OpenRequests<StreamWrite>();
+  readonly #queries = new OpenRequests<Query>();
   readonly #transactions: StreamTransactions;
   readonly #inbox: RequestInbox;
   #writeBytes = 0;
@@ -194,7 +196,7 @@ export class ConnectStream {
         return this.#query(id, body);
       case "fetch": {
         const query = this.#queries.get(id);
-        if (query === undefined) return;
+        if (query === null) return;
         query.credit += body.chunks;
         this.#grant(query);
         return;
@@ -242,7 +244,7 @@ export class ConnectStream {
   }
 
   #track(write: StreamWrite): void {
-    this.#writes.set(write.id, write);
+    this.#writes.add(write);
     this.#writeBytes += write.bytes;
   }
 
@@ -262,9 +264,9 @@ export class ConnectStream {
     }
     const asked = request.window === 0 ? Number.POSITIVE_INFINITY : request.window;
     const first = Math.min(asked, CHUNKS_FIRST);
-    const query: Query = { running: null, credit: asked - first, granted: first };
+    const query: Query = { id, running: null, credit: asked - first, granted: first };
     this.#granted += first;
-    this.#queries.set(id, query);
+    this.#queries.add(query);
     query.running = node.query(
       {
         statement: request.statement,
@@ -308,12 +310,12 @@ export class ConnectStream {
 
   #cancel(id: number): void {
     const write = this.#writes.get(id);
-    if (write !== undefined) {
+    if (write !== null) {
       this.#forgetWrite(id, write);
       write.running?.cancel();
     }
     const query = this.#queries.get(id);
-    if (query !== undefined) {
+    if (query !== null) {
       this.#forgetQuery(id, query);
       query.running?.cancel();
     }
