@@ -246,8 +246,12 @@ function refuseNodeNames({ names, functions, strings, verb }: StatementShape): v
 const SCHEMA_TABLES = ["sqlite_schema", "sqlite_master"];
 
 /** Where a table begins in the file depends on where transactions ended: sessions are written there. */
-function tellsRootpage({ names, strings, allColumns }: StatementShape): boolean {
+function tellsRootpage(shape: StatementShape): boolean {
+  const { verb, names, strings, allColumns, wholeTables } = shape;
   if (!SCHEMA_TABLES.some((name) => names.has(name) || strings.has(name))) return false;
+  if (SCHEMA_TABLES.some((name) => wholeTables.has(name))) return true;
+  // Full text takes all columns of a table that it is to be over.
+  if (verb === "create" && names.has("virtual")) return true;
   return allColumns || names.has("rootpage") || names.has("natural");
 }
 

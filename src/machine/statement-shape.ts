@@ -51,6 +51,8 @@ export interface StatementShape {
   readonly assigned: ReadonlySet<string>;
   /** May write more than one row by itself: anything but VALUES with one row. */
   readonly severalRows: boolean;
+  /** Tables with all their columns behind IN, by their name alone. */
+  readonly wholeTables: ReadonlySet<string>;
   /** Has a `*` that stands for columns. */
   readonly allColumns: boolean;
 }
@@ -89,6 +91,7 @@ export function shapeOf({ text, tokens }: SplitStatement): StatementShape {
     target: insertTarget ?? updateTargetOf(text, tokens, at),
     assigned: assignedIn(text, tokens),
     severalRows: !isOneRow(text, tokens),
+    wholeTables: wholeTables(text, tokens),
     allColumns: tokens.some((_, index) => isColumnsStar(text, tokens, index)),
   };
 }
@@ -194,6 +197,17 @@ function isOneRow(text: string, tokens: readonly Token[]): boolean {
       isOperator(text, tokens[index + 1], ",") &&
       isOperator(text, tokens[index + 2], "("),
   );
+}
+
+/** `x IN name`, `x IN schema.name`. */
+function wholeTables(text: string, tokens: readonly Token[]): ReadonlySet<string> {
+  const names = new Set<string>();
+  tokens.forEach((token, index) => {
+    if (leadingWord(text, token) !== "in") return;
+    const at = isOperator(text, tokens[index + 2], ".") ? index + 3 : index + 1;
+    names.add(anyName(text, tokens[at]));
+  });
+  return names;
 }
 
 const BEFORE_STAR = new Set(["select", "all", "distinct", "returning"]);

@@ -1,4 +1,4 @@
-/** Real nodes whose clocks are wrong by hours: log time is that of the majority, whoever leads. */
+/** Real nodes whose clocks are wrong by hours: log time is that of the majority, whoever leads. And their time zones. */
 
 import { afterEach, expect, test } from "vitest";
 import { TestCluster } from "../../src/testing/cluster.ts";
@@ -52,3 +52,19 @@ test.each([
     expect(times).toEqual([...times].sort((a, b) => a - b));
   },
 );
+
+test("the time zone of a node's process is nobody's local time", async () => {
+  cluster = await TestCluster.start({ env: { TZ: "Asia/Kolkata" } });
+  await cluster.ready();
+  const local =
+    "datetime('now', 'localtime') = datetime('now') AND time('12:00', 'localtime', 'utc') = '12:00:00'";
+  const db = cluster.connect();
+  await db.exec("CREATE TABLE t (same, DEFAULTED DEFAULT (time('12:00', 'localtime')))");
+  await db.prepare(`INSERT INTO t(same) VALUES (${local})`).run();
+  const row = { same: 1, DEFAULTED: "12:00:00" };
+  expect(await db.prepare("SELECT * FROM t").get()).toEqual(row);
+  for (const { id } of cluster.nodes) {
+    const read = "SELECT time('12:00', 'localtime') AS noon";
+    expect(await cluster.connectTo(id).prepare(read).get()).toEqual({ noon: "12:00:00" });
+  }
+});

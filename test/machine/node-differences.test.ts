@@ -103,6 +103,9 @@ describe("what differs between nodes does not get into an entry", () => {
       "INSERT INTO t SELECT rootpage FROM sqlite_schema",
       "CREATE VIEW v AS SELECT * FROM sqlite_master",
       "WITH s AS (SELECT m.* FROM 'sqlite_master' AS m) INSERT INTO t SELECT 1 FROM s",
+      "INSERT INTO t SELECT ('table', 't', 't', 4, 'x') IN sqlite_schema",
+      "DELETE FROM t WHERE ('table', 't', 't', 4, 'x') NOT IN main . \"sqlite_master\"",
+      'CREATE VIRTUAL TABLE f USING fts4(content="sqlite_schema")',
     ]) {
       expect(leader.fail(sql).message, sql).toMatch(/rootpage.*name the columns/);
     }
@@ -111,6 +114,7 @@ describe("what differs between nodes does not get into an entry", () => {
     expect(leader.batch([{ sql: all }, { sql: "INSERT INTO t VALUES (1)" }])).toMatchObject({
       failure: { code: "REFUSED" },
     });
+    leader.run("INSERT INTO t SELECT 't' IN (SELECT name FROM sqlite_schema)");
     leader.run(
       "INSERT INTO t SELECT name || count(*) FROM sqlite_schema WHERE sql LIKE '%*%' OR 1",
     );

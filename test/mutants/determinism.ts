@@ -105,4 +105,26 @@ export const SAME_CONTENT: readonly Mutant[] = [
     ],
     killedBy: [differences("rootpage of sqlite_schema is of the node")],
   },
+  {
+    name: "schema-behind-in",
+    guards: ["R5"],
+    removes: "a write may compare whole rows of sqlite_schema, and so where its node's tables lie",
+    edits: [
+      edit(GATE, "wholeTables.has(name))) return true;", "wholeTables.has(name))) return false;"),
+    ],
+    killedBy: [differences("rootpage of sqlite_schema is of the node")],
+  },
+  {
+    name: "schema-under-full-text",
+    guards: ["R5"],
+    removes: "a full text table over sqlite_schema shows where its node's tables lie",
+    edits: [
+      edit(
+        GATE,
+        'if (verb === "create" && names.has("virtual")) return true;',
+        "if (verb === null) return true;",
+      ),
+    ],
+    killedBy: [differences("rootpage of sqlite_schema is of the node")],
+  },
 ];
