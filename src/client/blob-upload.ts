@@ -9,6 +9,7 @@ import { BalsaError, SqlError } from "../sql/errors.ts";
 import type { StatementResult } from "../sql/result.ts";
 import type { Statement as StatementInput } from "../sql/statement.ts";
 import { encodeBatch, encodeScript } from "../wire/statement-codec.ts";
+import { roomOf } from "./blob-room.ts";
 import { type BlobSource, cut } from "./blob-source.ts";
 import {
   BEGIN_CONTENT,
@@ -20,6 +21,7 @@ import {
   TOUCH_CONTENT,
 } from "./blob-tables.ts";
 import type { Client } from "./client.ts";
+import { onAbort } from "./on-abort.ts";
 import type { ResolvedCallOptions } from "./options.ts";
 import { decodeResults } from "./statement.ts";
 import type { Transaction } from "./transaction.ts";
@@ -200,7 +202,7 @@ class Upload {
   async fill(source: BlobSource): Promise<Content> {
     const { signal } = this.#options;
     const abort = (): void => this.#stop.abort(cancelled(signal?.reason));
-    signal?.addEventListener("abort", abort, { once: true });
+    const forget = signal === undefined ? ignore : onAbort(signal, abort);
     try {
       if (signal?.aborted === true) abort();
       await this.#send(source);
@@ -209,7 +211,7 @@ class Upload {
       discard(this.#client, this.#content, this.#options).catch(ignore);
       throw error;
     } finally {
-      signal?.removeEventListener("abort", abort);
+      forget();
     }
     const sha256 = this.#hash.digest("hex");
     return { content: this.#content, size: this.#size, sha256, chunkBytes: this.#chunkBytes };
@@ -218,7 +220,7 @@ class Upload {
   async #send(source: BlobSource): Promise<void> {
     let part = 0;
     for await (const data of cut(source, this.#chunkBytes, this.#stop.signal)) {
-      this.#stop.signal.throwIfAborted();
+      await roomOf(this.#client).enter();
       this.#hash.update(data);
       this.#size += data.length;
       this.#put(part, data);
@@ -230,20 +232,22 @@ class Upload {
   }
 
   #put(part: number, data: Uint8Array): void {
-    const content = this.#content;
-    const touch = { sql: TOUCH_CONTENT, args: { content } };
-    const put = { sql: PUT_CHUNK, args: { content, part, data } };
-    // The bytes are copied here and now.
-    const batch = encodeBatch([touch, put], this.#client.requestLimits);
-    const written = this.#write(batch)
+    const written = this.#write(part, data)
       .catch((error: unknown) => this.#stop.abort(error))
-      .finally(() => this.#underWay.delete(written));
+      .finally(() => {
+        this.#underWay.delete(written);
+        roomOf(this.#client).leave();
+      });
     this.#underWay.add(written);
   }
 
-  async #write(batch: Uint8Array): Promise<void> {
-    const { signal: _, ...options } = this.#options;
-    const terms = { ...options, signal: this.#stop.signal };
+  async #write(part: number, data: Uint8Array): Promise<void> {
+    const content = this.#content;
+    const touch = { sql: TOUCH_CONTENT, args: { content } };
+    const put = { sql: PUT_CHUNK, args: { content, part, data } };
+    // The bytes are copied before anything is waited for.
+    const batch = encodeBatch([touch, put], this.#client.requestLimits);
+    const terms = { ...this.#options, signal: this.#stop.signal };
     const response = await this.#client.write(batch, terms).catch((error: unknown) => {
       // It may have been written in the session that is gone: a chunk may be written again.
       if (!(error instanceof BalsaError) || error.code !== "SESSION_EXPIRED") throw error;

@@ -19,6 +19,7 @@ import { sweep } from "./blob-sweep.ts";
 import { BLOB_COLUMNS, isWithoutTables } from "./blob-tables.ts";
 import { cancelled, execute, type StagedBlob, stage, type WrittenBlob } from "./blob-upload.ts";
 import type { Client } from "./client.ts";
+import { onAbort } from "./on-abort.ts";
 import { type CallOptions, type ResolvedCallOptions, resolveCallOptions } from "./options.ts";
 import { Statement } from "./statement.ts";
 
@@ -144,8 +145,7 @@ export class BlobStore {
     if (signal !== undefined) {
       const abort = (): unknown => stream.destroy(cancelled(signal.reason));
       if (signal.aborted) abort();
-      else signal.addEventListener("abort", abort, { once: true });
-      stream.once("close", () => signal.removeEventListener("abort", abort));
+      else stream.once("close", onAbort(signal, abort));
     }
     return stream;
   }

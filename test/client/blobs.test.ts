@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { cut } from "../../src/client/blob-source.ts";
 import { type BlobSource, connect, type Database } from "../../src/client/index.ts";
 import { BatchResultWriter, RowChunkWriter } from "../../src/wire/result-codec.ts";
@@ -145,6 +145,38 @@ describe("an upload", () => {
     clearInterval(release);
     expect(size).toBe(20 * 256 * 1024);
     expect(received().filter(isChunk)).toHaveLength(20);
+  });
+
+  test("beside many others waits for room: no more than a few chunks of all are under way", async () => {
+    const held: (() => void)[] = [];
+    let most = 0;
+    const warned = vi.spyOn(process, "emitWarning");
+    cluster.node(0).script = (request, stream) => {
+      if (!isChunk(request)) return false;
+      most = Math.max(
+        most,
+        held.push(() => cluster.serve(request, stream)),
+      );
+      return true;
+    };
+    const bytes = Buffer.alloc(5 * 256 * 1024);
+    const failing = new AbortController();
+    const writes = Array.from({ length: 100 }, (_, n) => db.blob.write(`blob ${n}`, bytes));
+    const lost = Array.from({ length: 20 }, (_, n) =>
+      db.blob.write(`lost ${n}`, bytes, { signal: failing.signal }).catch(() => null),
+    );
+    await until(() => held.length >= 16);
+    failing.abort();
+    const release = setInterval(() => {
+      for (const serve of held.splice(0)) serve();
+    }, 1);
+    const written = await Promise.all(writes);
+    expect(await Promise.all(lost)).toEqual(lost.map(() => null));
+    clearInterval(release);
+    expect(new Set(written.map(({ size }) => size))).toEqual(new Set([bytes.length]));
+    expect(most).toBe(16);
+    expect(warned).not.toHaveBeenCalled();
+    warned.mockRestore();
   });
 
   test("whose last answer is lost was not published if it can be taken back", async () => {

@@ -80,6 +80,13 @@ export const BLOBS: readonly Mutant[] = [
     killedBy: [unit("has a few chunks under way, and waits for their answers")],
   },
   {
+    name: "uploads-without-bound",
+    guards: ["P10"],
+    removes: "each upload has chunks under way, however many there are",
+    edits: [edit("src/client/blob-room.ts", "const CHUNKS = 16;", "const CHUNKS = 16_000;")],
+    killedBy: [unit("beside many others waits for room")],
+  },
+  {
     name: "removed-at-once",
     guards: ["P21"],
     removes: "the bytes of a replaced blob are removed while somebody reads them",
