@@ -53,8 +53,10 @@ const START: Position = { isBegun: false, table: null, after: [] };
 const SCHEMA = `SELECT type, name, tbl_name, sql FROM main.sqlite_schema
   WHERE tbl_name NOT LIKE 'balsa\\_%' ESCAPE '\\' ORDER BY type, name`;
 const HEADER = ["user_version", "application_id"];
-/** Of a file or a disk that cannot be read, and of what a damaged schema brings. Anything else is of the machine. */
-const UNREADABLE = /^SQLITE_(CORRUPT|NOTADB|ERROR$|FORMAT|IOERR_(READ|SHORT_READ|CORRUPTFS|DATA)$)/;
+/** Of a file or a disk that cannot be read. */
+const ROTTEN = /^SQLITE_(CORRUPT|NOTADB|IOERR_(READ|SHORT_READ|CORRUPTFS|DATA)$)/;
+/** Of the schema: a collation that is missing, a name that is gone. Anything else is of the machine. */
+const SENSELESS = /^SQLITE_(ERROR|SCHEMA|TOOBIG|RANGE|MISMATCH)/;
 
 export class RangeChecksums {
   readonly #database: Database.Database;
@@ -150,18 +152,22 @@ export class RangeChecksums {
     const { table: name, after, rows, isLast, failed } = range;
     const where = after.length === 0 ? "from its first row on" : "behind a row";
     const what = `table ${JSON.stringify(name)}, ${rows} rows ${where}`;
-    if (failed !== "") return { found: 0, detail: `${what}: the leader cannot read it: ${failed}` };
     try {
       const table = this.#tables.describe(name);
       if (table === null) return { found: 0, detail: `${what}: there is no such table` };
       const bounds = { rowsMax: rows, bytesMax: Number.POSITIVE_INFINITY };
       const read = readRange(this.#database, table, after, bounds);
+      if (failed !== "")
+        return { found: 0, detail: `${what}: the leader cannot read it: ${failed}` };
       const found = sealed(read, isLast && read.ended);
       this.#position = { isBegun: true, table: name, after: isLast ? [] : read.last };
       if (found === range.checksum) return null;
       return { found, detail: `${what}: other content` };
     } catch (error) {
-      return { found: 0, detail: `${what}: ${unreadable(error)}: ${(error as Error).message}` };
+      const code = unreadable(error);
+      // Nobody can, and not for a disk: a collation that no node has any more.
+      if (code === failed && SENSELESS.test(code)) return null;
+      return { found: 0, detail: `${what}: ${code}: ${(error as Error).message}` };
     }
   }
 
@@ -230,7 +236,9 @@ function keyBytes(key: readonly StoredValue[]): number {
 
 /** SQLite's code. @throws what is not of the content but of the machine */
 function unreadable(error: unknown): string {
-  if (isSqliteError(error) && UNREADABLE.test(error.code)) return error.code;
+  if (isSqliteError(error) && (ROTTEN.test(error.code) || SENSELESS.test(error.code))) {
+    return error.code;
+  }
   throw error;
 }
 

@@ -1,5 +1,6 @@
 /** What a range checksum finds on a follower, whatever it is that rots there; and that all nodes come to the same otherwise. */
 
+import { closeSync, openSync, writeSync } from "node:fs";
 import Database from "better-sqlite3";
 import { describe, expect, test } from "vitest";
 import type { TableRange } from "../../src/wire/checksum-codec.ts";
@@ -270,5 +271,45 @@ describe("what rots is found, and named", () => {
     const cookie =
       "UPDATE f_data SET block = CAST(x'00000009' || substr(block, 5) AS BLOB) WHERE id = 10";
     expect(foundIn(leader, cookie)).toBeNull();
+  });
+
+  test("what no node can read, for want of a collation, is no difference", () => {
+    const leader = leaderWith("CREATE TABLE k (a TEXT COLLATE NOCASE PRIMARY KEY) WITHOUT ROWID");
+    leader.run("INSERT INTO k VALUES ('x')");
+    leader.commit();
+    const unknown = `PRAGMA writable_schema = 1;
+      UPDATE sqlite_schema SET sql = replace(sql, 'NOCASE', 'elsewhere') WHERE name = 'k'`;
+    const follower = leader.follower();
+    for (const path of [leader.path, follower]) {
+      const file = new Database(path);
+      file.unsafeMode(true);
+      file.exec(unknown);
+      file.close();
+    }
+    leader.reopen();
+    const before = leader.log.length;
+    const failed = pass(leader).filter((range) => range.failed !== "");
+    expect(failed).toMatchObject([{ table: "k", failed: "SQLITE_ERROR_MISSING_COLLSEQ" }]);
+    expect(openCore({ path: follower }).apply(leader.log.slice(before)).mismatch).toBeNull();
+  });
+
+  test("a leader that cannot read what others can is the one that differs", () => {
+    const leader = leaderWith(SCHEMA);
+    leader.commit();
+    const follower = leader.follower();
+    leader.core.close();
+    const file = new Database(leader.path);
+    file.unsafeMode(true);
+    file.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+    const root = file.prepare("SELECT rootpage FROM sqlite_schema WHERE name = 'w'").pluck().get();
+    file.close();
+    const raw = openSync(leader.path, "r+");
+    writeSync(raw, Buffer.from([0xff]), 0, 1, (Number(root) - 1) * 4_096);
+    closeSync(raw);
+    leader.reopen();
+    const before = leader.log.length;
+    pass(leader);
+    const { mismatch } = openCore({ path: follower }).apply(leader.log.slice(before));
+    expect(mismatch?.detail).toMatch(/table "w".*the leader cannot read it: SQLITE_CORRUPT/);
   });
 });

@@ -69,6 +69,19 @@ export const COMPARED_CONTENT: readonly Mutant[] = [
     killedBy: [ranges("nothing where nothing did")],
   },
   {
+    name: "missing-collation-is-rot",
+    guards: ["V1"],
+    removes: "what no node can read makes every follower differ from its leader",
+    edits: [
+      edit(
+        RANGES,
+        "if (code === failed && SENSELESS.test(code)) return null;",
+        "if (code === failed && ROTTEN.test(code)) return null;",
+      ),
+    ],
+    killedBy: [ranges("what no node can read, for want of a collation")],
+  },
+  {
     name: "checksums-all-at-once",
     guards: ["V1"],
     removes: "the next one is asked for before the last has been committed",
