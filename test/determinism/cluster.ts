@@ -8,6 +8,7 @@ import { MachineCore } from "../../src/machine/machine-core.ts";
 import type { ExecuteJob, ExecuteOutcome, TransactionVerb } from "../../src/node/ports.ts";
 import type { Entry } from "../../src/raft/entry.ts";
 import { DEFAULT_LIMITS } from "../../src/sql/limits.ts";
+import type { AutoVacuum } from "../../src/sql/settings.ts";
 import { decodeCommand } from "../../src/wire/log-codec.ts";
 import { decodeOpenSessionResponse } from "../../src/wire/sql-codec.ts";
 import { encodeBatch, encodeScript } from "../../src/wire/statement-codec.ts";
@@ -278,6 +279,7 @@ export interface Life {
   readonly restarts: number;
   readonly reseeds: number;
   readonly preparedStatements: number;
+  readonly autoVacuum: AutoVacuum;
 }
 
 /** Applies the log; the path of its file, closed. */
@@ -288,11 +290,11 @@ export function follow(
   coverage: Coverage,
 ): string {
   const dice = new Dice(life.seed);
-  const { preparedStatements } = life;
+  const { preparedStatements, autoVacuum } = life;
   if (preparedStatements === 1) coverage.add("event: follower with one statement in its cache");
   let path = directory.file();
   process.env["TZ"] = dice.pick(ZONES);
-  let core = MachineCore.open({ path, preparedStatements });
+  let core = MachineCore.open({ path, autoVacuum, preparedStatements });
   for (let at = 0; at < log.length; ) {
     const to = Math.min(log.length, at + dice.between(1, life.entriesMax));
     applySome(core, log.slice(at, to), `a follower (${JSON.stringify(life)})`);
@@ -305,11 +307,11 @@ export function follow(
       writeFileSync(path, image ?? readFileSync(from));
       const how = image === null ? "a file" : "a backup";
       coverage.add(`event: follower re-seeded from ${how}`);
-      core = MachineCore.open({ path, preparedStatements });
+      core = MachineCore.open({ path, autoVacuum, preparedStatements });
     } else if (dice.chance(life.restarts)) {
       core.close();
       coverage.add("event: follower restart");
-      core = MachineCore.open({ path, preparedStatements });
+      core = MachineCore.open({ path, autoVacuum, preparedStatements });
     }
   }
   core.close();

@@ -23,10 +23,38 @@ export interface RunReport {
 /** Between them: each entry alone, all at once, restarts and re-seeds between any two, one prepared statement. */
 function livesOf(seed: number): Life[] {
   return [
-    { seed: seed + 1, entriesMax: 1, restarts: 0, reseeds: 0, preparedStatements: 1 },
-    { seed: seed + 2, entriesMax: 1000, restarts: 0, reseeds: 0, preparedStatements: 500 },
-    { seed: seed + 3, entriesMax: 5, restarts: 0.15, reseeds: 0.06, preparedStatements: 4 },
-    { seed: seed + 4, entriesMax: 2, restarts: 0.4, reseeds: 0, preparedStatements: 500 },
+    {
+      seed: seed + 1,
+      entriesMax: 1,
+      restarts: 0,
+      reseeds: 0,
+      preparedStatements: 1,
+      autoVacuum: "incremental",
+    },
+    {
+      seed: seed + 2,
+      entriesMax: 1000,
+      restarts: 0,
+      reseeds: 0,
+      preparedStatements: 500,
+      autoVacuum: "none",
+    },
+    {
+      seed: seed + 3,
+      entriesMax: 5,
+      restarts: 0.15,
+      reseeds: 0.06,
+      preparedStatements: 4,
+      autoVacuum: "full",
+    },
+    {
+      seed: seed + 4,
+      entriesMax: 2,
+      restarts: 0.4,
+      reseeds: 0,
+      preparedStatements: 500,
+      autoVacuum: "incremental",
+    },
   ];
 }
 

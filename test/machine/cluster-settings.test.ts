@@ -267,3 +267,27 @@ test("the fields of the header are exact in a batch that goes on, in savepoints 
     expect(readAll(reader, "PRAGMA application_id")).toStrictEqual([{ application_id: 4 }]);
   }
 });
+
+test("a writer of another machine version executes nothing, but applies, and may set the version", () => {
+  const leader = family();
+  leader.setMachineVersion("engine 1");
+  leader.run("INSERT INTO parent VALUES (1)");
+  leader.commit();
+  leader.core.close();
+  leader.core = openCore({ path: leader.path, machineVersion: "engine 2" });
+  expect(leader.core.state.settings.machineVersion).toBe("engine 1");
+  expect(leader.fail("INSERT INTO parent VALUES (2)")).toMatchObject({
+    code: "NO_LEADER",
+    outcome: "not-applied",
+    message: expect.stringContaining("engine 2, the cluster engine 1"),
+  });
+  expect(leader.fail(OFF).code).toBe("NO_LEADER");
+  expect(failureOf(leader.transact("begin")).code).toBe("NO_LEADER");
+  leader.setMachineVersion("engine 2");
+  leader.run("INSERT INTO parent VALUES (2)");
+  leader.commit();
+  expect(leader.core.state.settings.machineVersion).toBe("engine 2");
+  const follower = openCore({ path: freshPath(), machineVersion: "engine 1" });
+  expect(follower.apply(leader.log)).toMatchObject({ mismatch: null });
+  expect(follower.state.settings.machineVersion).toBe("engine 2");
+});

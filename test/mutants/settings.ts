@@ -90,6 +90,57 @@ export const CLUSTER_SETTINGS: readonly Mutant[] = [
     killedBy: [settings("EXPLAIN of one is refused")],
   },
   {
+    name: "other-machine-executes",
+    guards: ["N17"],
+    removes: "a writer executes for a cluster of another machine version",
+    edits: [
+      edit(
+        KEPT,
+        'if (own === "" || cluster === "" || own === cluster) return null;',
+        "if (own !== null) return null;",
+      ),
+    ],
+    killedBy: [settings("a writer of another machine version executes nothing")],
+  },
+  {
+    name: "other-machine-stands",
+    guards: ["N17"],
+    removes: "a node of another version stands for leader like any",
+    edits: [edit("src/raft/core.ts", "    if (!this.isEligible) return false;\n", "")],
+    killedBy: [test("raft/elections", "a node that may not lead")],
+  },
+  {
+    name: "other-machine-succeeds",
+    guards: ["N17"],
+    removes: "a leader hands over to a node of another version",
+    edits: [
+      edit(
+        "src/node/handover.ts",
+        "(peer) => fits(peer) && passes(peer)",
+        "(peer) => (fits(peer) || true) && passes(peer)",
+      ),
+    ],
+    killedBy: [test("node/handover", "never goes to who could not lead")],
+  },
+  {
+    name: "raised-without-majority",
+    guards: ["N17"],
+    removes: "a caretaker raises the version to its own, whoever else runs it",
+    edits: [
+      edit("src/node/machine-versions.ts", "(isHopeless && this.#isMajority(own))", "isHopeless"),
+    ],
+    killedBy: [test("node/machine-versions", "never raises without a majority")],
+  },
+  {
+    name: "belief-kept-by-who-may-not-stand",
+    guards: ["N17"],
+    removes: "a node that may not stand believes in a silent leader for ever",
+    edits: [
+      edit("src/raft/raft.ts", "      if (!core.isEligible) core.followLeader(NOBODY);\n", ""),
+    ],
+    killedBy: [test("raft/elections", "a node that may not lead")],
+  },
+  {
     name: "unknown-setting-skipped",
     guards: ["N18"],
     removes: "a node goes on behind a setting that it does not know",

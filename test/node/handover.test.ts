@@ -74,6 +74,18 @@ describe("handing over", () => {
     expect(told).toEqual(["transfer to 3"]);
   });
 
+  test("never goes to who could not lead, and ends when there is nobody else", () => {
+    others = [3];
+    full = [2];
+    for (const done of drained) done();
+    expect(told).toEqual(["transfer to 2"]);
+    told.length = 0;
+    others = [2, 3];
+    for (const done of drained) done();
+    clock.advance(1);
+    expect(told).toEqual(["done"]);
+  });
+
   test("ends when nobody could take over by then", () => {
     progress = [peer(1, 9), peer(2, 9, false), peer(3, 8, false), peer(4, 9)];
     for (const done of drained) done();

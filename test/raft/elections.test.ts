@@ -41,6 +41,27 @@ describe("among three", () => {
     }
   });
 
+  test("a node that may not lead does not stand, nor take over, votes on, and loses its belief in a silent leader", () => {
+    const net = SmallNetwork.of(3, { options });
+    net.campaign(1);
+    net.node(2).raft.step({ kind: "eligible", mayLead: false });
+    net.transfer(1, 2).tick(12);
+    expect(net.leader).toBe(1);
+    net.isolate(1).tick(25, 2);
+    expect(net.node(2).status).toMatchObject({ role: "follower", leader: 0 });
+    net.campaign(2);
+    expect(net.node(2).status.role).toBe("follower");
+    net.tick(30, 2, 3);
+    expect(net.leader).toBe(3);
+    // Told in the middle of standing, it stops; told that it may, it stands.
+    net.isolate(3).campaign(2);
+    net.node(2).raft.step({ kind: "eligible", mayLead: true });
+    net.tick(30, 2);
+    expect(net.node(2).status.role).toBe("preCandidate");
+    net.node(2).raft.step({ kind: "eligible", mayLead: false });
+    expect(net.node(2).status.role).toBe("follower");
+  });
+
   test("nodes with pre-vote and one without find a leader together", () => {
     const net = new SmallNetwork([
       { id: 1, options: { ...options, preVote: true } },
