@@ -54,9 +54,11 @@ export function readRows(
   for (;;) {
     let mustReread = false;
     let isFull = false;
-    const select = database.prepare<unknown[], unknown[]>(selectRows(table, mode, last)).raw(true);
     const given = rowArguments(last, rowsMax < 0 ? -1 : rowsMax - rows + 1);
-    for (const row of select.safeIntegers(true).iterate(given)) {
+    const parts = selectRows(table, mode, last).map((sql) => {
+      return database.prepare<unknown[], unknown[]>(sql).raw(true).safeIntegers(true);
+    });
+    for (const row of sideBySide(parts.map((part) => part.iterate(given)))) {
       isFull = rows === rowsMax || bytes.total >= bytesMax;
       if (isFull) break;
       if (mode === "exact") bytes.exact(row);
@@ -71,6 +73,28 @@ export function readRows(
     mode = "exact";
     // Rows that cannot be named are read from the first on again.
     if (table.key.length === 0) rows = 0;
+  }
+}
+
+/** Each row's parts as one row. They are of one transaction, so they have the same rows. */
+function sideBySide(parts: IterableIterator<unknown[]>[]): Iterable<unknown[]> {
+  const [first] = parts;
+  return first !== undefined && parts.length === 1 ? first : joined(parts);
+}
+
+function* joined(parts: IterableIterator<unknown[]>[]): Generator<unknown[]> {
+  try {
+    for (;;) {
+      const row: unknown[] = [];
+      for (const part of parts) {
+        const { done, value } = part.next();
+        if (done === true) return;
+        row.push(...value);
+      }
+      yield row;
+    }
+  } finally {
+    for (const part of parts) part.return?.();
   }
 }
 

@@ -47,6 +47,8 @@ const ROWID_NAMES = ["rowid", "_rowid_", "oid"];
 const STORED = "hidden IN (0, 3)";
 /** A larger value is no string that this process could hold, nor read within a few ms. */
 export const LARGE_BYTES = 16 * 1024 * 1024;
+/** SQLite allows a result as many columns as a table; of a row we want its key beside them, and their kinds. */
+const RESULT_COLUMNS_MAX = 2_000;
 /** What is read in a large value's place, behind which come its kind and its length. */
 const LARGE_MARK = "a large value: ";
 
@@ -146,13 +148,29 @@ function rowidName(columns: readonly ColumnRow[]): string | undefined {
   return alias === undefined ? undefined : quoteName(alias.name);
 }
 
-/** Rows behind a key, as many as its last parameter says (−1: all); see `rowArguments`. */
+/**
+ * Rows behind a key, as many as its last parameter says (−1: all); see `rowArguments`. A table of many columns takes several
+ * statements, to be read side by side: each gives the next columns of the same rows.
+ */
 export function selectRows(
-  { name, key, values }: StoredTable,
+  table: StoredTable,
   mode: ReadMode,
   after: readonly StoredValue[],
+): string[] {
+  const selected = table.values.flatMap((sql) => (mode === "plain" ? [plain(sql)] : exact(sql)));
+  const statements: string[] = [];
+  for (let at = 0; at < selected.length; at += RESULT_COLUMNS_MAX) {
+    const some = selected.slice(at, at + RESULT_COLUMNS_MAX);
+    statements.push(selectColumns(table, some, after));
+  }
+  return statements;
+}
+
+function selectColumns(
+  { name, key }: StoredTable,
+  selected: readonly string[],
+  after: readonly StoredValue[],
 ): string {
-  const selected = values.flatMap((sql) => (mode === "plain" ? [plain(sql)] : exact(sql)));
   const where = after.length === 0 ? "" : ` WHERE ${behind(key, after)}`;
   const order = key.map(({ sql, collation, isDescending }) => {
     return `${sql} COLLATE ${quoteName(collation)}${isDescending ? " DESC" : ""}`;

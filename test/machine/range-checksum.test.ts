@@ -132,6 +132,24 @@ describe("what the nodes have alike", () => {
     leader.follower(() => 4);
   });
 
+  test.each([1_000, 2_000])("%i columns, more than one result may have", (count) => {
+    const columns = Array.from({ length: count }, (_, at) => `c${at}`).join(", ");
+    const leader = leaderWith(`CREATE TABLE wide (${columns});
+      CREATE TABLE keyed (${columns}, PRIMARY KEY (c1)) WITHOUT ROWID`);
+    const last = `c${count - 1}`;
+    const rows = `('a', 1, 'z'), (CAST(x'ff61' AS TEXT), 2, x'00'), ('\uFFFD', 3, NULL)`;
+    for (const table of ["wide", "keyed"])
+      leader.exec(`INSERT INTO ${table}(c0, c1, ${last}) VALUES ${rows}`);
+    const ranges = pass(leader).filter(({ table }) => /wide|keyed/.test(table));
+    expect(ranges).toMatchObject([
+      { rows: 3, failed: "" },
+      { rows: 3, failed: "" },
+    ]);
+    leader.follower(() => 1);
+    expect(foundIn(leader, `UPDATE wide SET ${last} = 'y' WHERE c1 = 1`)).toContain('"wide"');
+    expect(foundIn(leader, `UPDATE keyed SET ${last} = x'01' WHERE c1 = 2`)).toContain('"keyed"');
+  });
+
   test("tables come, go and change between the ranges of a pass", () => {
     const leader = leaderWith("CREATE TABLE m (v); CREATE TABLE n (v); CREATE TABLE z (v)");
     for (const name of ["m", "n", "z"]) {

@@ -40,6 +40,20 @@ export const COMPARED_CONTENT: readonly Mutant[] = [
     killedBy: [ranges("named text that was no text")],
   },
   {
+    name: "wide-tables-in-one-result",
+    guards: ["V1"],
+    removes:
+      "a table with more columns than a result may have cannot be read, which stops its followers",
+    edits: [
+      edit(
+        "src/machine/stored-table.ts",
+        "const RESULT_COLUMNS_MAX = 2_000;",
+        "const RESULT_COLUMNS_MAX = 9_000;",
+      ),
+    ],
+    killedBy: [ranges("1000 columns, more than one result may have")],
+  },
+  {
     name: "rows-summed-before-they-are-written",
     guards: ["V1"],
     removes: "what virtual tables have gathered is in their rows on some nodes only",
