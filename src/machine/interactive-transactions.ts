@@ -14,6 +14,12 @@ import type { DeterministicFunctions } from "./deterministic-functions.ts";
 import type { BatchEnding, StepBounds, TransactionExecutor } from "./transaction-executor.ts";
 import type { Work } from "./work.ts";
 
+/** `detail`: how it came to another end than on the leader; empty: to the same, with this digest. */
+export interface ReplayEnding {
+  readonly digest: number;
+  readonly detail: string;
+}
+
 export type StepOutcome =
   | Exclude<ExecuteOutcome, { kind: "proposal" | "apart" }>
   /** It wrote, and belongs into the log. */
@@ -111,18 +117,18 @@ export class InteractiveTransactions {
     return { kind: "committed", work, digest: ending.digest, transaction };
   }
 
-  /** Follower. Null, or how its effects differ. */
-  replay(command: Command, { steps }: LoggedTransaction, limits: Limits): string | null {
+  /** Follower. */
+  replay(command: Command, { steps }: LoggedTransaction, limits: Limits): ReplayEnding {
     this.#functions.beginRequest(command.timeMs, command.seedHigh, command.seedLow);
     this.#executor.begin();
     const bounds = { limits, resultBytesMax: Number.POSITIVE_INFINITY };
     for (const [at, step] of steps.entries()) {
       const detail = this.#executor.replay(step, bounds);
-      if (detail !== null) return `step ${at}: ${detail}`;
+      if (detail !== null) return { digest: 0, detail: `step ${at}: ${detail}` };
     }
     const ending = this.#executor.finish();
-    if (ending.kind !== "done") return `${ending.failure.code}: ${ending.failure.message}`;
-    return ending.digest === command.digest ? null : `other effects: ${ending.digest}`;
+    if (ending.kind === "done") return { digest: ending.digest, detail: "" };
+    return { digest: 0, detail: `${ending.failure.code}: ${ending.failure.message}` };
   }
 
   /** A batch that goes on behind statements that fail: a transaction without a caller in between. */

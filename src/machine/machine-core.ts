@@ -4,13 +4,13 @@
  * content. Synchronous; it starts no process, no timer, and never decides when to commit.
  */
 
-import type { Database } from "better-sqlite3";
 import type {
   DigestMismatch,
   ExecuteJob,
   ExecuteOutcome,
   MachineState,
   TransactionVerb,
+  Verdict,
 } from "../node/ports.ts";
 import type { Configuration, Entry, EntryId } from "../raft/entry.ts";
 import { BalsaError, type Failure } from "../sql/errors.ts";
@@ -23,21 +23,17 @@ import { type Command, decodeCommand, encodeCommand } from "../wire/log-codec.ts
 import { NOT_APPLIED, SETTING_DONE } from "../wire/result-codec.ts";
 import { encodeOpenSessionResponse } from "../wire/sql-codec.ts";
 import { type BoundBatch, decodeBatch } from "../wire/statement-codec.ts";
-import type { FailedStatement, LoggedTransaction } from "../wire/transaction-codec.ts";
-import { DeterministicFunctions } from "./deterministic-functions.ts";
-import { ALREADY_ENDED, InteractiveTransactions } from "./interactive-transactions.ts";
-import { digestOf, encodeSettings, KeptSettings } from "./kept-settings.ts";
+import type { FailedStatement } from "../wire/transaction-codec.ts";
+import { ALREADY_ENDED } from "./interactive-transactions.ts";
+import { digestOf } from "./kept-settings.ts";
+import { MachineConnection } from "./machine-connection.ts";
 import { MachineFault, toStatementFailure } from "./machine-fault.ts";
-import { MachineMeta } from "./machine-meta.ts";
-import { RangeChecksums } from "./range-checksum.ts";
-import { RequestExecutor, type RequestOutcome } from "./request-executor.ts";
+import type { RequestOutcome } from "./request-executor.ts";
 import { checkRequest, UNBOUNDED } from "./request-limits.ts";
-import { DEFAULT_SESSION_LIMITS, type SessionLimits, Sessions } from "./sessions.ts";
-import { TransactionExecutor } from "./transaction-executor.ts";
-import { undeclaredNames } from "./undeclared-names.ts";
-import { type Checkpoint, WalState } from "./wal-state.ts";
+import { DEFAULT_SESSION_LIMITS, type SessionLimits } from "./sessions.ts";
+import { compare, type Difference, differences, Settling, without } from "./settling.ts";
+import type { Checkpoint } from "./wal-state.ts";
 import { commandOf, unknownEntry, type Work, workOf } from "./work.ts";
-import { openWriterConnection } from "./writer-connection.ts";
 
 export interface MachineCoreOptions {
   /** The database file, made if missing; `:memory:` for tests. */
@@ -61,7 +57,6 @@ export interface Applied {
 }
 
 const EMPTY = Buffer.alloc(0);
-const PREPARED_STATEMENTS = 500;
 
 /** A request's outcome, and what failed in it without stopping it. */
 type RunOutcome =
@@ -79,15 +74,9 @@ export class MachineCore {
   readonly #options: MachineCoreOptions;
   readonly #limits: Limits;
   readonly #sessionLimits: SessionLimits;
-  #database: Database;
-  #meta: MachineMeta;
-  #settings: KeptSettings;
-  #sessions: Sessions;
-  #functions: DeterministicFunctions;
-  #requests: RequestExecutor;
-  #interactive: InteractiveTransactions;
-  #ranges: RangeChecksums;
-  #wal: WalState;
+  #on: MachineConnection;
+  readonly #settling = new Settling();
+  #originIndex = 0;
   #applied: EntryId = { index: 0, term: 0 };
   #timeMs = 0;
   #nextSession = 1;
@@ -102,15 +91,7 @@ export class MachineCore {
     this.#options = options;
     this.#limits = options.limits ?? DEFAULT_LIMITS;
     this.#sessionLimits = options.sessionLimits ?? DEFAULT_SESSION_LIMITS;
-    this.#database = openWriterConnection(options.path, options);
-    this.#meta = new MachineMeta(this.#database);
-    this.#settings = new KeptSettings(this.#database);
-    this.#sessions = new Sessions(this.#database, this.#sessionLimits);
-    this.#functions = new DeterministicFunctions();
-    this.#requests = this.#connectRequests();
-    this.#interactive = this.#connectTransactions();
-    this.#ranges = this.#connectRanges();
-    this.#wal = new WalState(this.#database);
+    this.#on = this.#connect();
     this.#load();
   }
 
@@ -122,8 +103,10 @@ export class MachineCore {
   get state(): MachineState {
     const { index, term } = this.#applied;
     const [timeMs, configuration] = [this.#timeMs, this.#configuration];
-    const { stored: settings } = this.#settings;
-    return { appliedIndex: index, appliedTerm: term, timeMs, configuration, settings };
+    const { stored: settings } = this.#on.settings;
+    const [originIndex, { settled }] = [this.#originIndex, this.#settling];
+    const facts = { timeMs, configuration, settings, originIndex, settled };
+    return { appliedIndex: index, appliedTerm: term, ...facts };
   }
 
   /** Leader mode: in the open transaction, which is opened if none is. */
@@ -133,15 +116,15 @@ export class MachineCore {
     const no =
       verb === "machineVersion"
         ? null
-        : this.#settings.otherMachine(this.#options.machineVersion ?? "");
+        : this.#on.settings.otherMachine(this.#options.machineVersion ?? "");
     if (no !== null) return { kind: "failure", failure: no };
     if (verb === "setting" || verb === "machineVersion") return this.#executeApart(verb, work);
     this.#begin();
     this.#leading = true;
     if (verb !== undefined && !OUTSIDE.has(verb)) return this.#continueTransaction(job);
-    invariant(!this.#interactive.isOpen, "a transaction has the writer for itself");
+    invariant(!this.#on.interactive.isOpen, "a transaction has the writer for itself");
     if (verb === "checksum") {
-      const { command, result } = this.#ranges.propose(work);
+      const { command, result } = this.#on.ranges.propose(work);
       return this.#propose(command, result);
     }
     if (job.openSession) return this.#proposeSession(work);
@@ -150,7 +133,7 @@ export class MachineCore {
       if (known?.kind === "answer" && verb === "begin") return ALREADY_ENDED;
       if (known !== null) return known;
     }
-    if (verb === "begin") return this.#interactive.begin(work);
+    if (verb === "begin") return this.#on.interactive.begin(work);
     if (verb === "settle") return this.#settleTransaction(work);
     const outcome = this.#runRequest(work, this.#limits);
     if (outcome.kind === "broken") {
@@ -167,7 +150,7 @@ export class MachineCore {
   /** A setting that would change something is done between transactions; one that is as asked for is done already. */
   #unlessSetting({ failure, setting }: Extract<RunOutcome, { kind: "failure" }>): ExecuteOutcome {
     if (setting === undefined) return { kind: "failure", failure };
-    return this.#settings.has(setting)
+    return this.#on.settings.has(setting)
       ? { kind: "answer", result: SETTING_DONE, index: 0 }
       : { kind: "apart" };
   }
@@ -183,7 +166,7 @@ export class MachineCore {
       setting = outcome.setting;
       if (setting === undefined) return { kind: "failure", failure: outcome.failure };
     } else setting = { name: MACHINE_VERSION, value: Buffer.from(work.batch).toString() };
-    const isKnown = this.#settings.set(setting);
+    const isKnown = this.#on.settings.set(setting);
     invariant(isKnown, `${setting.name} = ${setting.value} can be set`);
     this.#begin();
     this.#leading = true;
@@ -193,14 +176,14 @@ export class MachineCore {
 
   #propose(command: Command, result: Uint8Array): ExecuteOutcome {
     this.#timeMs = command.timeMs;
-    if (command.session !== 0) this.#sessions.remember(command, command.timeMs, result, 0);
+    if (command.session !== 0) this.#on.sessions.remember(command, command.timeMs, result, 0);
     return { kind: "proposal", payload: encodeCommand(command), result };
   }
 
   /** What a numbered write is answered with that must not run; null if it must. */
   #known(work: Work): ExecuteOutcome | null {
     try {
-      const known = this.#sessions.admit(work, work.timeMs);
+      const known = this.#on.sessions.admit(work, work.timeMs);
       return known && { kind: "answer", result: known.result, index: known.index };
     } catch (error) {
       return { kind: "failure", failure: toStatementFailure(error, 0) };
@@ -210,21 +193,66 @@ export class MachineCore {
   /** Leader mode: all that was executed is log[..last]. */
   commit(last: EntryId): void {
     invariant(last.index >= this.#applied.index, "commit goes forward");
-    invariant(!this.#interactive.isOpen, "SQLite commits between transactions");
+    invariant(!this.#on.interactive.isOpen, "SQLite commits between transactions");
     this.#begin();
-    this.#sessions.placed(last.index);
+    this.#on.sessions.placed(last.index);
     this.#commit(last);
   }
 
   /** Who is a member belongs to the file: the log may forget the entries that said so. */
   configure(configuration: Configuration): void {
     this.#configuration = configuration;
-    this.#meta.configure(encodeConfiguration(configuration));
+    this.#on.meta.configure(encodeConfiguration(configuration));
   }
 
-  /** Follower mode: runs entries and commits them as one transaction. */
+  /** From now on entries are applied under this verdict, as far as it goes. */
+  settle(verdict: Verdict): void {
+    this.#settling.begin(verdict);
+  }
+
+  /** Follower mode: runs entries and commits them as one transaction; those under a verdict one by one. */
   apply(entries: readonly Entry[]): Applied {
     invariant(!this.#leading, "no leader's transaction is open");
+    const { from, to } = this.#settling.rangeIn(entries);
+    let applied: Applied = { last: this.#applied, mismatch: null };
+    if (from > 0) applied = this.#applyTogether(entries.slice(0, from));
+    for (let at = from; at < to && applied.mismatch === null; at += 1) {
+      applied = this.#applySettled(entries[at] as Entry);
+    }
+    if (to < entries.length && applied.mismatch === null) {
+      applied = this.#applyTogether(entries.slice(to));
+    }
+    return applied;
+  }
+
+  /**
+   * No digest counts but the verdict's own. What the entry does here it does; what fails here leaves nothing but its log
+   * time, on a connection that has seen nothing of it.
+   */
+  #applySettled(entry: Entry): Applied {
+    const { index, term } = entry;
+    const verdict = this.#settling.at(index);
+    const problem = this.#settling.problem(index);
+    if (problem !== null) return { last: this.#applied, mismatch: problem };
+    const difference = entry.kind === "command" ? this.#applyEntry(entry, this.#applied) : null;
+    if (difference?.isUnknown === true) return { last: this.#applied, mismatch: difference };
+    const isBegun = index === verdict.index;
+    const mismatch = isBegun ? compare(verdict, difference) : null;
+    const isKept = difference === null || difference.keep !== undefined;
+    if (mismatch !== null || !isKept) {
+      if (this.#on.database.inTransaction) this.#on.database.exec("ROLLBACK");
+      this.#reopen();
+      if (mismatch !== null) return { last: this.#applied, mismatch };
+      this.#timeMs = Math.max(this.#timeMs, decodeCommand(entry.payload).timeMs);
+    } else difference?.keep?.();
+    this.#begin();
+    if (isBegun) this.#on.meta.settle(verdict);
+    this.#commit({ index, term });
+    if (isBegun) this.#settling.settled = verdict;
+    return { last: this.#applied, mismatch: null };
+  }
+
+  #applyTogether(entries: readonly Entry[]): Applied {
     const before = this.#applied;
     let last = before;
     for (const entry of entries) {
@@ -232,7 +260,7 @@ export class MachineCore {
         throw new MachineFault(`entry ${entry.index} does not follow ${last.index}`);
       }
       const mismatch = entry.kind === "command" ? this.#applyEntry(entry, last) : null;
-      if (mismatch !== null) return this.#applyBefore(entries, entry, mismatch);
+      if (mismatch !== null) return this.#applyBefore(entries, entry, without(mismatch));
       last = { index: entry.index, term: entry.term };
     }
     this.#begin();
@@ -241,7 +269,7 @@ export class MachineCore {
   }
 
   /** `before`: the last entry that was run, in the open transaction or before it. */
-  #applyEntry(entry: Entry, before: EntryId): DigestMismatch | null {
+  #applyEntry(entry: Entry, before: EntryId): Difference | null {
     let command: Command;
     try {
       command = decodeCommand(entry.payload);
@@ -253,8 +281,8 @@ export class MachineCore {
       this.#begin();
       return this.#applyCommand(entry, command);
     }
-    if (this.#database.inTransaction) this.#commit(before);
-    if (!this.#settings.set(setting)) {
+    if (this.#on.database.inTransaction) this.#commit(before);
+    if (!this.#on.settings.set(setting)) {
       const what = `it sets ${setting.name} to "${setting.value}", which this program does not know`;
       return unknownEntry(entry, command.digest, `${what}: start this node with the newer one`);
     }
@@ -264,56 +292,58 @@ export class MachineCore {
 
   /** Bytes of the WAL that are not in the file yet; 0 while a transaction is open. */
   walBytes(): number {
-    return this.#database.inTransaction ? 0 : this.#wal.bytes();
+    return this.#on.database.inTransaction ? 0 : this.#on.wal.bytes();
   }
 
   /** Copies the WAL into the file as far as readers allow, and syncs. Null while a transaction is open. */
   checkpoint(): Checkpoint | null {
-    return this.#database.inTransaction ? null : this.#wal.checkpoint();
+    return this.#on.database.inTransaction ? null : this.#on.wal.checkpoint();
   }
 
   /** Rolls back what is open, checkpoints, and closes the file. */
   close(): void {
-    if (!this.#database.open) return;
-    if (this.#database.inTransaction) this.#database.exec("ROLLBACK");
-    this.#database.close();
+    if (!this.#on.database.open) return;
+    if (this.#on.database.inTransaction) this.#on.database.exec("ROLLBACK");
+    this.#on.database.close();
   }
 
   // --- the transaction ----------------------------------------------------------------------------------------
 
   #begin(): void {
     if (this.#broken !== "") throw new MachineFault(`the transaction was lost: ${this.#broken}`);
-    if (this.#database.inTransaction) return;
+    if (this.#on.database.inTransaction) return;
     // What the in-memory state stands for is gone with a transaction that ended by itself.
     invariant(!this.#leading, "a leader's transaction ends by commit");
-    this.#meta.begin(this.#applied.index);
+    this.#on.meta.begin(this.#applied.index);
   }
 
   #commit(last: EntryId): void {
-    this.#requests.disturbed();
-    this.#sessions.flush();
+    this.#on.requests.disturbed();
+    this.#on.sessions.flush();
     const state = { applied: last, timeMs: this.#timeMs, nextSession: this.#nextSession };
-    this.#meta.commit(state, this.#settings.unsaved());
-    this.#settings.committed();
+    this.#on.meta.commit(state, this.#on.settings.unsaved());
+    this.#on.settings.committed();
     this.#applied = last;
     this.#leading = false;
   }
 
   #load(): void {
-    const { applied, timeMs, nextSession, configuration, settings } = this.#meta.read();
-    this.#settings.load(settings);
+    const { applied, timeMs, nextSession, configuration, settings, ...rest } = this.#on.meta.read();
+    this.#originIndex = rest.originIndex;
+    this.#settling.settled = rest.settled;
+    this.#on.settings.load(settings);
     this.#configuration = configuration === null ? null : decodeConfiguration(configuration);
-    this.#meta.claim(this.#database);
+    this.#on.meta.claim(this.#on.database);
     this.#applied = applied;
     this.#timeMs = timeMs;
     this.#nextSession = nextSession;
-    this.#sessions.load(applied.index);
+    this.#on.sessions.load(applied.index);
   }
 
   // --- requests -----------------------------------------------------------------------------------------------
 
   #runRequest(work: Work, limits: Limits): RunOutcome {
-    this.#functions.beginRequest(work.timeMs, work.seedHigh, work.seedLow);
+    this.#on.functions.beginRequest(work.timeMs, work.seedHigh, work.seedLow);
     const bounds = { limits, resultBytesMax: this.#resultBytesMax(work.session, limits) };
     const { length } = work.batch;
     let batch: BoundBatch;
@@ -323,8 +353,8 @@ export class MachineCore {
     } catch (error) {
       return { kind: "failure", failure: toStatementFailure(error, 0) };
     }
-    if (!batch.goOn) return this.#requests.run(batch, length, bounds);
-    const ending = this.#interactive.runBatch(batch, length, bounds, work.failed ?? null);
+    if (!batch.goOn) return this.#on.requests.run(batch, length, bounds);
+    const ending = this.#on.interactive.runBatch(batch, length, bounds, work.failed ?? null);
     // What ran out of space on a follower has ended it already.
     return ending.kind === "broken" ? { ...ending, exhausted: false } : ending;
   }
@@ -346,7 +376,7 @@ export class MachineCore {
   }
 
   #continueTransaction(job: ExecuteJob): ExecuteOutcome {
-    const outcome = this.#interactive.continue(job);
+    const outcome = this.#on.interactive.continue(job);
     if (outcome.kind === "broken") this.#broken = outcome.failure.message;
     if (outcome.kind !== "committed") return outcome;
     const { work, digest, transaction } = outcome;
@@ -363,71 +393,61 @@ export class MachineCore {
     const id = this.#nextSession;
     this.#nextSession += 1;
     this.#timeMs = timeMs;
-    this.#sessions.open(id, timeMs);
+    this.#on.sessions.open(id, timeMs);
     // The index is filled in by whoever learns it.
     return { result: encodeOpenSessionResponse({ session: id, index: 0 }), digest: id >>> 0 };
   }
 
-  #applyCommand(entry: Entry, command: Command): DigestMismatch | null {
+  #applyCommand(entry: Entry, command: Command): Difference | null {
     const { session, timeMs, digest } = command;
-    const differs = (found: number, detail: string): DigestMismatch => {
-      return { index: entry.index, expected: digest, found, detail };
+    const differs = differences(entry.index, digest);
+    const keep = (result: Uint8Array) => (): void => {
+      this.#timeMs = timeMs;
+      if (session !== 0) this.#on.sessions.remember(command, timeMs, result, entry.index);
     };
+    const settle = (found: number, result: Uint8Array): Difference | null => {
+      if (found !== digest) return differs(found, "other effects", keep(result));
+      keep(result)();
+      return null;
+    };
+    if (command.verdict !== undefined) return this.#settling.meet(command.verdict, entry.index);
     if (timeMs < this.#timeMs) return differs(0, `log time runs back from ${this.#timeMs}`);
     if (command.openSession) {
       const opened = this.#openSession(timeMs);
-      return opened.digest === digest ? null : differs(opened.digest, "another session's id");
+      if (opened.digest === digest) return null;
+      return differs(opened.digest, "another session's id", () => {});
     }
     if (session !== 0) {
       const detail = this.#admissionProblem(command);
       if (detail !== null) return differs(0, detail);
     }
     if (command.checksum !== undefined) {
-      const difference = this.#ranges.check(command.checksum);
+      const difference = this.#on.ranges.check(command.checksum);
       if (difference !== null) return differs(difference.found, difference.detail);
       this.#timeMs = timeMs;
       return null;
     }
-    if (command.transaction !== undefined) {
-      const detail = this.#replay(command, command.transaction, entry.index);
-      return detail === null ? null : differs(0, detail);
+    const { transaction, setting } = command;
+    if (transaction !== undefined) {
+      if (transaction.notApplied) return settle(digest, NOT_APPLIED);
+      const ending = this.#on.interactive.replay(command, transaction, UNBOUNDED);
+      return ending.detail === "" ? settle(ending.digest, EMPTY) : differs(0, ending.detail);
     }
-    if (command.setting !== undefined) {
-      const found = digestOf(command.setting);
-      if (found !== digest) return differs(found, "another setting");
-      this.#timeMs = timeMs;
-      if (session !== 0) this.#sessions.remember(command, timeMs, SETTING_DONE, entry.index);
-      return null;
-    }
+    if (setting !== undefined) return settle(digestOf(setting), SETTING_DONE);
     const outcome = this.#runRequest(command, UNBOUNDED);
     if (outcome.kind === "broken" && outcome.exhausted) {
       const { code, message } = outcome.failure;
       throw new MachineFault(message, { code });
     }
     if (outcome.kind !== "done") return differs(0, describe(outcome.failure));
-    if (!outcome.wrote) return differs(outcome.digest, "it wrote nothing");
-    if (outcome.digest !== digest) return differs(outcome.digest, "other effects");
-    this.#timeMs = timeMs;
-    if (session !== 0) this.#sessions.remember(command, timeMs, outcome.result, entry.index);
-    return null;
-  }
-
-  /** Null, or how this node's effects differ. */
-  #replay(command: Command, transaction: LoggedTransaction, index: number): string | null {
-    const { timeMs, session } = command;
-    const { notApplied } = transaction;
-    const detail = notApplied ? null : this.#interactive.replay(command, transaction, UNBOUNDED);
-    if (detail !== null) return detail;
-    this.#timeMs = timeMs;
-    const result = notApplied ? NOT_APPLIED : EMPTY;
-    if (session !== 0) this.#sessions.remember(command, timeMs, result, index);
-    return null;
+    const { result, digest: found, wrote } = outcome;
+    return wrote ? settle(found, result) : differs(found, "it wrote nothing", keep(result));
   }
 
   /** The leader admitted it; a node that would not has another state. */
   #admissionProblem(command: Command): string | null {
     try {
-      const known = this.#sessions.admit(command, command.timeMs);
+      const known = this.#on.sessions.admit(command, command.timeMs);
       return known === null ? null : "it was applied before";
     } catch (error) {
       return describe(toStatementFailure(error, 0));
@@ -439,59 +459,36 @@ export class MachineCore {
    * connection that has seen nothing of it.
    */
   #applyBefore(entries: readonly Entry[], sick: Entry, mismatch: DigestMismatch): Applied {
-    if (this.#database.inTransaction) this.#database.exec("ROLLBACK");
+    if (this.#on.database.inTransaction) this.#on.database.exec("ROLLBACK");
     this.#reopen();
     // Some may be committed: in front of a setting.
     const { index: from } = this.#applied;
     const healthy = entries.filter(({ index }) => index > from && index < sick.index);
     if (healthy.length === 0) return { last: this.#applied, mismatch };
-    const { last, mismatch: again } = this.apply(healthy);
+    const { last, mismatch: again } = this.#applyTogether(healthy);
     return { last, mismatch: again ?? mismatch };
   }
 
   // --- the connection -----------------------------------------------------------------------------------------
 
   #reopen(): void {
+    // It may not be stored yet, and nobody tells it again.
+    const configuration = this.#configuration;
     // Memory dies with its connection.
     if (this.#options.path !== ":memory:") {
-      this.#database.close();
-      this.#database = openWriterConnection(this.#options.path, this.#options);
-      this.#meta = new MachineMeta(this.#database);
-      this.#settings = new KeptSettings(this.#database);
-      this.#sessions = new Sessions(this.#database, this.#sessionLimits);
-      this.#functions = new DeterministicFunctions();
-      this.#requests = this.#connectRequests();
-      this.#interactive = this.#connectTransactions();
-      this.#ranges = this.#connectRanges();
-      this.#wal = new WalState(this.#database);
+      this.#on.database.close();
+      this.#on = this.#connect();
     }
     this.#load();
+    if (configuration !== null) this.configure(configuration);
   }
 
-  #connectRequests(): RequestExecutor {
-    this.#functions.register(this.#database);
-    return new RequestExecutor(this.#database, {
-      functions: this.#functions,
-      flush: () => this.#sessions.flush(),
-      preparedStatements: this.#options.preparedStatements ?? PREPARED_STATEMENTS,
-      undeclared: undeclaredNames(this.#options.extensions ?? []),
-    });
-  }
-
-  #connectRanges(): RangeChecksums {
-    return new RangeChecksums(this.#database, {
-      // Rows are read as a commit would leave them: nothing of them is in memory alone.
-      settle: () => {
-        this.#sessions.flush();
-        this.#requests.touchSavepoint();
-      },
-      counted: () => [this.#timeMs, this.#nextSession, encodeSettings(this.#settings.current)],
-    });
-  }
-
-  #connectTransactions(): InteractiveTransactions {
-    const executor = new TransactionExecutor(this.#database, this.#requests);
-    return new InteractiveTransactions(executor, this.#functions, this.#limits);
+  #connect(): MachineConnection {
+    const given = { limits: this.#limits, sessionLimits: this.#sessionLimits };
+    return new MachineConnection({ ...this.#options, ...given }, () => [
+      this.#timeMs,
+      this.#nextSession,
+    ]);
   }
 }
 

@@ -4,6 +4,7 @@
  */
 
 import type { Database, Statement } from "better-sqlite3";
+import type { Verdict } from "../node/ports.ts";
 import type { EntryId } from "../raft/entry.ts";
 import { MachineFault } from "./machine-fault.ts";
 import { SESSION_SCHEMA } from "./sessions.ts";
@@ -21,8 +22,18 @@ const META_SCHEMA = `CREATE TABLE IF NOT EXISTS balsa_meta(
   next_session INTEGER NOT NULL,
   writer_epoch INTEGER NOT NULL,
   configuration TEXT,
-  settings TEXT
+  settings TEXT,
+  origin_index INTEGER NOT NULL DEFAULT 0,
+  settled TEXT
 )`;
+
+/** Columns that came later, in order: files of older programs do not have them. */
+const LATER_COLUMNS = [
+  "configuration TEXT",
+  "settings TEXT",
+  "origin_index INTEGER NOT NULL DEFAULT 0",
+  "settled TEXT",
+];
 
 export interface MetaState {
   readonly applied: EntryId;
@@ -35,6 +46,8 @@ export interface StoredMeta extends MetaState {
   readonly configuration: string | null;
   /** As `settings` was given them; null: none were ever set. */
   readonly settings: string | null;
+  readonly originIndex: number;
+  readonly settled: Verdict | null;
 }
 
 type MetaRow = [
@@ -46,6 +59,8 @@ type MetaRow = [
   epoch: bigint,
   configuration: string | null,
   settings: string | null,
+  origin: bigint,
+  settled: string | null,
 ];
 
 export class MachineMeta {
@@ -56,6 +71,7 @@ export class MachineMeta {
   readonly #rollback: Statement;
   readonly #configure: Statement;
   readonly #set: Statement;
+  readonly #settle: Statement;
   #epoch = 0n;
   /** To be stored with the next commit. */
   #configuration: string | null = null;
@@ -65,7 +81,7 @@ export class MachineMeta {
     this.#select = database
       .prepare<unknown[], MetaRow>(
         `SELECT format_version, applied_index, applied_term, time_ms, next_session, writer_epoch,
-                configuration, settings
+                configuration, settings, origin_index, settled
          FROM main.balsa_meta`,
       )
       .raw(true);
@@ -80,6 +96,7 @@ export class MachineMeta {
     this.#set = database.prepare(
       `UPDATE main.balsa_meta SET settings = ?, format_version = ${FORMAT_VERSION}`,
     );
+    this.#settle = database.prepare("UPDATE main.balsa_meta SET settled = ?");
   }
 
   /** Takes the file over: whoever wrote it before finds another epoch, and writes no more. */
@@ -95,7 +112,8 @@ export class MachineMeta {
   read(): StoredMeta {
     const row = this.#select.get();
     if (row === undefined) throw new MachineFault("balsa_meta is empty: not a database of Balsa's");
-    const [format, index, term, timeMs, nextSession, , configuration, settings] = row;
+    const [format, index, term, timeMs, nextSession, , configuration, settings, origin, verdict] =
+      row;
     if (format > BigInt(FORMAT_VERSION)) {
       throw new MachineFault(
         `the database has format ${format}; this program knows ${FORMAT_VERSION}`,
@@ -103,7 +121,9 @@ export class MachineMeta {
     }
     const applied = { index: Number(index), term: Number(term) };
     const [time, session] = [Number(timeMs), Number(nextSession)];
-    return { applied, timeMs: time, nextSession: session, configuration, settings };
+    const settled = verdict === null ? null : (JSON.parse(verdict) as Verdict);
+    const facts = { configuration, settings, originIndex: Number(origin), settled };
+    return { applied, timeMs: time, nextSession: session, ...facts };
   }
 
   /** BEGIN IMMEDIATE; throws if anybody else wrote to the file since. */
@@ -117,6 +137,11 @@ export class MachineMeta {
           `this one ${appliedIndex} in ${this.#epoch}`,
       );
     }
+  }
+
+  /** Within the open transaction. */
+  settle(verdict: Verdict): void {
+    this.#settle.run(JSON.stringify(verdict));
   }
 
   configure(configuration: string): void {
@@ -145,14 +170,18 @@ function hasColumn(database: Database, name: string): boolean {
   return found !== undefined;
 }
 
+function firstRow(insert: string, { index, term }: EntryId): string {
+  return `${insert} INTO balsa_meta VALUES 
+      (1, ${FORMAT_WITHOUT_SETTINGS}, ${index}, ${term}, 0, 1, 0, NULL, NULL, 0, NULL)`;
+}
+
 /** Adds Balsa's own tables to a file that is to be a cluster's first state: it has applied `at`. */
 export function seedTables(database: Database, at: EntryId): void {
   database.exec(`
     BEGIN IMMEDIATE;
     ${META_SCHEMA};
     ${SESSION_SCHEMA};
-    INSERT INTO balsa_meta VALUES
-      (1, ${FORMAT_WITHOUT_SETTINGS}, ${at.index}, ${at.term}, 0, 1, 0, NULL, NULL);
+    ${firstRow("INSERT", at)};
     COMMIT;
   `);
 }
@@ -173,18 +202,16 @@ export function prepareFile(database: Database): void {
       "it is a database that Balsa did not make; to begin a cluster with it, see balsa import",
     );
   }
-  // Older files do not have them.
-  const missing = ["configuration", "settings"].filter(
-    (name) => own > 0n && !hasColumn(database, name),
-  );
-  const add = missing.map((name) => `ALTER TABLE main.balsa_meta ADD COLUMN ${name} TEXT;`);
+  const missing = LATER_COLUMNS.filter((column) => {
+    return own > 0n && !hasColumn(database, column.split(" ", 1)[0] ?? "");
+  });
+  const additions = missing.map((column) => `ALTER TABLE main.balsa_meta ADD COLUMN ${column};`);
   database.exec(`
     BEGIN IMMEDIATE;
     ${META_SCHEMA};
-    ${add.join("\n")}
+    ${additions.join(" ")}
     ${SESSION_SCHEMA};
-    INSERT OR IGNORE INTO balsa_meta VALUES
-      (1, ${FORMAT_WITHOUT_SETTINGS}, 0, 0, 0, 1, 0, NULL, NULL);
+    ${firstRow("INSERT OR IGNORE", { index: 0, term: 0 })};
     COMMIT;
   `);
 }

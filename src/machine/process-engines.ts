@@ -1,6 +1,12 @@
 /** What the loops of the child processes drive: SQLite with the state machine on it. Declared here, joined in the entries. */
 
-import type { DigestMismatch, ExecuteJob, ExecuteOutcome, MachineState } from "../node/ports.ts";
+import type {
+  DigestMismatch,
+  ExecuteJob,
+  ExecuteOutcome,
+  MachineState,
+  Verdict,
+} from "../node/ports.ts";
 import type { Configuration, Entry, EntryId } from "../raft/entry.ts";
 
 /** Anything it throws ends the process: the message is the reason that the node is told. */
@@ -13,6 +19,8 @@ export interface WriterEngine {
   };
   commit(last: EntryId): void;
   configure(configuration: Configuration): void;
+  /** What is applied from now on is applied under this verdict, as far as it goes. */
+  settle(verdict: Verdict): void;
   /** Bytes of the WAL that no checkpoint has copied into the file; 0 while a transaction is open. */
   walBytes(): number;
   /** Does nothing while a transaction is open. Waits for no reader. `complete`: the file holds all that is applied. */

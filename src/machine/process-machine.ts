@@ -22,6 +22,7 @@ import { ProcessWriter } from "./process-writer.ts";
 import { ReaderPool } from "./reader-pool.ts";
 import { SnapshotDirectory } from "./snapshot-directory.ts";
 import { ProcessSnapshotFiles } from "./snapshot-files.ts";
+import { verdictCodec } from "./verdict-codec.ts";
 
 export interface MachineOptions {
   /** The data directory: holds `main.db` and `writer.lock`. Must exist. */
@@ -64,6 +65,7 @@ export function openMachine(options: MachineOptions): ProcessMachine {
 }
 
 export class ProcessMachine implements Machine {
+  readonly verdicts = verdictCodec;
   readonly #supply: ChildSupply;
   readonly #pool: ReaderPool;
   readonly #directory: SnapshotDirectory;
@@ -114,20 +116,28 @@ export class ProcessMachine implements Machine {
 
   /**
    * Before the first writer: finishes an installation that a crash has interrupted, and cleans up. `base`: the last
-   * entry that the log has dropped.
+   * entry that the log has dropped; `holds`: whether the log has an entry, or ends the dropped ones with it.
    */
-  async recover(base: EntryId): Promise<void> {
-    await this.#directory.recover(base);
+  async recover(base: EntryId, holds: (mark: EntryId) => boolean): Promise<void> {
+    await this.#directory.recover(base, holds);
     await this.#snapshots.load();
   }
 
   install(mark: EntryId, done: (error: Error | null) => void): void {
+    this.#swap(() => this.#directory.install(mark), done);
+  }
+
+  exchange(mark: EntryId, done: (error: Error | null) => void): void {
+    this.#swap(() => this.#directory.exchange(mark), done);
+  }
+
+  #swap(replace: () => Promise<void>, done: (error: Error | null) => void): void {
     const swap = (): void => {
       const finish = (error: Error | null): void => {
         this.#snapshots.resume();
         setImmediate(() => done(error));
       };
-      this.#directory.install(mark).then(() => finish(null), finish);
+      replace().then(() => finish(null), finish);
     };
     // Whoever still had the old file open would bring back its WAL.
     this.#pool.suspend(() => this.#snapshots.suspend(() => this.#whenNoWriter(swap)));

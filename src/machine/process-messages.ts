@@ -22,7 +22,7 @@ import type { AutoVacuum, ClusterSettings } from "../sql/settings.ts";
  * Node to writer. The id of `execute` comes back in `executed`; the others are answered in order. `checkpointed` has id 1
  * if it answers, 0 if it came by itself, and the entry up to which the file is complete; `pinned` comes instead if it is not,
  * with the bytes of WAL that readers hold back.
- * `configure` is not answered.
+ * `configure` and `settle` are not answered.
  */
 export const TO_WRITER = {
   execute: 1,
@@ -31,6 +31,7 @@ export const TO_WRITER = {
   checkpoint: 4,
   close: 5,
   configure: 6,
+  settle: 7,
 } as const;
 export const FROM_WRITER = {
   ready: 1,

@@ -3,7 +3,7 @@
  * writer has been idle for a moment. It judges nothing: deadlines and replacement belong to the node.
  */
 
-import type { ExecuteJob, Writer, WriterEvents } from "../node/ports.ts";
+import type { ExecuteJob, Verdict, Writer, WriterEvents } from "../node/ports.ts";
 import type { Configuration, Entry, EntryId } from "../raft/entry.ts";
 import { invariant } from "../sql/invariant.ts";
 import { encodeConfiguration } from "../wire/configuration-codec.ts";
@@ -21,6 +21,7 @@ import {
   encodeEntries,
   encodeEntryId,
   encodeJobHead,
+  encodeJson,
   FROM_WRITER,
   TO_WRITER,
 } from "./process-messages.ts";
@@ -103,6 +104,11 @@ export class ProcessWriter implements Writer {
     if (this.#state !== "open") return;
     const text = encodeConfiguration(configuration);
     this.#child?.send(TO_WRITER.configure, 0, Buffer.from(text));
+  }
+
+  settle(verdict: Verdict): void {
+    if (this.#state !== "open") return;
+    this.#child?.send(TO_WRITER.settle, 0, encodeJson(verdict));
   }
 
   /** `checkpointed` or `pinned` follows. */

@@ -5,6 +5,7 @@
  *   outgoing-<n>.db, .hashes   copies for other nodes; worthless after a restart
  *   incoming.db, .json         what was fetched so far, and of which snapshot
  *   ready-<index>-<term>.db    fetched, checked and durable
+ *   chosen-<index>-<term>.db   takes the database's place while the log goes on; a start finishes that
  */
 
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
@@ -44,17 +45,23 @@ export class SnapshotDirectory {
     return join(this.path, `ready-${index}-${term}.db`);
   }
 
+  #chosen({ index, term }: EntryId): string {
+    return join(this.path, `chosen-${index}-${term}.db`);
+  }
+
   outgoing(number: number): string {
     return join(this.path, `outgoing-${number}.db`);
   }
 
   /**
    * When a node opens its directory: finishes an installation that the log had begun, if there is one, and removes what
-   * nobody can use any more. `base`: the last entry that the log has dropped. True if the database was replaced.
+   * nobody can use any more. `base`: the last entry that the log has dropped; `holds`: whether an entry is in the log, or is
+   * that one. True if the database was replaced.
    */
-  async recover(base: EntryId): Promise<boolean> {
+  async recover(base: EntryId, holds: (mark: EntryId) => boolean): Promise<boolean> {
     await mkdir(this.path, { recursive: true });
     const ready = this.ready(base);
+    if (await this.#finishExchange(holds)) return true;
     const found = (await readdir(this.path)).map((name) => join(this.path, name));
     // The log begins behind exactly this snapshot: whatever the database holds, this is the state to go on from.
     const isBegun = found.includes(ready);
@@ -67,8 +74,37 @@ export class SnapshotDirectory {
     return isBegun;
   }
 
-  /** Nobody may have the database open. What a crash leaves between two steps, `recover` finishes. */
+  /** What was chosen may have no database beside it any more that could be used: its WAL goes first. */
+  async #finishExchange(holds: (mark: EntryId) => boolean): Promise<boolean> {
+    const names = await readdir(this.path);
+    const marks = names.flatMap((name) => {
+      const [, index, term] = /^chosen-(\d+)-(\d+)\.db$/.exec(name) ?? [];
+      return index === undefined ? [] : [{ index: Number(index), term: Number(term) }];
+    });
+    // None belongs to a log that was begun anew since: its database was set aside with it.
+    const mark = marks.find(holds);
+    if (mark !== undefined) await this.#replaceBy(this.#chosen(mark));
+    return mark !== undefined;
+  }
+
+  /**
+   * Nobody may have the database open. The log begins behind the snapshot, durably: by that `recover` knows after a crash what
+   * to finish.
+   */
   async install(mark: EntryId): Promise<void> {
+    await this.#replaceBy(this.ready(mark));
+  }
+
+  /** The same while the log stays as it is and holds this entry: by its name `recover` knows. */
+  async exchange(mark: EntryId): Promise<void> {
+    this.onStep("choose");
+    await rename(this.ready(mark), this.#chosen(mark));
+    this.onStep("sync the choice");
+    await syncDirectory(this.path);
+    await this.#replaceBy(this.#chosen(mark));
+  }
+
+  async #replaceBy(path: string): Promise<void> {
     // Writers of this node are gone; this holds off one that a killed node left behind.
     const lock = takeWriterLock(this.#dataDir, LOCK_MS_MAX, () => undefined);
     try {
@@ -80,7 +116,7 @@ export class SnapshotDirectory {
       this.onStep("sync the removal");
       await syncDirectory(this.#dataDir);
       this.onStep("rename");
-      await rename(this.ready(mark), this.database);
+      await rename(path, this.database);
       this.onStep("sync the rename");
       await syncDirectory(this.#dataDir);
       await syncDirectory(this.path);

@@ -41,6 +41,7 @@ export async function runSnapshotTask(given: ChildArguments, path: string): Prom
     switch (task.kind) {
       case "copy": {
         const at = await copyDatabase(path, task.to);
+        markOrigin(task.to);
         const manifest = describe(at, task.to, task.hashes);
         return channel.end(FROM_SNAPSHOT.done, 0, encodeJson(manifest));
       }
@@ -74,6 +75,16 @@ export async function copyDatabase(path: string, to: string): Promise<CopiedStat
     // The backup reads in the connection's transaction, so writers do not make it begin anew.
     await database.backup(to, { progress: () => COPY_PAGES });
     return at;
+  } finally {
+    database.close();
+  }
+}
+
+/** Whoever takes the copy has proven none of its entries: it must not count as one more who found what they do. */
+function markOrigin(copy: string): void {
+  const database = new Database(copy);
+  try {
+    database.exec("UPDATE main.balsa_meta SET origin_index = applied_index");
   } finally {
     database.close();
   }

@@ -3,6 +3,7 @@
  * write, and checkpoints between transactions. Never returns; any fault ends the process, with its reason told.
  */
 
+import type { Verdict } from "../node/ports.ts";
 import { invariant } from "../sql/invariant.ts";
 import type { ClusterSettings } from "../sql/settings.ts";
 import { decodeConfiguration } from "../wire/configuration-codec.ts";
@@ -13,6 +14,7 @@ import {
   decodeEntries,
   decodeEntryId,
   decodeJob,
+  decodeJson,
   decodeText,
   encodeApplied,
   encodeEntryId,
@@ -103,6 +105,8 @@ class WriterLoop {
       }
       case TO_WRITER.configure:
         return engine.configure(decodeConfiguration(decodeText(payload)));
+      case TO_WRITER.settle:
+        return engine.settle(decodeJson(payload) as Verdict);
       case TO_WRITER.checkpoint:
         return this.#checkpoint(id);
       case TO_WRITER.close:

@@ -19,6 +19,8 @@ export interface CatchUpParts {
   /** The machine stops for good; `resume` opens another writer. */
   suspend(): void;
   resume(): void;
+  /** A snapshot has taken the database's place. */
+  replaced(mark: EntryId): void;
   broken(error: Error): void;
 }
 
@@ -33,6 +35,11 @@ export class CatchUp {
 
   constructor(parts: CatchUpParts) {
     this.#parts = parts;
+  }
+
+  /** It fetches or installs one. */
+  get isBusy(): boolean {
+    return this.#fetching !== null || this.#installing;
   }
 
   /** Repeated by the core while the need is there. */
@@ -84,7 +91,7 @@ export class CatchUp {
    * past whatever happens: a restart finishes what is not done by then.
    */
   install(mark: SnapshotMark): void {
-    const { log, logger, machine, suspend, resume, broken } = this.#parts;
+    const { log, logger, machine, suspend, resume, replaced, broken } = this.#parts;
     const { index, term } = mark;
     this.#installing = true;
     suspend();
@@ -94,6 +101,7 @@ export class CatchUp {
           return broken(new Error(`a snapshot cannot be installed: ${error.message}`));
         this.#installing = false;
         logger.info({ index, term }, "the snapshot has taken the database's place");
+        replaced({ index, term });
         resume();
       });
     });

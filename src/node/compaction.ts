@@ -41,6 +41,11 @@ export class Compaction {
     this.#checkpoint = Math.max(this.#checkpoint, index);
   }
 
+  /** Another file has taken the database's place: it holds this much. */
+  replaced(index: LogIndex): void {
+    this.#checkpoint = index;
+  }
+
   /** To be called from time to time. */
   run(): void {
     const { log, logger, limits } = this.#parts;

@@ -2,7 +2,15 @@
 
 import type { EntryId, LogIndex } from "../raft/entry.ts";
 import type { ClusterSettings } from "../sql/settings.ts";
-import type { DigestMismatch, Environment, ExecuteOutcome, Log, Logger, Machine } from "./ports.ts";
+import type {
+  DigestMismatch,
+  Environment,
+  ExecuteOutcome,
+  Log,
+  Logger,
+  Machine,
+  MachineState,
+} from "./ports.ts";
 import type { WriteRequest } from "./write-request.ts";
 
 export interface DriverEvents {
@@ -14,8 +22,11 @@ export interface DriverEvents {
   applied(index: LogIndex): void;
   /** The database file alone holds everything up to here, durably. */
   checkpointed(index: LogIndex): void;
-  /** As the database file has them. */
+  /** They changed; `opened` tells them first. */
   settings(settings: ClusterSettings): void;
+  /** A writer has opened the file. */
+  opened(state: MachineState): void;
+  /** It has stopped in front of this entry. */
   mismatch(mismatch: DigestMismatch): void;
   /** Writers end for want of space; the next is tried after a pause. Or they have got on again. */
   resting(isResting: boolean): void;

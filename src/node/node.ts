@@ -27,11 +27,11 @@ import { type CoreView, openCore, tickMs } from "./open-core.ts";
 import { Operators } from "./operators.ts";
 import { PeerBook } from "./peer-book.ts";
 import { helloOf, peerDoor } from "./peer-door.ts";
-import type { DigestMismatch, Identity, MachineState, NodeParts, RunningQuery } from "./ports.ts";
+import type { Identity, MachineState, NodeParts, RunningQuery } from "./ports.ts";
 import { Proposals } from "./proposals.ts";
 import { ReadGate, type Waiter } from "./read-gate.ts";
 import { Reads } from "./reads.ts";
-import { describeMismatch, notLeader, notReady, notServing } from "./refusals.ts";
+import { notLeader, notReady, notServing } from "./refusals.ts";
 import { Rounds } from "./rounds.ts";
 import type {
   BeginSink,
@@ -49,6 +49,7 @@ import type {
   UpgradeCall,
   UpgradeSink,
 } from "./service.ts";
+import { Sickness } from "./sickness.ts";
 import { Watchers } from "./watchers.ts";
 import { failure } from "./write-request.ts";
 import { WriterDriver } from "./writer-driver.ts";
@@ -82,6 +83,7 @@ export class Node implements NodeService {
   readonly #membership: Membership;
   readonly #operators: Operators;
   readonly #versions: MachineVersions;
+  readonly #sickness: Sickness;
   #loop: EffectLoop | null = null;
   #machineState: MachineState | null = null;
   #formed = false;
@@ -89,8 +91,6 @@ export class Node implements NodeService {
   /** Set while this node leads; null otherwise. */
   #leading: { readonly term: number } | null = null;
   #trouble = "";
-  /** Not serving for good until restarted: another digest, a halt, a stop. */
-  #sick = false;
   #halted = false;
   #stopped = false;
   readonly #rounds: Rounds;
@@ -136,6 +136,7 @@ export class Node implements NodeService {
       limits: config.log,
       driver: this.#driver,
       ready: (snapshot) => this.#loop?.step({ kind: "snapshotReady", snapshot }),
+      replaced: (mark) => this.#sickness.replaced(mark),
       broken: (error) => this.#halt(error),
     });
     this.#gate = this.#makeGate();
@@ -144,7 +145,8 @@ export class Node implements NodeService {
       ...shared,
       forgetLeader: () => this.#loop?.step({ kind: "forgetLeader" }),
       campaign: () => this.#loop?.step({ kind: "campaign" }),
-      mayLead: (dead) => !this.#sick && this.#versions.mayLead() && this.#space.mayLead(dead),
+      mayLead: (dead) =>
+        this.#sickness.mayLead && this.#versions.mayLead() && this.#space.mayLead(dead),
     });
     this.#handover = new Handover({
       ...shared,
@@ -168,7 +170,23 @@ export class Node implements NodeService {
       versions: this.#versions,
       refusal: () => this.#refuseRead() ?? (this.#leading === null ? this.#notLeader() : null),
     });
+    this.#sickness = this.#makeSickness(core);
     parts.log.onFailure = (error) => this.#halt(error);
+  }
+
+  #makeSickness(core: CoreView): Sickness {
+    return new Sickness({
+      ...this.#config,
+      ...this.#parts,
+      ...core,
+      driver: this.#driver,
+      fallSick: () => this.#refuseAll(this.#notServing()),
+      mayLead: (may) => this.#loop?.step({ kind: "abstain", isAbstaining: !may }),
+      propose: (payload) => this.#loop?.propose([payload]) ?? NOT_RUNNING,
+      reseed: (sources, atLeast) => this.#keeper.reseed(sources, atLeast),
+      trouble: (text) => this.#setTrouble(text),
+      halt: (error) => this.#halt(error),
+    });
   }
 
   #makeGate(): ReadGate {
@@ -247,6 +265,7 @@ export class Node implements NodeService {
       },
       sendFormResult: (to, answer) => transport.sendFormResult(to, answer),
       removed: (index) => this.#membership.removed(index),
+      finding: (from, finding) => this.#sickness.heard(from, finding),
     });
     transport.start(door, () => helloOf(this.#config, this.#identity));
     this.#driver.start((state) => {
@@ -267,7 +286,8 @@ export class Node implements NodeService {
       },
       checkpointed: (index) => this.#keeper.checkpointed(index),
       settings: ({ machineVersion }) => this.#versions.applied(machineVersion),
-      mismatch: (mismatch) => this.#mismatch(mismatch),
+      opened: (state) => this.#sickness.opened(state),
+      mismatch: (mismatch) => this.#sickness.mismatch(mismatch),
       resting: (isResting) => this.#space.writer(isResting),
       timeMs: (nowMs) => this.#clock.timeMs(nowMs),
       isLowOnSpace: () => this.#space.isLow,
@@ -289,7 +309,7 @@ export class Node implements NodeService {
   #startRaft(): void {
     const state = this.#machineState;
     if (!this.#formed || state === null || this.#loop !== null || this.#stopped) return;
-    const { log, transport, environment } = this.#parts;
+    const { log, environment } = this.#parts;
     let raft: Raft;
     try {
       raft = openCore(this.#config, this.#identity, log, state, environment);
@@ -297,9 +317,7 @@ export class Node implements NodeService {
       return this.#halt(error instanceof Error ? error : new Error(String(error)));
     }
     this.#loop = new EffectLoop(raft, {
-      log,
-      transport,
-      environment,
+      ...this.#parts,
       isLowOnSpace: () => this.#space.isLow,
       events: {
         applicable: (index) => this.#driver.applicable(index),
@@ -311,22 +329,18 @@ export class Node implements NodeService {
         broken: (error) => this.#halt(error instanceof Error ? error : new Error(String(error))),
       },
     });
-    this.#rounds.every(tickMs(this.#config), () => this.#tick());
+    this.#rounds.every(tickMs(this.#config), () => this.#loop?.step({ kind: "tick" }));
     this.#rounds.every(SWEEP_MS, () => this.#proposals.expire(environment.monotonicMs()));
     this.#rounds.every(SWEEP_MS, () => this.#keeper.sweep());
     this.#rounds.every(SWEEP_MS, () => this.#membership.sweep());
     this.#rounds.every(SWEEP_MS, () => this.#versions.sweep());
+    this.#rounds.every(SWEEP_MS, () => this.#sickness.sweep());
     this.#rounds.every(this.#config.checksumIntervalMs, () => this.#writes.sweep());
     this.#membership.moved(raft.status());
     this.#versions.started();
     // Alone, there is nobody to wait for.
     if (this.#identity.members.length === 1) this.#loop.step({ kind: "campaign" });
     this.#tell();
-  }
-
-  /** A sick node lets no time pass for its core: it never runs for leader, and a sick leader falls silent. */
-  #tick(): void {
-    if (!this.#sick) this.#loop?.step({ kind: "tick" });
   }
 
   // --- from the core ------------------------------------------------------------------------------------------
@@ -353,7 +367,8 @@ export class Node implements NodeService {
     if (told === this.#told) return;
     this.#told = told;
     this.#failover.changed(status);
-    if (!this.#sick && !this.#membership.isRemoved) this.#formation.leader(status.leader > 0);
+    const { isRemoved } = this.#membership;
+    if (!this.#sickness.isSick && !isRemoved) this.#formation.leader(status.leader > 0);
     this.#handover.changed(status);
     this.#versions.sweep();
     this.#tell();
@@ -370,7 +385,7 @@ export class Node implements NodeService {
   }
 
   #refuseWrite(): Failure | null {
-    if (this.#sick || this.#stopped) return this.#notServing();
+    if (this.#sickness.isSick || this.#stopped) return this.#notServing();
     if (this.#leading === null) return this.#notLeader();
     return this.#versions.refusal() ?? this.#space.refusal();
   }
@@ -383,7 +398,8 @@ export class Node implements NodeService {
     kind === "write" && this.#refuseWrite() !== null ? null : this.#admission.full(kind);
 
   #refuseRead(): Failure | null {
-    if (this.#sick || this.#stopped || this.#membership.isRemoved) return this.#notServing();
+    const { isRemoved } = this.#membership;
+    if (this.#sickness.isSick || isRemoved || this.#stopped) return this.#notServing();
     return this.#loop === null ? notReady(this.#trouble) : null;
   }
 
@@ -412,13 +428,6 @@ export class Node implements NodeService {
     this.#tell();
   }
 
-  /** This node's data differs from the leader's (D5): it votes and appends on, but shows nothing to anybody. */
-  #mismatch(found: DigestMismatch): void {
-    this.#sick = true;
-    this.#setTrouble(`${describeMismatch(found)}. This node has stopped applying and serving`);
-    this.#refuseAll(this.#notServing());
-  }
-
   #refuseAll(why: Failure): void {
     this.#failover.stop();
     this.#gate.abandon(why);
@@ -430,7 +439,6 @@ export class Node implements NodeService {
   #halt(error: Error): void {
     if (this.#halted || this.#stopped) return;
     this.#halted = true;
-    this.#sick = true;
     this.#stopped = true;
     this.#stopParts();
     this.#setTrouble(`halted: ${error.message}`);

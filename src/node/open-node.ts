@@ -13,7 +13,7 @@ import { DirectoryLock } from "../machine/directory-lock.ts";
 import { checkExtensions } from "../machine/extension-check.ts";
 import { ownMachineVersion } from "../machine/machine-version.ts";
 import { openMachine } from "../machine/process-machine.ts";
-import type { NodeId } from "../raft/entry.ts";
+import type { EntryId, NodeId } from "../raft/entry.ts";
 import { BalsaError } from "../sql/errors.ts";
 import { checkOptions, type NodeConfig, type NodeOptions } from "./config.ts";
 import { realEnvironment } from "./environment.ts";
@@ -63,7 +63,9 @@ export async function openNode(
       logger: parts.logger,
     });
     const dropped = log.firstIndex() - 1;
-    await machine.recover({ index: dropped, term: log.term(dropped) });
+    const holds = ({ index, term }: EntryId) =>
+      index >= dropped && index <= log.lastIndex() && log.term(index) === term;
+    await machine.recover({ index: dropped, term: log.term(dropped) }, holds);
     const { snapshots, ...rest } = parts;
     const environment = realEnvironment;
     const own = { log, machine, environment, fetcher: snapshots, space };

@@ -10,7 +10,14 @@ import type { EffectLoop } from "./effect-loop.ts";
 import type { Failover } from "./failover.ts";
 import type { Formation } from "./formation.ts";
 import type { PeerBook } from "./peer-book.ts";
-import type { FormAnswer, Identity, MessageFacts, PeerHello, TransportEvents } from "./ports.ts";
+import type {
+  FormAnswer,
+  Identity,
+  MessageFacts,
+  PeerFinding,
+  PeerHello,
+  TransportEvents,
+} from "./ports.ts";
 
 export interface PeerDoorParts {
   readonly book: PeerBook;
@@ -21,6 +28,8 @@ export interface PeerDoorParts {
   loop(): EffectLoop | null;
   /** Before the core hears them. */
   heard(from: NodeId, messages: readonly Message[], about: MessageFacts): void;
+  /** What another node found an entry to do. */
+  finding(from: NodeId, finding: PeerFinding): void;
   sendFormResult(to: NodeId, answer: FormAnswer): void;
   /** Others say that this node is no member since this entry. */
   removed(index: LogIndex): void;
@@ -47,6 +56,9 @@ export function peerDoor(parts: PeerDoorParts): TransportEvents {
       formation.formResult(from, answer);
       const { clusterId } = parts.identity();
       if (answer.removedAt > 0 && answer.clusterId === clusterId) parts.removed(answer.removedAt);
+    },
+    finding: (from, finding, incarnation) => {
+      if (book.admits(from, incarnation, parts.identity())) parts.finding(from, finding);
     },
     disconnected: (peer) => {
       book.gone(peer);

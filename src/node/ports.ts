@@ -147,6 +147,25 @@ export interface MachineState {
   /** In force at `appliedIndex`, or at a later entry that is committed; null: the founding one. */
   readonly configuration: Configuration | null;
   readonly settings: ClusterSettings;
+  /** The file came from another node, which had applied this: up to here this node has proven nothing itself. */
+  readonly originIndex: LogIndex;
+  /** The last verdict under which entries were applied; null: none was. */
+  readonly settled: Verdict | null;
+}
+
+/** What an entry does: the digest of its effects, or 0, and why it has none. */
+export interface Effect {
+  readonly digest: number;
+  readonly detail: string;
+}
+
+/**
+ * What a majority found the entry `index` to do, unlike its leader. The entry `at` says so: from `index` up to there no
+ * digest counts (docs/decisions/0013-after-a-mismatch.md).
+ */
+export interface Verdict extends Effect {
+  readonly index: LogIndex;
+  readonly at: LogIndex;
 }
 
 /** An entry whose effects differ from the leader's (D5). */
@@ -183,6 +202,8 @@ export interface Writer {
   apply(entries: readonly Entry[]): void;
   /** Leader mode: everything executed so far is log[..last]; commit it in SQLite. */
   commit(last: EntryId): void;
+  /** What is applied from now on is applied under this verdict, as far as it goes. Follower mode. */
+  settle(verdict: Verdict): void;
   /** Stored along with what is committed next (DESIGN D9). */
   configure(configuration: Configuration): void;
   /** SIGKILL. `exited` follows. */
@@ -240,6 +261,16 @@ export interface Machine {
    * have been killed; readers wait. Then a new writer may be opened.
    */
   install(mark: EntryId, done: (error: Error | null) => void): void;
+  /** The same while the log goes on: it holds this entry, durably. After a crash the start finishes it. */
+  exchange(mark: EntryId, done: (error: Error | null) => void): void;
+  /** How the log holds a verdict. */
+  readonly verdicts: VerdictCodec;
+}
+
+export interface VerdictCodec {
+  encode(verdict: Omit<Verdict, "at">): Uint8Array;
+  /** null: the entry is none. */
+  read(entry: Entry): Verdict | null;
 }
 
 // --- peers ----------------------------------------------------------------------------------------------------
@@ -283,6 +314,13 @@ export interface FormAnswer {
   readonly votesFrom: LogIndex;
 }
 
+/** What a node found the entry to do; UNKNOWN: its database came from another node behind that entry. */
+export interface PeerFinding extends EntryId, Effect {
+  readonly kind: "notYet" | "agrees" | "differs" | "unknown";
+  /** The sender wants to know the receiver's. */
+  readonly asks: boolean;
+}
+
 /** What is true of all messages of one frame. */
 export interface MessageFacts {
   /** The sender's wall clock. */
@@ -298,6 +336,7 @@ export interface TransportEvents {
   messages(from: NodeId, messages: readonly Message[], about: MessageFacts): void;
   form(from: NodeId, request: FormRequest): void;
   formResult(from: NodeId, answer: FormAnswer): void;
+  finding(from: NodeId, finding: PeerFinding, incarnation: string): void;
   /**
    * A connection to or from this peer ended. `crashed`: without a goodbye, while it had been established.
    * Called once for each broken connection.
@@ -315,6 +354,7 @@ export interface Transport {
   send(to: NodeId, messages: readonly Message[], clockMs: number, lowSpace?: boolean): void;
   sendForm(to: NodeId, request: FormRequest): void;
   sendFormResult(to: NodeId, answer: FormAnswer): void;
+  sendFinding(to: NodeId, finding: PeerFinding): void;
   /** Says goodbye and closes. */
   stop(done: () => void): void;
 }

@@ -10,6 +10,15 @@ import type { Configuration, EntryId, LogIndex } from "../raft/entry.ts";
 import type { Failure } from "../sql/errors.ts";
 import { Deque } from "./deque.ts";
 import type { DriverEvents, DriverOptions, DriverParts } from "./driver-events.ts";
+import {
+  APPLY_BYTES_MAX,
+  APPLY_ENTRIES_MAX,
+  APPLY_PACE_MS,
+  DEATHS_MAX,
+  EXECUTING_MAX,
+  RUN_MS_MIN,
+  WATCH_MS,
+} from "./driver-limits.ts";
 import { KeptConfiguration } from "./kept-configuration.ts";
 import { noSpace } from "./low-space.ts";
 import type {
@@ -21,6 +30,7 @@ import type {
   Machine,
   MachineState,
   Timer,
+  Verdict,
   Writer,
 } from "./ports.ts";
 import { WaitingWrites } from "./waiting-writes.ts";
@@ -29,19 +39,6 @@ import { failure, jobOf, stoppedAfter, type WriteRequest } from "./write-request
 import { aborted, type HoldingTransaction, WriterHold } from "./writer-hold.ts";
 import { WriterRest } from "./writer-rest.ts";
 
-/** Requests handed to the writer and not answered yet: enough to keep its pipe full. */
-const EXECUTING_MAX = 256;
-/** Payload bytes of one follower transaction, and entries of it, however small they are. */
-const APPLY_BYTES_MAX = 4 * 1024 * 1024;
-const APPLY_ENTRIES_MAX = 4_096;
-/** A follower commits about this often; a read that waits makes it at once. */
-const APPLY_PACE_MS = 5;
-/** How often deadlines are looked at. */
-const WATCH_MS = 50;
-/** A request that has just begun is not killed for a deadline that ran out while it waited. */
-const RUN_MS_MIN = 250;
-/** Writers that die without having done anything in between: after these, the node halts. */
-const DEATHS_MAX = 5;
 const NOTHING = new Uint8Array(0);
 
 type Mode = "closed" | "suspended" | "starting" | "following" | "leading";
@@ -101,6 +98,10 @@ export class WriterDriver {
     return this.#applied;
   }
 
+  get applicableIndex(): LogIndex {
+    return this.#applicable;
+  }
+
   /** Requests waiting for the writer or in it. */
   get pending(): number {
     return this.#waiting.length + this.#executing.length;
@@ -117,12 +118,10 @@ export class WriterDriver {
     this.#watch?.cancel();
     this.#rest.cancel();
     this.#leadership = null;
-    if (this.#mode === "suspended") {
-      this.#stopping = done;
-      return;
-    }
-    if (this.#writer === null) return this.#environment.soon(done);
+    const isSuspended = this.#mode === "suspended";
+    if (this.#writer === null && !isSuspended) return this.#environment.soon(done);
     this.#stopping = done;
+    if (this.#writer === null) return;
     if (this.#mode === "leading" && !this.#clean()) this.#writer.kill();
     else this.#writer.close();
     this.#mode = "closed";
@@ -243,7 +242,7 @@ export class WriterDriver {
 
   #ready(writer: Writer, state: MachineState): void {
     this.#kept.opened(writer, state);
-    this.#events.settings(state.settings);
+    this.#events.opened(state);
     this.#mode = "following";
     this.#applying = false;
     const grown = state.appliedIndex > this.#applied;
@@ -252,10 +251,9 @@ export class WriterDriver {
     this.#timeMs = Math.max(this.#timeMs, state.timeMs);
     const first = this.#onFirstReady;
     this.#onFirstReady = null;
-    if (first !== null) {
-      this.#applicable = state.appliedIndex;
-      first(state);
-    } else if (grown) this.#events.applied(state.appliedIndex);
+    this.#applicable = Math.max(this.#applicable, state.appliedIndex);
+    if (first !== null) first(state);
+    else if (grown) this.#events.applied(this.#applied);
     this.#pump();
   }
 
@@ -301,13 +299,10 @@ export class WriterDriver {
     if (stopping !== null) return stopping();
     if (this.#rest.isDue(reason, this.#events.isLowOnSpace())) return this.#restAfter(reason);
     this.#deaths += 1;
-    const head = this.#executing.first();
-    if (head !== undefined) {
-      const message = `the writer process died while it ran this request: ${reason}`;
-      head.fail(failure("UNAVAILABLE", message));
-    }
-    if (this.#deaths >= DEATHS_MAX)
-      return this.#events.broken(new Error(`the writer keeps dying: ${reason}`));
+    const message = `the writer process died while it ran this request: ${reason}`;
+    this.#executing.first()?.fail(failure("UNAVAILABLE", message));
+    const isOver = this.#deaths >= DEATHS_MAX;
+    if (isOver) return this.#events.broken(new Error(`the writer keeps dying: ${reason}`));
     this.#replace(`it died: ${reason}`);
   }
 
@@ -361,12 +356,15 @@ export class WriterDriver {
 
   #followed(last: EntryId, mismatch: DigestMismatch | null): void {
     this.#applying = false;
-    if (mismatch !== null) {
-      this.#mode = "closed";
-      this.#events.mismatch(mismatch);
-      return;
-    }
+    if (mismatch !== null) this.#mode = "closed";
     this.#advance(last.index);
+    if (mismatch !== null) this.#events.mismatch(mismatch);
+  }
+
+  settle(verdict: Verdict): void {
+    this.#writer?.settle(verdict);
+    if (this.#mode === "closed") this.#mode = "following";
+    this.#pump();
   }
 
   #advance(index: LogIndex): void {

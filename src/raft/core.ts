@@ -57,6 +57,8 @@ export class Core {
   isStalled = false;
   /** Told from outside: this node should not lead, whatever its log and its votes. */
   isEligible = true;
+  /** Its state machine is not fit to lead. */
+  isAbstaining = false;
 
   /** Only while (pre-)candidate. */
   votes: Votes | null = null;
@@ -110,6 +112,7 @@ export class Core {
   /** May stand for election. */
   get isPromotable(): boolean {
     if (!this.isEligible) return false;
+    if (this.isAbstaining) return false;
     return isVoter(this.configuration, this.id) && this.mayVote && !this.isStalled;
   }
 

@@ -21,6 +21,8 @@ export type Input =
   | { readonly kind: "campaign" }
   /** Whether this node may stand for leader, for reasons of its own; it may until it is told otherwise. Votes go on. */
   | { readonly kind: "eligible"; readonly mayLead: boolean }
+  /** This node's machine is not fit to lead: it votes and appends on, but stands for nothing. Or it is again. */
+  | { readonly kind: "abstain"; readonly isAbstaining: boolean }
   /** The leader is known to be dead: stop believing in it, so that pre-votes for others are granted (D8). */
   | { readonly kind: "forgetLeader" }
   /** Messages to this peer are being lost: fall back to probing. */

@@ -30,8 +30,9 @@ import {
 import type { ConfigurationChange } from "./membership.ts";
 import type { ProgressView } from "./progress.ts";
 import { payloadBytes } from "./raft-log.ts";
-import { proposeChange, settleConfiguration } from "./reconfiguration.ts";
+import { leaveOffice, proposeChange, settleConfiguration } from "./reconfiguration.ts";
 import { broadcastHeartbeat, flush, owesCommit, propose, tellCommit } from "./replication.ts";
+import { becomeFollower } from "./roles.ts";
 import { onSnapshotEnded, onSnapshotReady, repeatOffers } from "./snapshots.ts";
 import { onMessage } from "./step.ts";
 import { abortTransfer, startTransfer } from "./transfer.ts";
@@ -94,6 +95,9 @@ export class Raft {
         break;
       case "eligible":
         setEligible(core, input.mayLead);
+        break;
+      case "abstain":
+        this.#onAbstain(input.isAbstaining);
         break;
       case "forgetLeader":
         if (core.role === "follower") core.followLeader(NOBODY);
@@ -251,6 +255,7 @@ export class Raft {
       if (core.electionElapsed < core.electionTimeout) return;
       // Who does not stand loses its belief all the same: how long there has been no leader is asked of it.
       if (!core.isEligible) core.followLeader(NOBODY);
+      if (core.isAbstaining) core.followLeader(NOBODY);
       if (!core.isPromotable) return;
       hup(core, options.preVote ? "preVote" : "election");
       return;
@@ -281,6 +286,15 @@ export class Raft {
     startTransfer(core, leadership, to);
     // Called off: a joint configuration may have waited for that.
     if (to === core.id && core.options.eager !== true) settleConfiguration(core, leadership);
+  }
+
+  /** As leader it would show others what its machine holds. Time goes on for it: a vote is leased no longer than others'. */
+  #onAbstain(isAbstaining: boolean): void {
+    const core = this.#core;
+    core.isAbstaining = isAbstaining;
+    if (!isAbstaining) return;
+    if (core.leadership !== null) leaveOffice(core, core.leadership);
+    else if (core.role !== "follower") becomeFollower(core, core.currentTerm, NOBODY);
   }
 
   /** The write that hangs is the probe as well: once it has returned, this node may lead again. */

@@ -9,6 +9,7 @@ import type {
   FormAnswer,
   FormRequest,
   Logger,
+  PeerFinding,
   PeerHello,
   Transport,
   TransportEvents,
@@ -16,6 +17,7 @@ import type {
 import type { NodeId } from "../raft/entry.ts";
 import type { Message } from "../raft/message.ts";
 import {
+  encodeFinding,
   encodeForm,
   encodeFormResult,
   encodeGoodbye,
@@ -138,6 +140,10 @@ export class PeerTransport implements Transport {
     this.#links.get(to)?.sendFrame(encodeFormResult(answer));
   }
 
+  sendFinding(to: NodeId, finding: PeerFinding): void {
+    this.#links.get(to)?.sendFrame(encodeFinding(finding));
+  }
+
   stop(done: () => void): void {
     this.#stopping = true;
     this.#events = null;
@@ -248,6 +254,9 @@ export class PeerTransport implements Transport {
         return;
       case "formResult":
         this.#events?.formResult(peer, frame.result);
+        return;
+      case "finding":
+        this.#events?.finding(peer, frame.finding, incoming.incarnation);
         return;
       case "hello":
         this.#events?.hello({ ...toPeerHello(frame.hello), id: peer });

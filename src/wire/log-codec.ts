@@ -18,10 +18,18 @@ import {
 } from "./transaction-codec.ts";
 
 /**
- * Of Command.version: the highest known here. 3 with a setting or a checksum; 2 with a transaction or a batch that goes on;
- * else 1. What an older program would pass over needs a higher version: it must stop there, not skip.
+ * Of Command.version: the highest known here. 3 with a setting, a verdict or a checksum; 2 with a transaction or a batch that
+ * goes on; else 1. What an older program would pass over needs a higher version: it must stop there, not skip.
  */
 export const COMMAND_VERSION = 3;
+
+/** What a majority found an entry to do whose leader's database was not what it should have been. */
+export interface LoggedVerdict {
+  readonly index: number;
+  /** 0: the entry does nothing, and `detail` says why. */
+  readonly digest: number;
+  readonly detail: string;
+}
 
 export interface Command {
   /** Log time: milliseconds since 1970. */
@@ -46,6 +54,8 @@ export interface Command {
   readonly setting?: Setting | undefined;
   /** Instead of a batch. */
   readonly checksum?: LoggedChecksum | undefined;
+  /** Instead of a batch; its log time means nothing. */
+  readonly verdict?: LoggedVerdict | undefined;
 }
 
 const NO_BATCH = Buffer.alloc(0);
@@ -53,7 +63,7 @@ const writer = new MessageWriter();
 
 export function encodeCommand(command: Command): Buffer {
   writer.start();
-  const { transaction, failed, setting, checksum } = command;
+  const { transaction, failed, setting, verdict, checksum } = command;
   writer.uint(1, versionOf(command));
   writer.uint(2, command.timeMs);
   writer.fixed32(3, command.seedHigh);
@@ -61,8 +71,8 @@ export function encodeCommand(command: Command): Buffer {
   writer.uint(5, command.session);
   writer.uint(6, command.sequence);
   writer.uint(7, command.acknowledgedThrough);
-  const isOther = transaction !== undefined || setting !== undefined || checksum !== undefined;
-  const isBatch = !command.openSession && !isOther;
+  const others = [transaction, setting, verdict, checksum];
+  const isBatch = !command.openSession && others.every((other) => other === undefined);
   if (isBatch) writer.bytes(8, command.batch);
   writer.bool(9, command.openSession);
   writer.fixed32(10, command.digest);
@@ -82,6 +92,7 @@ export function encodeCommand(command: Command): Buffer {
     writer.string(2, setting.value);
     writer.endMessage(begin);
   }
+  if (verdict !== undefined) writeVerdict(verdict);
   if (checksum !== undefined) {
     const begin = writer.beginMessage(15);
     writeChecksum(writer, checksum);
@@ -90,9 +101,30 @@ export function encodeCommand(command: Command): Buffer {
   return writer.finish();
 }
 
-function versionOf({ transaction, failed, setting, checksum }: Command): number {
-  if (setting !== undefined || checksum !== undefined) return 3;
+function versionOf({ transaction, failed, setting, verdict, checksum }: Command): number {
+  if (setting !== undefined || verdict !== undefined || checksum !== undefined) return 3;
   return transaction === undefined && failed === undefined ? 1 : 2;
+}
+
+function writeVerdict({ index, digest, detail }: LoggedVerdict): void {
+  const begin = writer.beginMessage(14);
+  writer.uint(1, index);
+  writer.fixed32(2, digest);
+  writer.string(3, detail);
+  writer.endMessage(begin);
+}
+
+/** Null without the cost of decoding, for nearly all entries. @throws BalsaError PROTOCOL */
+export function readVerdict(payload: Uint8Array): LoggedVerdict | null {
+  const isOld = payload[0] === 8 && (payload[1] ?? 0) < 3;
+  return isOld ? null : (decodeCommand(payload).verdict ?? null);
+}
+
+export function encodeVerdict(verdict: LoggedVerdict): Buffer {
+  const { digest } = verdict;
+  const nothing = { session: 0, sequence: 0, acknowledgedThrough: 0, seedHigh: 0, seedLow: 0 };
+  const rest = { timeMs: 0, batch: NO_BATCH, openSession: false };
+  return encodeCommand({ ...nothing, ...rest, digest, verdict });
 }
 
 /** @throws BalsaError PROTOCOL if it is malformed or of a version that this program does not know. */
@@ -112,6 +144,7 @@ export function decodeCommand(bytes: Uint8Array): Command {
   const failed: FailedStatement[] = [];
   let setting: Setting | undefined;
   let checksum: LoggedChecksum | undefined;
+  let verdict: LoggedVerdict | undefined;
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
     if (tag === 8) version = reader.uint32();
     else if (tag === 16) timeMs = reader.uint();
@@ -126,6 +159,7 @@ export function decodeCommand(bytes: Uint8Array): Command {
     else if (tag === 90) transaction = inside(reader, readTransaction);
     else if (tag === 98) failed.push(inside(reader, readFailedStatement));
     else if (tag === 106) setting = inside(reader, readSetting);
+    else if (tag === 114) verdict = inside(reader, readLoggedVerdict);
     else if (tag === 122) checksum = inside(reader, readChecksum);
     else reader.skip(tag);
   }
@@ -148,6 +182,7 @@ export function decodeCommand(bytes: Uint8Array): Command {
     transaction,
     failed: version === 1 ? undefined : failed,
     setting,
+    verdict,
     checksum,
   };
 }
@@ -160,6 +195,18 @@ function readSetting(reader: MessageReader): Setting {
     else reader.skip(tag);
   }
   return { name, value };
+}
+
+function readLoggedVerdict(reader: MessageReader): LoggedVerdict {
+  let [index, digest] = [0, 0];
+  let detail = "";
+  for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
+    if (tag === 8) index = reader.uint();
+    else if (tag === 21) digest = reader.fixed32();
+    else if (tag === 26) detail = reader.string();
+    else reader.skip(tag);
+  }
+  return { index, digest, detail };
 }
 
 function inside<T>(reader: MessageReader, read: (reader: MessageReader) => T): T {

@@ -74,6 +74,20 @@ export interface FormResult {
   readonly votesFrom: number;
 }
 
+export const FINDING_KINDS = ["notYet", "agrees", "differs", "unknown"] as const;
+
+/** What the sender's machine found a log entry to do. */
+export interface Finding {
+  readonly index: number;
+  readonly term: number;
+  readonly kind: (typeof FINDING_KINDS)[number];
+  /** Of `differs`; 0: none, and `detail` says why. */
+  readonly digest: number;
+  readonly detail: string;
+  /** The receiver's finding is asked for. */
+  readonly asks: boolean;
+}
+
 export type PeerFrame =
   | { readonly kind: "hello"; readonly hello: Hello }
   | { readonly kind: "raft"; readonly batch: RaftBatch }
@@ -81,6 +95,7 @@ export type PeerFrame =
   | { readonly kind: "form"; readonly form: Form }
   | { readonly kind: "formResult"; readonly result: FormResult }
   | { readonly kind: "ping"; readonly answer: boolean }
+  | { readonly kind: "finding"; readonly finding: Finding }
   /** Of a later version; to be passed over. */
   | { readonly kind: "unknown" };
 
@@ -90,6 +105,7 @@ const GOODBYE = 3;
 const FORM = 4;
 const FORM_RESULT = 5;
 const PING = 6;
+const FINDING = 7;
 
 // --- encoding: length and frame in one buffer ------------------------------------------------------------------
 
@@ -146,6 +162,17 @@ export function encodePing(kind: "question" | "answer"): Buffer {
   writer.start();
   writer.bool(1, kind === "answer");
   return rareFrame(PING);
+}
+
+export function encodeFinding(finding: Finding): Buffer {
+  writer.start();
+  writer.uint(1, finding.index);
+  writer.uint(2, finding.term);
+  writer.uint(3, FINDING_KINDS.indexOf(finding.kind));
+  writer.fixed32(4, finding.digest);
+  writer.string(5, finding.detail);
+  writer.bool(6, finding.asks);
+  return rareFrame(FINDING);
 }
 
 const writer = new MessageWriter();
@@ -211,6 +238,7 @@ const BODIES: { readonly [field: number]: (reader: MessageReader) => PeerFrame }
     }
     return { kind: "ping", answer };
   },
+  [FINDING]: readFinding,
 };
 
 function readHello(reader: MessageReader): PeerFrame {
@@ -271,6 +299,24 @@ function readFormResult(reader: MessageReader): PeerFrame {
     else reader.skip(tag);
   }
   return { kind: "formResult", result: { clusterId, phase: toPhase(phase), removedAt, votesFrom } };
+}
+
+function readFinding(reader: MessageReader): PeerFrame {
+  let [index, term, kindNumber, digest] = [0, 0, 0, 0];
+  let detail = "";
+  let asks = false;
+  for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
+    if (tag === 8) index = reader.uint();
+    else if (tag === 16) term = reader.uint();
+    else if (tag === 24) kindNumber = reader.uint();
+    else if (tag === 37) digest = reader.fixed32();
+    else if (tag === 42) detail = reader.string();
+    else if (tag === 48) asks = reader.bool();
+    else reader.skip(tag);
+  }
+  const kind = FINDING_KINDS[kindNumber];
+  if (kind === undefined) throw malformed(`a Finding of kind ${kindNumber}`);
+  return { kind: "finding", finding: { index, term, kind, digest, detail, asks } };
 }
 
 /** Packed or one by one: a reader of proto3 takes both. */

@@ -100,7 +100,7 @@ async function main(): Promise<void> {
   const server = createServer();
   try {
     for (const machine of machines) {
-      await machine.recover({ index: 0, term: 0 });
+      await machine.recover({ index: 0, term: 0 }, () => false);
       (await opened(machine)).kill();
     }
     fill(join(dirs[0], "main.db"), Number(values.mib));

@@ -76,7 +76,17 @@ function foundBy(node: NodeProcess): boolean {
   );
 }
 
-test("on a follower: the checksum finds it, and only that node is wrong", {
+/** It has a healthy node's database, and all serve. */
+async function heals(running: TestCluster, sick: NodeProcess): Promise<void> {
+  await running.until("the node did not heal", 60_000, async () => {
+    const { nodes } = await running.status();
+    const all = nodes.every(({ status }) => status?.trouble === "" && status.leader > 0);
+    return (all && sick.lastWords(10_000).includes("another database has taken the place")) || null;
+  });
+  await running.caughtUp();
+}
+
+test("on a follower: the checksum finds it, only that node is wrong, and it heals", {
   timeout: 120_000,
 }, async () => {
   const running = await start(10);
@@ -84,17 +94,21 @@ test("on a follower: the checksum finds it, and only that node is wrong", {
   await rot(sick, NEEDLE);
   await running.until("the rot was not found", 60_000, async () => foundBy(sick) || null);
   for (const node of running.nodes) expect(foundBy(node)).toBe(node === sick);
-  expect(await running.connect().prepare("SELECT v FROM calm WHERE id = 1").get()).toEqual({
-    v: NEEDLE,
-  });
+  await heals(running, sick);
+  for (const node of running.nodes) {
+    const look = running.connectTo(node.id).with({ consistency: "stale" });
+    expect(await look.prepare("SELECT v FROM calm WHERE id = 1").get()).toEqual({ v: NEEDLE });
+  }
 });
 
-test("on the leader: both followers find it", { timeout: 120_000 }, async () => {
+test("on the leader: both followers find it, and it heals", { timeout: 120_000 }, async () => {
   const running = await start(10);
   const sick = await running.leader();
   await rot(sick, NEEDLE);
   const others = running.nodes.filter((node) => node !== sick);
   await running.until("the rot was not found", 60_000, async () => others.every(foundBy) || null);
+  await heals(running, sick);
+  expect((await running.leader()).id).not.toBe(sick.id);
 });
 
 test("verify names table and node, in tables and, with --deep, in indexes", {

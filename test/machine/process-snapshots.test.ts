@@ -23,7 +23,7 @@ async function started(dir = freshDirectory()): Promise<Bench> {
   onTestFinished(
     () => new Promise<void>((done) => machine.readers.close(() => machine.close(done))),
   );
-  await machine.recover({ index: 0, term: 0 });
+  await machine.recover({ index: 0, term: 0 }, () => false);
   const writer = new WatchedWriter(machine);
   await writer.expect("ready");
   return { dir, machine, writer };

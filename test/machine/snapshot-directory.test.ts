@@ -71,7 +71,7 @@ async function prepared(): Promise<{ dir: string; directory: SnapshotDirectory }
   expect(existsSync(join(dir, "main.db-wal"))).toBe(true);
   write(join(other, "main.db"), ["new 1", "new 2", "new 3", "new 4"]);
   const directory = new SnapshotDirectory(dir);
-  await directory.recover({ index: 0, term: 0 });
+  await directory.recover({ index: 0, term: 0 }, () => false);
   const mark = await copyDatabase(join(other, "main.db"), directory.incoming);
   expect(mark).toMatchObject({ index: 5, term: 3 });
   await directory.keep(mark);
@@ -118,7 +118,7 @@ describe("a snapshot", () => {
       await expect(directory.install(MARK)).rejects.toThrow("crash");
       const restarted = new SnapshotDirectory(dir);
       // The log had begun anew behind the snapshot before the installation.
-      const finished = await restarted.recover(MARK);
+      const finished = await restarted.recover(MARK, () => false);
       expect(finished).toBe(at !== "sync the rename");
       expect(marks(join(dir, "main.db"))).toEqual(NEW);
       expect(readdirSync(directory.path)).toEqual([]);
@@ -136,8 +136,8 @@ describe("a snapshot", () => {
       await expect(directory.install(MARK)).rejects.toThrow("crash");
       const second = new SnapshotDirectory(dir);
       second.onStep = crash;
-      await second.recover(MARK).catch(() => false);
-      await new SnapshotDirectory(dir).recover(MARK);
+      await second.recover(MARK, () => false).catch(() => false);
+      await new SnapshotDirectory(dir).recover(MARK, () => false);
       expect(marks(join(dir, "main.db"))).toEqual(NEW);
     },
   );
@@ -145,10 +145,44 @@ describe("a snapshot", () => {
   test("that the log has not begun to take is forgotten by a crash, and the database is untouched", async () => {
     const { dir, directory } = await prepared();
     const restarted = new SnapshotDirectory(dir);
-    expect(await restarted.recover({ index: 2, term: 3 })).toBe(false);
-    expect(await restarted.recover({ index: 5, term: 2 })).toBe(false);
+    expect(await restarted.recover({ index: 2, term: 3 }, () => false)).toBe(false);
+    expect(await restarted.recover({ index: 5, term: 2 }, () => false)).toBe(false);
     expect(marks(join(dir, "main.db"))).toEqual(["old 1", "old 2"]);
     expect(readdirSync(directory.path)).toEqual([]);
+  });
+});
+
+describe("a snapshot for a log that goes on", () => {
+  test.each(["sync the choice", ...STEPS])(
+    "is in the database's place after a crash before the step: %s",
+    async (at) => {
+      const { dir, directory } = await prepared();
+      directory.onStep = (step) => {
+        if (step === at) throw new Error("crash");
+      };
+      await expect(directory.exchange(MARK)).rejects.toThrow("crash");
+      const base = { index: 2, term: 3 };
+      await new SnapshotDirectory(dir).recover(base, ({ index }) => index === MARK.index);
+      expect(marks(join(dir, "main.db"))).toEqual(NEW);
+      expect(readdirSync(directory.path)).toEqual([]);
+    },
+  );
+
+  test("is forgotten if it was not chosen, or if the log is another one", async () => {
+    const { dir, directory } = await prepared();
+    directory.onStep = () => {
+      throw new Error("crash");
+    };
+    await expect(directory.exchange(MARK)).rejects.toThrow("crash");
+    await new SnapshotDirectory(dir).recover({ index: 2, term: 3 }, () => true);
+    expect(marks(join(dir, "main.db"))).toEqual(["old 1", "old 2"]);
+    const chosen = await prepared();
+    chosen.directory.onStep = (step) => {
+      if (step === "remove -wal") throw new Error("crash");
+    };
+    await expect(chosen.directory.exchange(MARK)).rejects.toThrow("crash");
+    await new SnapshotDirectory(chosen.dir).recover({ index: 0, term: 0 }, () => false);
+    expect(marks(join(chosen.dir, "main.db"))).toEqual(["old 1", "old 2"]);
   });
 });
 
@@ -160,11 +194,11 @@ describe("what a node left behind", () => {
     for (const name of ["outgoing-1.db", "outgoing-1.db.hashes", "incoming.db", "incoming.json"]) {
       writeFileSync(join(path, name), name);
     }
-    await new SnapshotDirectory(dir).recover({ index: 0, term: 0 });
+    await new SnapshotDirectory(dir).recover({ index: 0, term: 0 }, () => false);
     expect(readdirSync(path).sort()).toEqual(["incoming.db", "incoming.json"]);
     const longAgo = Date.now() / 1_000 - 7_200;
     for (const name of readdirSync(path)) utimesSync(join(path, name), longAgo, longAgo);
-    await new SnapshotDirectory(dir).recover({ index: 0, term: 0 });
+    await new SnapshotDirectory(dir).recover({ index: 0, term: 0 }, () => false);
     expect(readdirSync(path)).toEqual([]);
   });
 });

@@ -6,7 +6,7 @@ const ranges = (name: string) => test("machine/range-checksum", name);
 const pace = (name: string) => test("node/checksum-pass", name);
 
 const RANGES = "src/machine/range-checksum.ts";
-const CORE = "src/machine/machine-core.ts";
+const CONNECTION = "src/machine/machine-connection.ts";
 const PASS = "src/node/checksum-pass.ts";
 
 export const COMPARED_CONTENT: readonly Mutant[] = [
@@ -57,7 +57,7 @@ export const COMPARED_CONTENT: readonly Mutant[] = [
     name: "rows-summed-before-they-are-written",
     guards: ["V1"],
     removes: "what virtual tables have gathered is in their rows on some nodes only",
-    edits: [edit(CORE, "this.#requests.touchSavepoint();", "this.#requests.disturbed();")],
+    edits: [edit(CONNECTION, "this.requests.touchSavepoint();", "this.requests.disturbed();")],
     killedBy: [ranges("every kind of table, for any commit boundary")],
   },
   {
@@ -66,9 +66,9 @@ export const COMPARED_CONTENT: readonly Mutant[] = [
     removes: "what sessions remember is in their rows on some nodes only",
     edits: [
       edit(
-        CORE,
-        ["        this.#sessions.flush();", "        this.#requests.touchSavepoint();"],
-        "        this.#requests.touchSavepoint();",
+        CONNECTION,
+        ["        this.sessions.flush();", "        this.requests.touchSavepoint();"],
+        "        this.requests.touchSavepoint();",
       ),
     ],
     killedBy: [ranges("every kind of table, for any commit boundary")],

@@ -17,6 +17,7 @@ import { READS } from "./reads.ts";
 import { REPLICATION } from "./replication.ts";
 import { SERVICE } from "./service.ts";
 import { CLUSTER_SETTINGS } from "./settings.ts";
+import { SICK } from "./sickness.ts";
 import { SNAPSHOT_MUTANTS } from "./snapshots.ts";
 import { SPACE_AND_ROT } from "./space.ts";
 import { SYNCED } from "./storage.ts";
@@ -28,6 +29,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...MAJORITIES_AND_LOST_DISKS,
   ...REPLICATION,
   ...FLOW_AND_BOUNDS,
+  ...SICK,
   ...SNAPSHOT_MUTANTS,
   ...SYNCED,
   ...DAMAGED,

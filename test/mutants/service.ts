@@ -55,7 +55,7 @@ const OF_ANSWERS: readonly Mutant[] = [
     edits: [
       edit(
         "src/machine/machine-core.ts",
-        ["    this.#sessions.flush();", "    const state = {"],
+        ["    this.#on.sessions.flush();", "    const state = {"],
         "    const state = {",
       ),
     ],
@@ -290,7 +290,7 @@ const OF_THE_WRITER: readonly Mutant[] = [
     edits: [
       edit(
         "src/machine/machine-core.ts",
-        ['    if (outcome.digest !== digest) return differs(outcome.digest, "other effects");', ""],
+        'if (found !== digest) return differs(found, "other effects", keep(result));',
         "",
       ),
     ],
@@ -300,18 +300,7 @@ const OF_THE_WRITER: readonly Mutant[] = [
     name: "goes-on-after-a-difference",
     guards: ["N8"],
     removes: "a node whose effects differ goes on applying",
-    edits: [
-      edit(
-        DRIVER,
-        [
-          '      this.#mode = "closed";',
-          "      this.#events.mismatch(mismatch);",
-          "      return;",
-          "",
-        ],
-        ["      this.#events.mismatch(mismatch);", ""],
-      ),
-    ],
+    edits: [edit(DRIVER, '    if (mismatch !== null) this.#mode = "closed";\n', "")],
     killedBy: [driver("stops applying at an entry whose effects differ")],
   },
   {

@@ -40,7 +40,7 @@ export const CLUSTER_SETTINGS: readonly Mutant[] = [
     removes:
       "a follower throws a switch in the middle of a transaction, where SQLite passes over it",
     edits: [
-      edit(CORE, "    if (this.#database.inTransaction) this.#commit(before);\n", ""),
+      edit(CORE, "    if (this.#on.database.inTransaction) this.#commit(before);\n", ""),
       edit(
         KEPT,
         'invariant(!this.#database.inTransaction, "a setting changes between transactions");',
@@ -147,8 +147,8 @@ export const CLUSTER_SETTINGS: readonly Mutant[] = [
     edits: [
       edit(
         CORE,
-        "    if (!this.#settings.set(setting)) {",
-        "    if (!this.#settings.set(setting) && !setting) {",
+        "    if (!this.#on.settings.set(setting)) {",
+        "    if (!this.#on.settings.set(setting) && !setting) {",
       ),
     ],
     killedBy: [settings("a node stops at a setting that it does not know")],

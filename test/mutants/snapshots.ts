@@ -261,15 +261,11 @@ const OF_FILES: readonly Mutant[] = [
       edit(
         DIRECTORY,
         ["      // Before the rename: SQLite would take the old WAL for the new file's.", ""],
-        ["      await rename(this.ready(mark), this.database);", ""],
+        ["      await rename(path, this.database);", ""],
       ),
       edit(
         DIRECTORY,
-        [
-          '      this.onStep("rename");',
-          "      await rename(this.ready(mark), this.database);",
-          "",
-        ],
+        ['      this.onStep("rename");', "      await rename(path, this.database);", ""],
         ['      this.onStep("rename");', ""],
       ),
     ],

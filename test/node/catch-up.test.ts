@@ -46,6 +46,7 @@ describe("catching up", () => {
       ready: (snapshot) => ready.push(snapshot),
       suspend: () => said.push("suspend"),
       resume: () => said.push("resume"),
+      replaced: ({ index }) => said.push(`replaced ${index}`),
       broken: (error) => said.push(error.message),
     });
   });
@@ -80,7 +81,7 @@ describe("catching up", () => {
     durable();
     expect(said).toEqual(["suspend", "log 70", "machine 70"]);
     installed(null);
-    expect(said).toEqual(["suspend", "log 70", "machine 70", "resume"]);
+    expect(said).toEqual(["suspend", "log 70", "machine 70", "replaced 70", "resume"]);
   });
 
   it("fetches nothing while it installs: the file would have to make room", () => {

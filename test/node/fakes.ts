@@ -1,5 +1,6 @@
 /** Hand-driven stand-ins for a node's ports: the test decides when anything answers. */
 
+import { verdictCodec } from "../../src/machine/verdict-codec.ts";
 import type {
   Environment,
   ExecuteJob,
@@ -7,8 +8,10 @@ import type {
   Log,
   Logger,
   Machine,
+  MachineState,
   Readers,
   TransactionVerb,
+  Verdict,
   Writer,
   WriterEvents,
 } from "../../src/node/ports.ts";
@@ -36,11 +39,22 @@ export class Clock {
 
 export const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 
+export const EMPTY_STATE: MachineState = {
+  appliedIndex: 0,
+  appliedTerm: 0,
+  timeMs: 0,
+  configuration: null,
+  settings: DEFAULT_SETTINGS,
+  originIndex: 0,
+  settled: null,
+};
+
 /** A writer that only notes what it is asked. */
 export class FakeWriter implements Writer {
   readonly events: WriterEvents;
   readonly jobs: ExecuteJob[] = [];
   readonly applies: (readonly Entry[])[] = [];
+  readonly verdicts: Verdict[] = [];
   readonly commits: EntryId[] = [];
   readonly configurations: Configuration[] = [];
   ended: "killed" | "closed" | null = null;
@@ -61,6 +75,10 @@ export class FakeWriter implements Writer {
     this.commits.push(last);
   }
 
+  settle(verdict: Verdict): void {
+    this.verdicts.push(verdict);
+  }
+
   configure(configuration: Configuration): void {
     this.configurations.push(configuration);
   }
@@ -75,8 +93,7 @@ export class FakeWriter implements Writer {
 
   ready(appliedIndex: number): void {
     const appliedTerm = appliedIndex === 0 ? 0 : 1;
-    const facts = { timeMs: 0, configuration: null, settings: DEFAULT_SETTINGS };
-    this.events.ready({ appliedIndex, appliedTerm, ...facts });
+    this.events.ready({ ...EMPTY_STATE, appliedIndex, appliedTerm });
   }
 
   /** Answers the oldest job that has no answer yet. */
@@ -93,6 +110,7 @@ export class FakeWriter implements Writer {
 
 export class FakeMachine implements Machine {
   readonly writers: FakeWriter[] = [];
+  readonly verdicts = verdictCodec;
   readonly readers: Readers = {
     query: () => ({ fetch() {}, cancel() {} }),
     databaseBytes: () => 0,
@@ -100,6 +118,10 @@ export class FakeMachine implements Machine {
   };
 
   install(_mark: EntryId, done: (error: Error | null) => void): void {
+    done(null);
+  }
+
+  exchange(_mark: EntryId, done: (error: Error | null) => void): void {
     done(null);
   }
 

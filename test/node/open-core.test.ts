@@ -6,7 +6,7 @@ import { KeptConfiguration } from "../../src/node/kept-configuration.ts";
 import { openCore } from "../../src/node/open-core.ts";
 import type { Identity, MachineState, Writer } from "../../src/node/ports.ts";
 import { type Configuration, votersOnly } from "../../src/raft/entry.ts";
-import { Clock, FakeLog } from "./fakes.ts";
+import { Clock, EMPTY_STATE, FakeLog } from "./fakes.ts";
 
 const config = checkOptions({
   id: 1,
@@ -22,7 +22,7 @@ class ShortLog extends FakeLog {
 }
 
 function open(state: Partial<MachineState>, identity: Partial<Identity> = {}) {
-  const whole = { appliedIndex: 3, appliedTerm: 1, timeMs: 0, configuration: null, ...state };
+  const whole = { ...EMPTY_STATE, appliedIndex: 3, appliedTerm: 1, ...state };
   const self = { members: [1, 2, 3], votesFrom: 0, ...identity } as unknown as Identity;
   return openCore(config, self, new ShortLog(), whole as MachineState, new Clock().environment);
 }

@@ -70,6 +70,7 @@ describe("an interactive transaction", () => {
           applied: () => undefined,
           checkpointed: () => undefined,
           settings: () => undefined,
+          opened: () => undefined,
           mismatch: () => undefined,
           resting: () => undefined,
           timeMs: () => logMs ?? clock.environment.wallMs(),

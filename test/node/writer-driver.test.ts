@@ -49,7 +49,7 @@ describe("the writer driver", () => {
           observed: (request, _outcome, seen) => observed.push({ request, seen }),
           applied: (index) => applied.push(index),
           checkpointed: () => undefined,
-          settings: () => undefined,
+          ...{ settings() {}, opened() {} },
           mismatch: ({ index }) => mismatches.push(index),
           resting: (isResting) => rests.push(isResting),
           timeMs: () => clock.environment.wallMs(),

@@ -287,3 +287,28 @@ test("D1: a candidate with a hung disk gets no term from others' votes", () => {
   expect(subject.status.role).not.toBe("leader");
   expect(subject.status.isStalled).toBe(true);
 });
+
+test("a leader whose machine is not fit to lead leaves, stands for nothing, and holds nobody off", () => {
+  const subject = aSettledLeader();
+  subject.raft.step({ kind: "abstain", isAbstaining: true });
+  subject.take();
+  expect(subject.status).toMatchObject({ role: "follower", leader: 0 });
+  subject.raft.step({ kind: "campaign" });
+  subject.tick(60);
+  expect(subject.status.role).toBe("follower");
+  const { currentTerm: term } = subject.status;
+  subject.hear({
+    kind: "Heartbeat",
+    from: 2,
+    to: 1,
+    term: term + 1,
+    leaderCommit: 0,
+    readPosition: 0,
+  });
+  expect(subject.status.leader).toBe(2);
+  subject.tick(60);
+  expect(subject.status).toMatchObject({ role: "follower", leader: 0 });
+  subject.raft.step({ kind: "abstain", isAbstaining: false });
+  subject.raft.step({ kind: "campaign" });
+  expect(subject.status.role).toBe("candidate");
+});

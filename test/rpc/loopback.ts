@@ -7,6 +7,7 @@ import type {
   FormRequest,
   Logger,
   MessageFacts,
+  PeerFinding,
   PeerHello,
   TransportEvents,
 } from "../../src/node/ports.ts";
@@ -29,6 +30,7 @@ export type PeerEvent =
     }
   | { readonly kind: "form"; readonly from: NodeId; readonly request: FormRequest }
   | { readonly kind: "formResult"; readonly from: NodeId; readonly answer: FormAnswer }
+  | { readonly kind: "finding"; readonly from: NodeId; readonly finding: PeerFinding }
   | { readonly kind: "disconnected"; readonly peer: NodeId; readonly how: string }
   | { readonly kind: "unreachable"; readonly peer: NodeId; readonly how: string };
 
@@ -47,6 +49,9 @@ export class Witness implements TransportEvents {
   }
   formResult(from: NodeId, answer: FormAnswer): void {
     this.seen.push({ kind: "formResult", from, answer });
+  }
+  finding(from: NodeId, finding: PeerFinding): void {
+    this.seen.push({ kind: "finding", from, finding });
   }
   disconnected(peer: NodeId, how: "crashed" | "goodbye"): void {
     this.seen.push({ kind: "disconnected", peer, how });

@@ -9,6 +9,8 @@ import type { Configuration, NodeId } from "../../src/raft/entry.ts";
 export class FaultAtlas {
   readonly #lost = new Set<NodeId>();
   readonly #suspect = new Set<NodeId>();
+  /** Its database holds what no entry made. */
+  readonly #planted = new Set<NodeId>();
 
   /** Its log is gone, and the cluster does not know yet. */
   isLost(id: NodeId): boolean {
@@ -20,18 +22,26 @@ export class FaultAtlas {
     return this.#suspect.has(id);
   }
 
+  isPlanted(id: NodeId): boolean {
+    return this.#planted.has(id);
+  }
+
   isWhole(id: NodeId): boolean {
-    return !this.#lost.has(id) && !this.#suspect.has(id);
+    return !this.#lost.has(id) && !this.#suspect.has(id) && !this.#planted.has(id);
   }
 
   /** `configurations`: the one in force, and those that changes under way would make. */
   allows(id: NodeId, configurations: readonly Configuration[]): boolean {
-    return this.#bears([...this.#lost, ...this.#suspect, id], configurations);
+    return this.#bears([...this.#broken, id], configurations);
   }
 
   /** Whether what is broken now would be too much for one of these. */
   bears(configurations: readonly Configuration[]): boolean {
-    return this.#bears([...this.#lost, ...this.#suspect], configurations);
+    return this.#bears(this.#broken, configurations);
+  }
+
+  get #broken(): NodeId[] {
+    return [...this.#lost, ...this.#suspect, ...this.#planted];
   }
 
   #bears(ids: readonly NodeId[], configurations: readonly Configuration[]): boolean {
@@ -41,6 +51,15 @@ export class FaultAtlas {
       return count === 0 || count * 2 < voters.length;
     };
     return configurations.every(({ voters, outgoing }) => bears(voters) && bears(outgoing));
+  }
+
+  planted(id: NodeId): void {
+    this.#planted.add(id);
+  }
+
+  /** Another database is in its place, or what was planted was lost. */
+  healed(id: NodeId): void {
+    this.#planted.delete(id);
   }
 
   suspect(id: NodeId): void {

@@ -39,6 +39,8 @@ export interface Host {
   machineVersion: string;
   /** It is started to join a cluster, not to found one. */
   joins: boolean;
+  /** How often somebody wrote into its database. */
+  plants: number;
   /** Remembered beside a log that was set aside; null: there is none. */
   clusterId: string | null;
 }

@@ -1,6 +1,8 @@
 /** The machine behind its port, in this process: answers come later, on virtual time, one after another. */
 
+import { MachineFault } from "../../src/machine/machine-fault.ts";
 import type { ReaderEngine, WriterEngine } from "../../src/machine/process-engines.ts";
+import { verdictCodec } from "../../src/machine/verdict-codec.ts";
 import type {
   ExecuteJob,
   Machine,
@@ -8,6 +10,7 @@ import type {
   ReaderLimits,
   Readers,
   RunningQuery,
+  Verdict,
   Writer,
   WriterEvents,
 } from "../../src/node/ports.ts";
@@ -41,6 +44,10 @@ export interface Store {
   wipe(): void;
   bytes(): number;
   content(): Content;
+  /** A row that no entry made; false: it cannot be put in now. */
+  plant(): boolean;
+  /** It holds such a row, or did when it was copied. */
+  readonly isPlanted: boolean;
   /** A copy as of the last commit. */
   copy(): SimSnapshot;
   /** A snapshot is here, durably, beside the database. */
@@ -62,10 +69,14 @@ export interface SimSnapshot {
 
 export class SimMachine implements Machine {
   readonly readers: Readers;
+  readonly verdicts = verdictCodec;
   /** SQLite has committed up to here: for the checkers. */
   onApplied: (last: EntryId) => void = () => {};
   /** A range checksum was executed. */
   onChecksum: () => void = () => {};
+  /** Another database has taken the place of this one; `exchange`: while the log goes on. */
+  onReplaced: (mark: EntryId, how: "install" | "exchange") => void = () => {};
+  onSettled: () => void = () => {};
   appliedIndex: LogIndex = 0;
   readonly #store: Store;
   readonly #dice: Prng;
@@ -109,17 +120,27 @@ export class SimMachine implements Machine {
       watched,
       this.#writer,
     );
+    writer.onSettled = () => this.onSettled();
     this.#writer = writer;
     return writer;
   }
 
+  exchange(mark: EntryId, done: (error: Error | null) => void): void {
+    this.#replace(mark, "exchange", done);
+  }
+
   install(mark: EntryId, done: (error: Error | null) => void): void {
+    this.#replace(mark, "install", done);
+  }
+
+  #replace(mark: EntryId, how: "install" | "exchange", done: (error: Error | null) => void): void {
     this.#reader?.close();
     this.#reader = null;
     // A crash may come between the log's new beginning and this.
     this.#environment.after(this.#dice.next() * 200, () => {
       this.#writer?.die();
       this.#store.install(mark);
+      this.onReplaced(mark, how);
       this.#applied(mark);
       done(null);
     });
@@ -164,6 +185,7 @@ interface SimWriterEvents extends WriterEvents {
 }
 
 class SimWriter implements Writer {
+  onSettled: () => void = () => {};
   readonly #store: Store;
   readonly #dice: Prng;
   readonly #environment: SimEnvironment;
@@ -205,7 +227,13 @@ class SimWriter implements Writer {
     this.#freeAtMs = Math.max(this.#freeAtMs, nowMs) + this.#dice.next() * 0.5;
     this.#environment.after(this.#freeAtMs - nowMs, () => {
       if (this.#dead || this.#engine === null) return;
-      run(this.#engine);
+      try {
+        run(this.#engine);
+      } catch (error) {
+        if (!(error instanceof MachineFault)) throw error;
+        this.die();
+        this.#events.exited(error.message);
+      }
     });
   }
 
@@ -232,6 +260,13 @@ class SimWriter implements Writer {
       this.#perhapsCheckpoint(engine);
       this.#tellSettings(engine);
       this.#events.committed(last);
+    });
+  }
+
+  settle(verdict: Verdict): void {
+    this.#do((engine) => {
+      engine.settle(verdict);
+      this.onSettled();
     });
   }
 

@@ -10,6 +10,7 @@ import type {
   ExecuteJob,
   ExecuteOutcome,
   MachineState,
+  Verdict,
 } from "../../src/node/ports.ts";
 import type { Configuration, Entry, EntryId, LogIndex } from "../../src/raft/entry.ts";
 import { BalsaError, SqlError, toFailure } from "../../src/sql/errors.ts";
@@ -42,6 +43,10 @@ export class ModelState {
   timeMs = 0;
   configuration: Configuration | null = null;
   settings: ClusterSettings = DEFAULT_SETTINGS;
+  originIndex = 0;
+  settled: Verdict | null = null;
+  /** Somebody put a row in that no entry did. */
+  isPlanted = false;
   rows: string[] = [];
   counters = new Map<number, number>();
   sessions = new Map<number, Session>();
@@ -82,6 +87,7 @@ export class ModelStore implements Store {
   copy(): SimSnapshot {
     const data = this.state.copy();
     this.#writer?.takeBack(data);
+    data.originIndex = data.applied.index;
     return { mark: data.applied, configuration: data.configuration, data };
   }
 
@@ -132,6 +138,17 @@ export class ModelStore implements Store {
     return this.state.digest;
   }
 
+  get isPlanted(): boolean {
+    return this.state.isPlanted;
+  }
+
+  /** In front: what is taken back is the last. */
+  plant(): boolean {
+    this.state.rows.unshift("0/0/0");
+    this.state.isPlanted = true;
+    return true;
+  }
+
   wipe(): void {
     this.state = new ModelState();
     this.visible = new Map();
@@ -179,6 +196,7 @@ export class ModelWriter implements WriterEngine {
   readonly #machineVersion: string;
   /** As of the last commit. */
   #stored: ClusterSettings;
+  #verdict: Verdict | null = null;
 
   constructor(file: ModelStore, machineVersion: string) {
     this.#file = file;
@@ -187,9 +205,9 @@ export class ModelWriter implements WriterEngine {
   }
 
   get state(): MachineState {
-    const { applied, timeMs, configuration } = this.#file.state;
-    const facts = { timeMs, configuration, settings: this.#stored };
-    return { appliedIndex: applied.index, appliedTerm: applied.term, ...facts };
+    const { applied, ...rest } = this.#file.state;
+    const facts = { ...rest, settings: this.#stored };
+    return { ...facts, appliedIndex: applied.index, appliedTerm: applied.term };
   }
 
   execute(job: ExecuteJob): ExecuteOutcome {
@@ -238,21 +256,49 @@ export class ModelWriter implements WriterEngine {
     return { kind: "proposal", payload, result: Uint8Array.of(1) };
   }
 
+  settle(verdict: Verdict): void {
+    this.#verdict = verdict;
+  }
+
   apply(entries: readonly Entry[]): { last: EntryId; mismatch: DigestMismatch | null } {
-    let last: EntryId = this.#file.state.applied;
     for (const entry of entries) {
-      if (entry.kind === "command") {
-        const command = decodeCommand(entry.payload);
-        const found = crc32(this.#perform(command));
-        if (found !== command.digest) {
-          const { index } = entry;
-          return { last, mismatch: { index, expected: command.digest, found, detail: "model" } };
-        }
+      const mark = this.#undo.length;
+      const mismatch = entry.kind === "command" ? this.#applyCommand(entry) : null;
+      if (mismatch !== null) {
+        this.#rollback(mark);
+        return { last: this.#file.state.applied, mismatch };
       }
-      last = { index: entry.index, term: entry.term };
+      this.commit({ index: entry.index, term: entry.term });
     }
-    this.commit(last);
-    return { last, mismatch: null };
+    return { last: this.#file.state.applied, mismatch: null };
+  }
+
+  /** As the real machine does; no entry of this workload fails where its leader did not. */
+  #applyCommand({ index, payload }: Entry): DigestMismatch | null {
+    const { state } = this.#file;
+    const command = decodeCommand(payload);
+    const differs = (expected: number, found: number): DigestMismatch => {
+      return { index, expected, found, detail: "model" };
+    };
+    if (command.verdict !== undefined) {
+      const { index: about, digest } = command.verdict;
+      const isSame = state.settled?.index === about && state.settled.digest === digest;
+      return isSame ? null : differs(digest, 0);
+    }
+    const verdict = this.#verdict;
+    const isUnder = verdict !== null && index >= verdict.index && index < verdict.at;
+    if (isUnder && index > verdict.index && state.settled?.index !== verdict.index)
+      return differs(verdict.digest, 0);
+    const found = crc32(this.#perform(command));
+    if (!isUnder) return found === command.digest ? null : differs(command.digest, found);
+    if (index !== verdict.index) return null;
+    if (found !== verdict.digest) return differs(verdict.digest, found);
+    const before = state.settled;
+    state.settled = verdict;
+    this.#undo.push((old) => {
+      old.settled = before;
+    });
+    return null;
   }
 
   commit(last: EntryId): void {

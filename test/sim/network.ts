@@ -8,6 +8,7 @@
 import type {
   FormAnswer,
   FormRequest,
+  PeerFinding,
   PeerHello,
   Transport,
   TransportEvents,
@@ -288,6 +289,12 @@ export class SimTransport implements Transport {
   sendFormResult(to: NodeId, answer: FormAnswer): void {
     this.#network.carry(this, to, (end) => {
       end.receive((events) => events.formResult(this.id, answer));
+    });
+  }
+
+  sendFinding(to: NodeId, finding: PeerFinding): void {
+    this.#network.carry(this, to, (end) => {
+      end.receive((events) => events.finding(this.id, finding, this.incarnation));
     });
   }
 

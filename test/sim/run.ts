@@ -49,6 +49,8 @@ export interface SimReport {
 
 /** After the last fault, so many writes must be acknowledged within this, in milliseconds of virtual time. */
 const PROGRESS_MS = 20_000;
+/** For what was planted: until an entry meets it, and a healthy database is here. */
+const HEALING_MS = 10_000;
 const PROGRESS_WRITES = 20;
 /** Then all nodes must be equal within this. */
 const CONVERGENCE_MS = 30_000;
@@ -126,6 +128,7 @@ class Simulation {
     this.#until(this.#options.faultsMs ?? 12_000, () => false);
     this.#adversary.stop();
     this.#operator?.stop();
+    this.#healPlants();
     const dice = new Prng(this.#options.seed, "liveness");
     const core = chooseCore(world, dice);
     world.lines.push(`=== the core is ${core.map(({ id }) => id).join(", ")}`);
@@ -139,6 +142,20 @@ class Simulation {
     this.#until(CONVERGENCE_MS, () => this.#isQuiet());
     demand(this.#isQuiet(), "convergence", () => JSON.stringify(this.#indexes()));
     this.#compareDatabases();
+  }
+
+  /**
+   * What no entry has met by then, and what nobody can judge any more because their databases are copies, somebody replaces
+   * by hand: the atlas counts it as broken already.
+   */
+  #healPlants(): void {
+    const world = this.#world;
+    const planted = () => world.hosts.filter(({ id }) => world.atlas.isPlanted(id));
+    if (planted().length === 0) return;
+    world.lines.push("=== what was planted must heal");
+    mendAll(world);
+    this.#until(HEALING_MS, () => planted().length === 0);
+    for (const host of planted()) world.replaceByHand(host);
   }
 
   #mustProgress(property: string): void {

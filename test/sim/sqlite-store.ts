@@ -52,6 +52,39 @@ export class SqliteStore implements Store {
     return null;
   }
 
+  get isPlanted(): boolean {
+    return (
+      this.#has("SELECT 1 FROM sqlite_schema WHERE name = 'ledger'") &&
+      this.#has("SELECT 1 FROM ledger WHERE row = 0")
+    );
+  }
+
+  #has(query: string): boolean {
+    if (!existsSync(this.#path)) return false;
+    const database = new Database(this.#path, { readonly: true });
+    try {
+      return database.prepare(query).get() !== undefined;
+    } finally {
+      database.close();
+    }
+  }
+
+  /** By another connection, as another program would. Not while the writer has a transaction open. */
+  plant(): boolean {
+    if (!this.#has("SELECT 1 FROM sqlite_schema WHERE name = 'ledger'")) return false;
+    const database = new Database(this.#path, { timeout: 0 });
+    try {
+      database.pragma("wal_autocheckpoint = 0");
+      database.exec("INSERT INTO ledger (row) VALUES (0)");
+      return true;
+    } catch (error) {
+      if (String(error).includes("locked")) return false;
+      throw error;
+    } finally {
+      database.close();
+    }
+  }
+
   wipe(): void {
     for (const path of [this.#path, `${this.#path}-wal`, `${this.#path}-shm`]) {
       rmSync(path, { force: true });
@@ -64,7 +97,7 @@ export class SqliteStore implements Store {
   copy(): SimSnapshot {
     const database = new Database(this.#path, { readonly: true });
     const { mark, configuration } = readMark(database);
-    const data = database.serialize();
+    const data = withOrigin(database.serialize());
     database.close();
     return { mark, configuration, data };
   }
@@ -107,6 +140,17 @@ export class SqliteStore implements Store {
     for (const { row } of ledger as { row: number }[]) rows.set(row, (rows.get(row) ?? 0) + 1);
     return { rows, digest: JSON.stringify([ledger, counters, sessions]) };
   }
+}
+
+/** As the real source does with a copy. */
+function withOrigin(data: Buffer): Buffer {
+  // In memory there is no WAL: the header's two bytes say so.
+  data.fill(1, 18, 20);
+  const copy = new Database(data);
+  copy.exec("UPDATE balsa_meta SET origin_index = applied_index");
+  const marked = copy.serialize();
+  copy.close();
+  return marked.fill(2, 18, 20);
 }
 
 function readMark(database: Database.Database): Omit<SimSnapshot, "data"> {

@@ -10,7 +10,6 @@ import { MARKER_NAME } from "../../src/log/marker.ts";
 import type { SegmentedLog } from "../../src/log/segmented-log.ts";
 import { checkOptions, type Plant } from "../../src/node/config.ts";
 import { Node } from "../../src/node/node.ts";
-import type { Log } from "../../src/node/ports.ts";
 import type { MemberStep } from "../../src/node/service.ts";
 import type { Effects } from "../../src/raft/effect.ts";
 import type { Configuration, NodeId } from "../../src/raft/entry.ts";
@@ -26,10 +25,12 @@ import { SimFetcher } from "./fetcher.ts";
 import { type Host, type Life, LiveView } from "./host.ts";
 import { SimMachine, type Store } from "./machine.ts";
 import { SimNetwork } from "./network.ts";
+import { intended, withVotesToCome } from "./possible-configurations.ts";
 import { Prng } from "./prng.ts";
 import { Scheduler } from "./scheduler.ts";
 import { openSimLog, worstCase } from "./sim-log.ts";
 import { Trace } from "./trace.ts";
+import { watchLog } from "./watch-log.ts";
 
 /** What all hosts run at first. */
 export const FIRST_MACHINE = "engine 1";
@@ -61,7 +62,7 @@ export class World {
   error: unknown = null;
   readonly #options: WorldOptions;
   readonly #founders: readonly NodeId[];
-  readonly #tailEntries: number;
+  readonly tailEntries: number;
   /** Changes that some leader proposed behind what is committed: they may or may not come to be. */
   #proposedChanges: { readonly index: number; readonly payload: Uint8Array }[] = [];
   readonly #dice: Prng;
@@ -71,7 +72,7 @@ export class World {
     const { seed } = options;
     this.#options = options;
     this.#dice = new Prng(seed, "world");
-    this.#tailEntries = new Prng(seed, "tail").pick([5, 5, 20, 20, 100, 100_000]);
+    this.tailEntries = new Prng(seed, "tail").pick([5, 5, 20, 100, 100, 100_000]);
     this.network = new SimNetwork(this.scheduler, new Prng(seed, "network"), this.coverage);
     this.hosts = Array.from({ length: options.hosts }, (_, at) => this.#makeHost(at + 1));
     this.#founders = this.hosts.slice(0, options.founders).map(({ id }) => id);
@@ -108,6 +109,7 @@ export class World {
       wallOffsetMs: Math.floor(new Prng(seed, `clock${id}`).next() * 4_000) - 2_000,
       isInjured: false,
       incarnation: "",
+      plants: 0,
       clusterId: null,
       machineVersion: FIRST_MACHINE,
       joins: id > this.#options.founders,
@@ -233,11 +235,19 @@ export class World {
     host.life = { node, log, environment, transport, machine, view };
     host.paused = false;
     this.guard(() => this.referee.started(view, log.hardState));
-    this.#watchLog(host, view, log);
+    watchLog(this, view, log);
     machine.onChecksum = () => this.coverage.add("range checksums");
     machine.onApplied = ({ index }) => {
       this.trace.event("applied", this.scheduler.nowMs, host.id, index);
-      this.guard(() => this.referee.applied(view, index, host.store.digest()));
+      const digest = this.atlas.isPlanted(host.id) ? null : host.store.digest();
+      this.guard(() => this.referee.applied(view, index, digest));
+    };
+    machine.onSettled = () => this.coverage.add("verdicts gone by");
+    machine.onReplaced = (mark, how) => {
+      this.#lookForPlants(host);
+      if (how === "install") return;
+      this.coverage.add("databases exchanged");
+      this.referee.exchanged(view, mark.index);
     };
     node.start();
   }
@@ -251,7 +261,7 @@ export class World {
       advertise: `node${id}:1`,
       machineVersion,
       // Small, so that whoever was away for a while needs a snapshot.
-      logTailEntries: this.#tailEntries,
+      logTailEntries: this.tailEntries,
       // Several passes in each run.
       checksumIntervalMs: 10,
       onCore,
@@ -287,6 +297,7 @@ export class World {
   #losePower(host: Host): void {
     host.faults.powerCut();
     host.store.crashed();
+    this.#lookForPlants(host);
   }
 
   // --- damage ---------------------------------------------------------------------------------------------------
@@ -310,10 +321,23 @@ export class World {
     return true;
   }
 
+  /** Somebody else writes a row into its database; false if that was not possible. */
+  plant(host: Host): boolean {
+    if (!host.store.plant()) return false;
+    this.note(host, "a row was planted");
+    this.atlas.planted(host.id);
+    return true;
+  }
+
+  #lookForPlants(host: Host): void {
+    if (this.atlas.isPlanted(host.id) && !host.store.isPlanted) this.atlas.healed(host.id);
+  }
+
   /** What was known of its disk holds no more. */
   #lost(host: Host): void {
     host.incarnation = "";
     this.atlas.lost(host.id);
+    this.atlas.healed(host.id);
     this.referee.damaged(host.id);
     this.#lookWhoIsTakenIn();
   }
@@ -351,6 +375,9 @@ export class World {
 
   /** A halt is the right answer to a write that was refused or to bytes that were changed; to nothing else. */
   #halted(host: Host, error: Error): void {
+    // Those that could say who is right know it no more: their databases are copies. Somebody comes and decides.
+    const isDivided = error.message.includes("no majority of the voters found the same");
+    if (isDivided && this.atlas.isPlanted(host.id)) return this.replaceByHand(host);
     const isRefused = host.faults.refusals.EIO > 0;
     const isHurt = isRefused || host.isInjured || !this.atlas.isWhole(host.id);
     const isExpected = error instanceof LogUntrustedError && isHurt;
@@ -360,6 +387,16 @@ export class World {
     // The node still tells its callers and writes its marker; then the process ends, or the whole machine is restarted.
     this.scheduler.after(5, () => {
       this.end(host, this.#dice.chance(0.5) ? "killed" : "power cut");
+      this.#startLater(host, 300);
+    });
+  }
+
+  /** Somebody empties its directory: it is taken in anew. */
+  replaceByHand(host: Host): void {
+    this.coverage.add("decided by hand");
+    this.scheduler.after(5, () => {
+      this.end(host, "killed");
+      this.wipe(host);
       this.#startLater(host, 300);
     });
   }
@@ -409,39 +446,12 @@ export class World {
     if (this.referee.configurations.length > before) this.#lookWhoIsTakenIn();
   }
 
-  #watchLog({ id }: Host, view: LiveView, log: Log): void {
-    const { referee } = this;
-    const append = log.append.bind(log);
-    log.append = (hardState, entries, done) => {
-      append(hardState, entries, () => {
-        referee.disks.stored(id, hardState, entries);
-        done();
-      });
-    };
-    const compactTo = log.compactTo.bind(log);
-    log.compactTo = (index, done) => {
-      this.coverage.add("compactions");
-      const base = { index, term: log.term(index) };
-      this.guard(() => referee.compacting(view, index));
-      compactTo(index, () => {
-        referee.disks.compacted(id, base);
-        done();
-      });
-    };
-    const restart = log.restart.bind(log);
-    log.restart = (base, done) => {
-      this.coverage.add("snapshots installed");
-      this.guard(() => referee.installing(view, base));
-      restart(base, () => {
-        referee.disks.restarted(id, base);
-        done();
-      });
-    };
-  }
-
   #source(from: NodeId, to: NodeId): Store | null {
     const { life, paused, store } = this.host(from);
-    return life === null || paused || !this.network.connects(from, to) ? null : store;
+    if (life === null || paused || !this.network.connects(from, to)) return null;
+    // A copy of what was planted would be one more broken database than the cluster bears.
+    const mayGive = life.node.status().trouble === "" && !this.atlas.isPlanted(from);
+    return mayGive ? store : null;
   }
 
   fail(error: unknown): void {
@@ -456,24 +466,6 @@ export class World {
       if (!(error instanceof LogUntrustedError)) this.fail(error);
     }
   }
-}
-
-/** Who is added is a learner at first, while who is removed has gone already. */
-function intended(before: Configuration, steps: readonly MemberStep[]): Configuration[] {
-  const named = steps.map(({ id }) => id);
-  const added = steps.filter(({ kind }) => kind !== "remove").map(({ id }) => id);
-  const rest = before.voters.filter((id) => !named.includes(id));
-  return [rest, [...rest, ...added]].map((voters) => ({ ...before, voters }));
-}
-
-/** Learners that get a vote as soon as they have caught up: each may, or may not yet. */
-function withVotesToCome(configuration: Configuration): Configuration[] {
-  let all = [configuration];
-  for (const { id, awaitsVote } of configuration.records) {
-    if (!awaitsVote || configuration.voters.includes(id)) continue;
-    all = all.flatMap((one) => [one, { ...one, voters: [...one.voters, id] }]);
-  }
-  return all;
 }
 
 /** null: that cannot be read either. */

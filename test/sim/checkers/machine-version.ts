@@ -23,7 +23,9 @@ export class MachineVersionRule implements Checker {
   /** In the order of the log. */
   committed({ index, term, kind, payload }: Entry): void {
     if (kind !== "command") return;
-    const { setting } = decodeCommand(payload);
+    const { setting, verdict } = decodeCommand(payload);
+    // What others found is no execution: its leader may serve nothing.
+    if (verdict !== undefined) return;
     if (setting?.name === MACHINE_VERSION) {
       if (setting.value !== this.#inForce) this.changes += 1;
       this.#inForce = setting.value;

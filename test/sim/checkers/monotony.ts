@@ -63,6 +63,11 @@ export class Monotony implements Checker {
     seen.applied = index;
   }
 
+  /** Another database took the place of a sick one, which may have been further. */
+  exchanged({ id }: NodeView, index: LogIndex): void {
+    this.#of(id).applied = index;
+  }
+
   #of(id: NodeId): Seen {
     let found = this.#seen.get(id);
     if (found === undefined) {

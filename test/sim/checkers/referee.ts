@@ -83,6 +83,10 @@ export class Referee {
     for (const checker of this.#checkers) checker.applied?.(node, index, digest);
   }
 
+  exchanged(node: NodeView, index: LogIndex): void {
+    for (const checker of this.#checkers) checker.exchanged?.(node, index);
+  }
+
   compacting(node: NodeView, index: LogIndex): void {
     for (const checker of this.#checkers) checker.compacting?.(node, index);
   }

@@ -38,6 +38,8 @@ export interface Checker {
   /** A process began on what its disk held. */
   started?(node: NodeView, storedTerm: Term): void;
   /** SQLite has committed up to here. `digest`: of all effects so far; null if the machine cannot tell. */
+  /** A node's database was replaced by another's, which stands at this entry. */
+  exchanged?(node: NodeView, index: LogIndex): void;
   applied?(node: NodeView, index: LogIndex, digest: number | null): void;
   /** Entries up to here are about to be dropped. */
   compacting?(node: NodeView, index: LogIndex): void;

@@ -8,7 +8,7 @@ import { Prng } from "../prng.ts";
 import type { World } from "../world.ts";
 import { clog, cut, heal, replay, reset, slowLink, storm } from "./network-faults.ts";
 import { clock, crash, pause, wipe } from "./process-faults.ts";
-import { failDisk, fillDisk, garble, hangDisk, rot, slowDisk } from "./storage-faults.ts";
+import { failDisk, fillDisk, garble, hangDisk, plant, rot, slowDisk } from "./storage-faults.ts";
 import type { Strike } from "./strike.ts";
 import { upgrade } from "./upgrades.ts";
 
@@ -31,6 +31,7 @@ const FAULTS = {
   "failing-disk": failDisk,
   rot,
   garble,
+  plant,
 } as const;
 
 export type FaultKind = keyof typeof FAULTS;
@@ -46,6 +47,7 @@ const WEIGHTS: { readonly [kind in FaultKind]?: number } = {
   heal: 3,
   pause: 2,
   upgrade: 2,
+  plant: 3,
   storm: 2,
 };
 /** Without these a run shows little. */

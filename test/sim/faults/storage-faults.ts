@@ -60,6 +60,20 @@ export function rot(strike: Strike): void {
   });
 }
 
+/** Another program writes into the database of a node that runs; a second time only when the first has healed. */
+export function plant(strike: Strike): void {
+  const { world, dice } = strike;
+  // With less of a log, those who lag need a copy before they can say what they found, and nobody healthy has one to give.
+  if (world.tailEntries < 100) return;
+  // A leader more often than its share: that is the harder case.
+  const leader = world.hosts.find(({ life }) => life?.node.status().role === "leader");
+  const host = leader !== undefined && dice.chance(0.4) ? leader : anyHost(strike);
+  if (host.life === null || host.plants >= 2) return;
+  if (!world.atlas.allows(host.id, world.configurations()) || !world.plant(host)) return;
+  host.plants += 1;
+  world.coverage.add("rows planted");
+}
+
 /** A power cut in the middle of a write: what was being written is neither old nor new. */
 export function garble(strike: Strike): void {
   const { world, dice } = strike;

@@ -1,0 +1,385 @@
+/**
+ * What a node does when its machine came to other effects than an entry says (DESIGN D5): it asks the other voters what they
+ * found. A minority throws its database away and takes a healthy node's; a majority says so in the log, by a verdict, and
+ * goes on; where no majority can be, the node halts. Why that is right is in docs/decisions/0013-after-a-mismatch.md. How
+ * files are replaced is reseed.ts's, how entries are applied the machine's.
+ */
+
+import type { ProposalResult, RaftStatus } from "../raft/effect.ts";
+import {
+  type Entry,
+  type EntryId,
+  type LogIndex,
+  NOBODY,
+  type NodeId,
+  type Term,
+} from "../raft/entry.ts";
+import { isSingleton, isVoter, voterIds } from "../raft/quorum.ts";
+import { AS_LOGGED, type FindingKey, judge, keyOf, keyOfPeer, UNKNOWN } from "./findings.ts";
+import type {
+  DigestMismatch,
+  Effect,
+  Environment,
+  Log,
+  Logger,
+  MachineState,
+  PeerFinding,
+  Transport,
+  Verdict,
+  VerdictCodec,
+} from "./ports.ts";
+import { describeMismatch } from "./refusals.ts";
+import { halted, overruled, reseeding, sick, waitingForVerdict } from "./sickness-words.ts";
+import type { WriterDriver } from "./writer-driver.ts";
+
+export interface SicknessParts {
+  readonly id: NodeId;
+  readonly environment: Environment;
+  readonly logger: Logger;
+  readonly log: Log;
+  readonly machine: { readonly verdicts: VerdictCodec };
+  readonly transport: Pick<Transport, "sendFinding">;
+  /** Its `applicableIndex` is committed and durable here. */
+  readonly driver: Pick<WriterDriver, "applied" | "applicableIndex" | "settle">;
+  readonly electionMs: number;
+  status(): RaftStatus;
+  /** Serves nothing any more, and leads no more: answers all that waits. */
+  fallSick(): void;
+  /** Whether it may lead while it serves nothing: to log a verdict. Or the sickness is over. */
+  mayLead(may: boolean): void;
+  propose(payload: Uint8Array): ProposalResult;
+  reseed(sources: readonly NodeId[], atLeast: LogIndex): void;
+  /** Why the node does not serve; empty: it does. */
+  trouble(text: string): void;
+  halt(error: Error): void;
+}
+
+interface Illness {
+  readonly index: LogIndex;
+  readonly term: Term;
+  /** What this node's machine found the entry to do. null: what the entry says. */
+  readonly found: Effect | null;
+  /** Only `right` may lead: with a majority that found the same. */
+  stage: "asking" | "right" | "reseeding" | "unknown";
+  /** It leads, or may, though it is still asking: nobody else does. */
+  stands: boolean;
+  /** Since when no leader is known; null: one is. */
+  leaderlessSinceMs: number | null;
+  readonly sinceMs: number;
+  /** The log was looked through for a verdict up to here. */
+  scanned: LogIndex;
+}
+
+/** Between two rounds of questions; and when nobody has helped for long. */
+const ASK_MS = 200;
+const ASK_LATER_MS = 2_000;
+const ASK_LATER_AFTER_MS = 5_000;
+/** Others stand within two. */
+const STAND_AFTER_ELECTIONS = 3;
+/** Bytes of the log that are looked through at once. */
+const SCAN_BYTES_MAX = 4 * 1024 * 1024;
+/** A machine that falls sick so often within an hour is not helped by another database. */
+const RESEEDS_MAX = 3;
+const RESEEDS_WITHIN_MS = 3_600_000;
+
+export class Sickness {
+  readonly #parts: SicknessParts;
+  #illness: Illness | null = null;
+  /** As each node said last. */
+  readonly #said = new Map<NodeId, PeerFinding>();
+  readonly #saidAtMs = new Map<NodeId, number>();
+  #originIndex: LogIndex = 0;
+  #settled: Verdict | null = null;
+  #askedAtMs = Number.NEGATIVE_INFINITY;
+  /** The term in which this node has proposed its verdict. */
+  #proposedIn: Term = 0;
+  /** The entry of the last verdict that was gone by. */
+  #tried: LogIndex = 0;
+  /** When databases were replaced, and behind which entry. */
+  #reseeds: { readonly atMs: number; readonly index: LogIndex }[] = [];
+
+  constructor(parts: SicknessParts) {
+    this.#parts = parts;
+  }
+
+  /** Serves nothing, and leads only to say that it is right. */
+  get isSick(): boolean {
+    return this.#illness !== null;
+  }
+
+  /** May stand for leader. */
+  get mayLead(): boolean {
+    return this.#illness === null || this.#illness.stage === "right" || this.#illness.stands;
+  }
+
+  /** A writer has opened the database. */
+  opened({ originIndex, settled }: MachineState): void {
+    this.#originIndex = originIndex;
+    this.#settled = settled;
+  }
+
+  /** The machine has stopped in front of this entry. */
+  mismatch(mismatch: DigestMismatch): void {
+    const { log, logger } = this.#parts;
+    const { index, expected, found, detail, isUnknown } = mismatch;
+    const facts = { index, expected, found, detail };
+    if (this.#illness?.stage === "reseeding") return;
+    if (isUnknown === true) return this.#meetUnknown(mismatch);
+    logger.error(facts, "the effects of a log entry differ from its leader's");
+    this.#fall(index, log.term(index), { digest: found, detail });
+    if (index <= (this.#reseeds.at(-1)?.index ?? 0)) return this.#giveUp("again");
+    const { configuration } = this.#parts.status();
+    if (isSingleton(configuration, this.#parts.id)) return this.#giveUp("alone");
+    this.sweep();
+  }
+
+  /** Nothing is wrong with the data: nobody needs to be asked. */
+  #meetUnknown(mismatch: DigestMismatch): void {
+    this.#fall(mismatch.index, this.#parts.log.term(mismatch.index), null);
+    if (this.#illness !== null) this.#illness.stage = "unknown";
+    this.#parts.trouble(
+      `${describeMismatch(mismatch)}. This node has stopped applying and serving`,
+    );
+  }
+
+  #fall(index: LogIndex, term: Term, found: Effect | null): void {
+    const { environment, trouble, fallSick, mayLead } = this.#parts;
+    const sinceMs = environment.monotonicMs();
+    const stand = { stands: false, leaderlessSinceMs: null };
+    this.#illness = { index, term, found, stage: "asking", sinceMs, scanned: index, ...stand };
+    this.#askedAtMs = Number.NEGATIVE_INFINITY;
+    this.#proposedIn = 0;
+    trouble(sick(index, found));
+    mayLead(false);
+    fallSick();
+  }
+
+  // --- what others found ------------------------------------------------------------------------------------------
+
+  /** From a member that may be heard. */
+  heard(from: NodeId, finding: PeerFinding): void {
+    const { environment, transport, status } = this.#parts;
+    const { index, term, asks } = finding;
+    if (isVoter(status().configuration, from)) {
+      this.#said.set(from, finding);
+      this.#saidAtMs.set(from, environment.monotonicMs());
+    }
+    if (asks) transport.sendFinding(from, { index, term, ...this.#own(index), asks: false });
+    const illness = this.#illness;
+    if (illness !== null) this.#decide(illness);
+    else if (finding.kind === "differs") this.#compare(index, term);
+  }
+
+  /** What this node found. */
+  #own(index: LogIndex): Effect & Pick<PeerFinding, "kind"> {
+    const { applied } = this.#parts.driver;
+    const nothing = { digest: 0, detail: "" };
+    const illness = this.#illness;
+    if (illness !== null && illness.index === index && illness.found !== null)
+      return { kind: "differs", ...illness.found };
+    if (illness?.stage === "reseeding") return { kind: "unknown", ...nothing };
+    if (index > applied) return { kind: "notYet", ...nothing };
+    if (index <= this.#originIndex) return { kind: "unknown", ...nothing };
+    const settled = this.#settled;
+    if (settled !== null && index >= settled.index && index < settled.at) {
+      const { digest, detail } = settled;
+      if (index === settled.index) return { kind: "differs", digest, detail };
+      return { kind: "unknown", ...nothing };
+    }
+    return { kind: "agrees", ...nothing };
+  }
+
+  #findings(index: LogIndex, term: Term): Map<NodeId, FindingKey> {
+    const { id, status } = this.#parts;
+    const { configuration } = status();
+    const findings = new Map<NodeId, FindingKey>();
+    for (const voter of voterIds(configuration)) {
+      const said = voter === id ? { index, term, ...this.#own(index), asks: false } : null;
+      const finding = said ?? this.#said.get(voter);
+      if (finding?.index !== index || finding.term !== term) continue;
+      const key = keyOfPeer(finding);
+      if (key !== null) findings.set(voter, key);
+    }
+    return findings;
+  }
+
+  /** A healthy node hears that others found something else: if they are a majority, it is not healthy. */
+  #compare(index: LogIndex, term: Term): void {
+    const { status, logger } = this.#parts;
+    const own = keyOfPeer({ index, term, ...this.#own(index), asks: false });
+    // Who has taken another's database in between has nothing to take back.
+    if (own === null || own === UNKNOWN) return;
+    const findings = this.#findings(index, term);
+    const judgement = judge(status().configuration, findings);
+    if (judgement.kind !== "majority" || judgement.key === own) return;
+    logger.error({ index, found: judgement.key }, "a majority found another effect of a log entry");
+    this.#fall(index, term, null);
+    this.#parts.trouble(overruled(index));
+    this.#reseedFrom(judgement.key);
+  }
+
+  // --- what follows -------------------------------------------------------------------------------------------------
+
+  /** To be called from time to time: looks for a verdict, asks, proposes. */
+  sweep(): void {
+    const illness = this.#illness;
+    if (illness === null || illness.stage === "reseeding" || illness.stage === "unknown") return;
+    if (this.#findVerdict(illness)) return;
+    this.#ask(illness);
+    this.#decide(illness);
+    if (this.#illness === illness && illness.stage === "asking") this.#standIfNeeded(illness);
+  }
+
+  /**
+   * Whom it asks may need entries that only this node has: then it leads, serving nothing, until somebody who serves can.
+   */
+  #standIfNeeded(illness: Illness): void {
+    const { environment, electionMs, mayLead, status } = this.#parts;
+    const { role, leader } = status();
+    const nowMs = environment.monotonicMs();
+    if (role !== "leader" && leader !== NOBODY) illness.leaderlessSinceMs = null;
+    else illness.leaderlessSinceMs ??= nowMs;
+    const { leaderlessSinceMs: sinceMs, index, term } = illness;
+    const isLong = sinceMs !== null && nowMs - sinceMs > STAND_AFTER_ELECTIONS * electionMs;
+    const healthy = [...this.#findings(index, term)].filter(([, key]) => key === AS_LOGGED);
+    const isThere = (id: NodeId) => nowMs - (this.#saidAtMs.get(id) ?? 0) < 2 * ASK_LATER_MS;
+    const stands = isLong && !healthy.some(([id]) => isThere(id));
+    if (stands === illness.stands) return;
+    illness.stands = stands;
+    mayLead(stands);
+  }
+
+  #ask(illness: Illness): void {
+    const { id, environment, status, transport } = this.#parts;
+    const nowMs = environment.monotonicMs();
+    const isLong = nowMs - illness.sinceMs > ASK_LATER_AFTER_MS;
+    if (nowMs - this.#askedAtMs < (isLong ? ASK_LATER_MS : ASK_MS)) return;
+    this.#askedAtMs = nowMs;
+    const { index, term } = illness;
+    const own = this.#own(index);
+    for (const to of voterIds(status().configuration)) {
+      if (to !== id) transport.sendFinding(to, { index, term, ...own, asks: true });
+    }
+  }
+
+  #decide(illness: Illness): void {
+    const { index, term, stage } = illness;
+    if (stage === "reseeding" || illness.found === null) return;
+    const own = keyOf(illness.found);
+    const { configuration } = this.#parts.status();
+    const findings = this.#findings(index, term);
+    const judgement = judge(configuration, findings);
+    if (judgement.kind === "none") return this.#giveUp("divided");
+    if (judgement.kind === "open") return this.#wait(illness, findings.size);
+    if (judgement.key !== own) return this.#reseedFrom(judgement.key);
+    this.#insist(illness);
+  }
+
+  #wait({ index, found, sinceMs }: Illness, count: number): void {
+    const { environment, status, trouble } = this.#parts;
+    if (environment.monotonicMs() - sinceMs < ASK_LATER_AFTER_MS) return;
+    const voters = voterIds(status().configuration).length;
+    trouble(`${sick(index, found)}; ${count} of ${voters} voters have said what they found`);
+  }
+
+  /** A majority found the same: whoever of it comes to lead says so in the log. */
+  #insist(illness: Illness): void {
+    const { logger, trouble, mayLead, status, propose, machine } = this.#parts;
+    const { index, found } = illness;
+    if (illness.stage !== "right") {
+      illness.stage = "right";
+      logger.warn({ index }, "a majority found the same: the entry's leader was the sick one");
+      trouble(waitingForVerdict(index));
+      mayLead(true);
+    }
+    const { role, currentTerm } = status();
+    if (role !== "leader" || this.#proposedIn === currentTerm || found === null) return;
+    if (this.#isLogged(index)) return;
+    const result = propose(machine.verdicts.encode({ index, ...found }));
+    if (result.kind === "refused") return;
+    this.#proposedIn = currentTerm;
+    logger.warn({ index, at: result.last.index }, "logging what the majority found");
+  }
+
+  /** True if the machine goes on. */
+  #findVerdict(illness: Illness): boolean {
+    const { driver, logger } = this.#parts;
+    const verdict = this.#scan(illness);
+    // Under which it has differed already: the majority must be asked.
+    if (verdict === null || verdict.at === this.#tried) return false;
+    this.#tried = verdict.at;
+    logger.warn({ ...verdict }, "the log has a verdict on this entry: going on by it");
+    this.#recover();
+    this.#settled = verdict;
+    driver.settle(verdict);
+    return true;
+  }
+
+  /** A part at a time; what was looked through once is not again. */
+  #scan(illness: Illness): Verdict | null {
+    const { log, driver } = this.#parts;
+    const through = driver.applicableIndex;
+    const from = Math.max(illness.scanned + 1, log.firstIndex());
+    if (from > through) return null;
+    const entries = log.entries(from, through + 1, SCAN_BYTES_MAX);
+    illness.scanned = from + entries.length - 1;
+    return this.#verdictIn(entries, illness.index);
+  }
+
+  /** The first that covers this entry. */
+  #verdictIn(entries: readonly Entry[], index: LogIndex): Verdict | null {
+    for (const entry of entries) {
+      const verdict = this.#parts.machine.verdicts.read(entry);
+      if (verdict !== null && verdict.index <= index) return verdict;
+    }
+    return null;
+  }
+
+  /** An earlier leader may have proposed it: then it is committed with this one's first entry. */
+  #isLogged(index: LogIndex): boolean {
+    const { log } = this.#parts;
+    for (let from = index + 1; from <= log.lastIndex(); ) {
+      const entries = log.entries(from, log.lastIndex() + 1, SCAN_BYTES_MAX);
+      if (this.#verdictIn(entries, index) !== null) return true;
+      from += entries.length;
+    }
+    return false;
+  }
+
+  #reseedFrom(key: FindingKey): void {
+    const illness = this.#illness;
+    if (illness === null) return;
+    const { environment, trouble, reseed, mayLead } = this.#parts;
+    const { index, term } = illness;
+    const nowMs = environment.monotonicMs();
+    this.#reseeds = this.#reseeds.filter(({ atMs }) => nowMs - atMs < RESEEDS_WITHIN_MS);
+    if (this.#reseeds.length >= RESEEDS_MAX) return this.#giveUp("often");
+    const findings = this.#findings(index, term);
+    const sources = [...findings].filter(([, found]) => found === key).map(([id]) => id);
+    illness.stage = "reseeding";
+    mayLead(false);
+    trouble(reseeding(index, key === AS_LOGGED));
+    reseed(sources, index);
+  }
+
+  /** A healthy node's database has taken the place of this node's. */
+  replaced(mark: EntryId): void {
+    if (this.#illness === null) return;
+    this.#reseeds.push({ atMs: this.#parts.environment.monotonicMs(), index: mark.index });
+    this.#parts.logger.info({ ...mark }, "this node is healthy again");
+    this.#recover();
+  }
+
+  #recover(): void {
+    this.#illness = null;
+    this.#parts.trouble("");
+    this.#parts.mayLead(true);
+  }
+
+  #giveUp(why: "alone" | "divided" | "again" | "often"): void {
+    const illness = this.#illness;
+    if (illness === null) return;
+    const findings = this.#findings(illness.index, illness.term);
+    this.#parts.halt(new Error(halted(why, illness.index, findings)));
+  }
+}
