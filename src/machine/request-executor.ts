@@ -302,10 +302,11 @@ export class RequestExecutor {
     } catch (error) {
       return this.#undo(error, progress, guarded, before);
     }
+    // Before the savepoint ends: whether FTS5 writes then what it gathered depends on when SQLite last committed.
+    const after = this.#totalAfter(before, progress, guarded);
     if (guarded) this.#release.run();
     if (progress.changedSchema) this.#database.exec(RELOAD_SCHEMA);
-    const after = this.#totalAfter(before, progress, guarded);
-    this.#total = after;
+    if (!guarded && !progress.changedSchema) this.#total = after;
     const changes = after - before;
     const result = this.#writer.finish();
     const digest = this.#digest(result, changes, steps.length);

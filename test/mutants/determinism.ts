@@ -49,6 +49,25 @@ export const SAME_CONTENT: readonly Mutant[] = [
     killedBy: [differences("what FTS4 gathers until a savepoint")],
   },
   {
+    name: "late-writes-counted",
+    guards: ["R5"],
+    removes: "what FTS5 writes when the savepoint ends, or does not, is counted as the request's",
+    edits: [
+      edit(
+        EXECUTOR,
+        [
+          "    const after = this.#totalAfter(before, progress, guarded);",
+          "    if (guarded) this.#release.run();",
+        ],
+        [
+          "    if (guarded) this.#release.run();",
+          "    const after = this.#totalAfter(before, progress, guarded);",
+        ],
+      ),
+    ],
+    killedBy: [differences("when FTS5 writes what it gathered is nobody's effect")],
+  },
+  {
     name: "half-a-statement-kept",
     guards: ["R5"],
     removes: "rows that SQLite leaves behind a failed statement stay on the leader",
