@@ -7,6 +7,7 @@ import { PendingQuery, queryBounds } from "./pending-query.ts";
 import type { Environment, Machine, RunningQuery } from "./ports.ts";
 import type { Waiter } from "./read-gate.ts";
 import type { QueryCall, QueryCallSink } from "./service.ts";
+import { failure } from "./write-request.ts";
 
 export interface ReadsParts {
   readonly environment: Environment;
@@ -40,7 +41,10 @@ export class Reads {
       ended: (ended) => this.#admission.leaveRead(ended.bytes),
     });
     const full = this.#admission.enterRead(query.bytes);
-    const refusal = refuseRead() ?? full;
+    // To a reader it would mean a snapshot to be held, by nobody who would let it go.
+    const isEmpty = call.statement.length === 0;
+    const empty = isEmpty ? failure("INVALID_ARGUMENT", "the statement is empty") : null;
+    const refusal = empty ?? refuseRead() ?? full;
     if (refusal === null) admit(call, query);
     else environment.soon(() => query.refuse(refusal));
     return query;

@@ -82,4 +82,7 @@ export function serveDigest(
   call.on("cancelled", gone);
   call.on("error", gone);
   call.on("close", gone);
+  call.on("end", () => {
+    if (!isOpening) end(new BalsaError("INVALID_ARGUMENT", "the stream ended before it said open"));
+  });
 }

@@ -1,5 +1,6 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { Client, credentials } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connect, type Database } from "../../src/client/index.ts";
 import { TestCluster } from "../../src/testing/cluster.ts";
@@ -49,6 +50,17 @@ describe("bad input", () => {
     const unknown = await failure(db.prepare("SELECT * FROM missing").all());
     expect(unknown).toMatchObject({ name: "SqlError", code: "SQLITE_ERROR" });
     expect(unknown.message).toContain("no such table: missing");
+  });
+
+  it("an empty query in another language's words is refused at once, and holds no reader", async () => {
+    const client = new Client(cluster.node(1).endpoint, credentials.createInsecure());
+    const bytes = (message: Buffer) => message;
+    const empty = Buffer.alloc(0);
+    const call = client.makeServerStreamRequest("/balsa.v1.Sql/Query", bytes, bytes, empty);
+    call.on("data", () => {});
+    const error = await new Promise<Error>((resolve) => call.once("error", resolve));
+    expect(error.message).toContain("the statement is empty");
+    client.close();
   });
 
   it("a constraint has its extended code, and leaves nothing of its batch", async () => {

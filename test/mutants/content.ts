@@ -155,4 +155,11 @@ export const COMPARED_CONTENT: readonly Mutant[] = [
     ],
     killedBy: [test("rpc/digest-stream", "a client that goes takes the reading with it")],
   },
+  {
+    name: "reading-awaits-a-word-for-ever",
+    guards: ["V2"],
+    removes: "a node holds a process ready for a client that has ended without saying when",
+    edits: [edit("src/rpc/digest-stream.ts", "if (!isOpening) end(", "if (isOver) end(")],
+    killedBy: [test("rpc/digest-stream", "a client that will not say when ends the reading")],
+  },
 ];

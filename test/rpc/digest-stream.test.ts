@@ -1,5 +1,6 @@
 /** A node's content over gRPC: in the client's time, with the node's errors, and not beyond the client's life. */
 
+import { Client, credentials } from "@grpc/grpc-js";
 import { expect, test, vi } from "vitest";
 import { ContentDigest } from "../../src/client/content-digest.ts";
 import type { DigestEvents, SnapshotFiles } from "../../src/node/ports.ts";
@@ -91,4 +92,20 @@ test("errors of the node, and of one that does not serve, come as they are", asy
 test("a node that says nothing is given up", async () => {
   const { digest } = await asked(false, 1_000);
   await expect(digest.ready).rejects.toMatchObject({ code: "DEADLINE_EXCEEDED" });
+});
+
+test("a client that will not say when ends the reading, also if it stays", async () => {
+  const files = new PlayedFiles();
+  const snapshots = { accept() {}, files: files as unknown as SnapshotFiles };
+  const server = await serve(new FakeNode(), { snapshots });
+  const client = new Client(formatAddress(server.address), credentials.createInsecure());
+  const bytes = (message: Buffer) => message;
+  const call = client.makeBidiStreamRequest("/balsa.v1.Cluster/Digest", bytes, bytes);
+  const ended = new Promise<Error>((resolve) => call.once("error", resolve));
+  call.on("data", () => {});
+  call.write(Buffer.alloc(0));
+  call.end();
+  expect((await ended).message).toContain("before it said open");
+  await vi.waitFor(() => expect(files.cancelled).toBeGreaterThan(0));
+  client.close();
 });
