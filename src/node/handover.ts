@@ -78,7 +78,8 @@ export class Handover {
     if (this.#best(target) === NOBODY) return this.#end("none");
     this.#parts.drain(() => {
       if (this.#done !== done) return;
-      const to = this.#best(target);
+      // Who was named was heard of a moment ago: right behind the core's look at its quorum nobody counts as heard of.
+      const to = target === NOBODY ? this.#best(NOBODY) : target;
       if (to === NOBODY) this.#end("none");
       else this.#parts.transfer(to);
     });

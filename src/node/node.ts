@@ -286,7 +286,10 @@ export class Node implements NodeService {
       },
       checkpointed: (index) => this.#keeper.checkpointed(index),
       settings: ({ machineVersion }) => this.#versions.applied(machineVersion),
-      opened: (state) => this.#sickness.opened(state),
+      opened: (state) => {
+        this.#sickness.opened(state);
+        this.#versions.applied(state.settings.machineVersion);
+      },
       mismatch: (mismatch) => this.#sickness.mismatch(mismatch),
       resting: (isResting) => this.#space.writer(isResting),
       timeMs: (nowMs) => this.#clock.timeMs(nowMs),
@@ -390,9 +393,8 @@ export class Node implements NodeService {
     return this.#versions.refusal() ?? this.#space.refusal();
   }
 
-  query(call: QueryCall, sink: QueryCallSink): RunningQuery {
-    return this.#reads.query(call, sink);
-  }
+  readonly query = (call: QueryCall, sink: QueryCallSink): RunningQuery =>
+    this.#reads.query(call, sink);
 
   readonly overloaded = (kind: "write" | "read"): Failure | null =>
     kind === "write" && this.#refuseWrite() !== null ? null : this.#admission.full(kind);
@@ -490,11 +492,8 @@ export class Node implements NodeService {
 
   readonly routeTo = (id: NodeId): string => this.#book.routeTo(id);
 
-  watch(changed: (status: NodeStatus) => void): () => void {
-    return this.#watchers.add(changed);
-  }
+  readonly watch = (changed: (status: NodeStatus) => void): (() => void) =>
+    this.#watchers.add(changed);
 
-  #tell(): void {
-    this.#watchers.tell(() => this.status());
-  }
+  readonly #tell = (): void => this.#watchers.tell(() => this.status());
 }

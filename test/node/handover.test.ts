@@ -101,6 +101,28 @@ describe("handing over", () => {
   });
 });
 
+test("who was named takes over, though the core has just begun to count anew who is heard of", () => {
+  const clock = new Clock();
+  const told: string[] = [];
+  const configuration = votersOnly([1, 2, 3]);
+  let isHeard = true;
+  const handover = new Handover({
+    environment: clock.environment,
+    status: () => ({ id: 1, role: "leader", leader: 1, configuration }) as unknown as RaftStatus,
+    progress: () => [peer(1, 9), peer(2, 9, isHeard), peer(3, 9, isHeard)],
+    drain: (done) => {
+      isHeard = false;
+      done();
+    },
+    resume: () => told.push("resume"),
+    transfer: (to) => told.push(`transfer to ${to}`),
+    hasSpace: () => true,
+    fits: () => true,
+  });
+  handover.to(2, 500, (end) => told.push(end));
+  expect(told).toEqual(["transfer to 2"]);
+});
+
 test("a follower has nothing to hand over", () => {
   const clock = new Clock();
   const told: string[] = [];
