@@ -22,7 +22,7 @@ export interface DriverEvents {
   applied(index: LogIndex): void;
   /** The database file alone holds everything up to here, durably. */
   checkpointed(index: LogIndex): void;
-  /** They changed; `opened` tells them first. */
+  /** As the database file has them. */
   settings(settings: ClusterSettings): void;
   /** A writer has opened the file. */
   opened(state: MachineState): void;

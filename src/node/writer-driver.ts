@@ -242,6 +242,7 @@ export class WriterDriver {
 
   #ready(writer: Writer, state: MachineState): void {
     this.#kept.opened(writer, state);
+    this.#events.settings(state.settings);
     this.#events.opened(state);
     this.#mode = "following";
     this.#applying = false;
