@@ -66,6 +66,9 @@ interface Illness {
   /** Since when no leader is known; null: one is. */
   leaderlessSinceMs: number | null;
   readonly sinceMs: number;
+  /** How far the log is committed and durable here, and since when. */
+  reached: LogIndex;
+  reachedAtMs: number;
   /** The log was looked through for a verdict up to here. */
   scanned: LogIndex;
 }
@@ -74,6 +77,8 @@ interface Illness {
 const ASK_MS = 200;
 const ASK_LATER_MS = 2_000;
 const ASK_LATER_AFTER_MS = 5_000;
+/** A log that has told nothing new for so long has no verdict to tell. */
+const VERDICT_AFTER_MS = 5_000;
 /** Others stand within two. */
 const STAND_AFTER_ELECTIONS = 3;
 /** Bytes of the log that are looked through at once. */
@@ -146,7 +151,8 @@ export class Sickness {
     const { environment, trouble, fallSick, mayLead } = this.#parts;
     const sinceMs = environment.monotonicMs();
     const stand = { stands: false, leaderlessSinceMs: null };
-    this.#illness = { index, term, found, stage: "asking", sinceMs, scanned: index, ...stand };
+    const log = { scanned: index, reached: index, reachedAtMs: sinceMs };
+    this.#illness = { index, term, found, stage: "asking", sinceMs, ...log, ...stand };
     this.#askedAtMs = Number.NEGATIVE_INFINITY;
     this.#proposedIn = 0;
     trouble(sick(index, found));
@@ -269,10 +275,22 @@ export class Sickness {
     const { configuration } = this.#parts.status();
     const findings = this.#findings(index, term);
     const judgement = judge(configuration, findings);
-    if (judgement.kind === "none") return this.#giveUp("divided");
-    if (judgement.kind === "open") return this.#wait(illness, findings.size);
+    if (judgement.kind === "none" && !this.#mayHearVerdict(illness)) return this.#giveUp("divided");
+    if (judgement.kind === "none" || judgement.kind === "open")
+      return this.#wait(illness, findings.size);
     if (judgement.key !== own) return this.#reseedFrom(judgement.key);
     this.#insist(illness);
+  }
+
+  /** While the log goes on, a verdict may be in what is still to come: the others may have gone by it long ago. */
+  #mayHearVerdict(illness: Illness): boolean {
+    const { environment, driver } = this.#parts;
+    const nowMs = environment.monotonicMs();
+    if (driver.applicableIndex > illness.reached) {
+      illness.reached = driver.applicableIndex;
+      illness.reachedAtMs = nowMs;
+    }
+    return nowMs - illness.reachedAtMs < VERDICT_AFTER_MS;
   }
 
   #wait({ index, found, sinceMs }: Illness, count: number): void {

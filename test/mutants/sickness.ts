@@ -43,6 +43,19 @@ export const SICK: readonly Mutant[] = [
     killedBy: [sickness("leads though it asks when nobody else does")],
   },
   {
+    name: "halts-before-the-verdict",
+    guards: ["N29"],
+    removes: "a node that lags gives up before its log can have told it of a verdict",
+    edits: [
+      edit(
+        "src/node/sickness.ts",
+        'if (judgement.kind === "none" && !this.#mayHearVerdict(illness))',
+        'if (judgement.kind === "none")',
+      ),
+    ],
+    killedBy: [sickness("does not halt while its log goes on")],
+  },
+  {
     name: "copy-is-a-witness",
     guards: ["N27"],
     removes: "a database that came from another node speaks of what that one applied",

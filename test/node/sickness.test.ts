@@ -159,10 +159,28 @@ describe("a node whose effects differ", () => {
     fall();
     says(2, "agrees");
     says(3, "differs", 8);
+    clock.advance(5_000);
+    sickness.sweep();
     expect(told.at(-1)).toMatch(/halt: .*no majority.*empty the directories/);
     begin([1]);
     fall();
     expect(told.at(-1)).toMatch(/halt: .*no other voter.*balsa import/);
+  });
+
+  it("does not halt while its log goes on: the others may have gone by a verdict that it has not got yet", () => {
+    fall();
+    says(2, "agrees");
+    says(3, "differs", 8);
+    for (let second = 0; second < 10; second += 1) {
+      log.terms.push(1);
+      clock.advance(1_000);
+      sickness.sweep();
+    }
+    expect(told.filter((what) => what.startsWith("halt"))).toEqual([]);
+    expect(trouble).toContain("have said what they found");
+    clock.advance(5_000);
+    sickness.sweep();
+    expect(told.at(-1)).toMatch(/halt: .*no majority/);
   });
 
   it("halts when its third database within an hour differs as well", () => {
