@@ -146,13 +146,15 @@ export class World {
   configurations(): readonly Configuration[] {
     const { ledger, configurations } = this.referee;
     const { configuration } = configurations.last;
+    // Who was not told that the last change is committed needs a quorum of the one before (SPEC, known gaps: C4).
+    const before = configurations.previous.configuration;
     const open = this.#proposedChanges.filter(({ index }) => index > ledger.length);
     this.#proposedChanges = open;
     const possible = open.flatMap(({ index, payload }) => {
       const after = next(configuration, index, payload);
       return after === null ? [] : [after];
     });
-    let all: Configuration[] = [configuration, ...possible].flatMap(withVotesToCome);
+    let all: Configuration[] = [configuration, before, ...possible].flatMap(withVotesToCome);
     for (const steps of this.intents) all = all.flatMap((one) => [one, ...intended(one, steps)]);
     return all;
   }

@@ -60,11 +60,15 @@ export function rot(strike: Strike): void {
   });
 }
 
+/** More entries than a run makes: nobody needs a copy because he was away. */
+const WHOLE_LOG = 100_000;
+
 /** Another program writes into the database of a node that runs; a second time only when the first has healed. */
 export function plant(strike: Strike): void {
   const { world, dice } = strike;
-  // With less of a log, those who lag need a copy before they can say what they found, and nobody healthy has one to give.
-  if (world.tailEntries < 100) return;
+  // With less of a log, those who lag need a copy before they can say what they found, and nobody healthy has one to give
+  // (SPEC, known gaps).
+  if (world.tailEntries < WHOLE_LOG) return;
   // A leader more often than its share: that is the harder case.
   const leader = world.hosts.find(({ life }) => life?.node.status().role === "leader");
   const host = leader !== undefined && dice.chance(0.4) ? leader : anyHost(strike);
