@@ -195,7 +195,9 @@ export class RangeChecksums {
     }
   }
 
+  /** With it a pass begins: what SQLite still has of pages is dropped, so that the file is read, and rot beneath them seen. */
   #readSchema(): { rows: number; checksum: number } {
+    this.#database.pragma("shrink_memory");
     const sum = new Checksum();
     let rows = 0;
     const objects = this.#database.prepare<unknown[], unknown[]>(SCHEMA).raw(true);

@@ -286,10 +286,7 @@ export class Node implements NodeService {
       },
       checkpointed: (index) => this.#keeper.checkpointed(index),
       settings: ({ machineVersion }) => this.#versions.applied(machineVersion),
-      opened: (state) => {
-        this.#sickness.opened(state);
-        this.#versions.applied(state.settings.machineVersion);
-      },
+      opened: (state) => this.#sickness.opened(state),
       mismatch: (mismatch) => this.#sickness.mismatch(mismatch),
       resting: (isResting) => this.#space.writer(isResting),
       timeMs: (nowMs) => this.#clock.timeMs(nowMs),
