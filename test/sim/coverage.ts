@@ -55,7 +55,6 @@ export const COVERED = [
   "unknown outcomes",
   "lost answers",
   "refused for good",
-  "sessions expired",
   "programs replaced",
   "machine version set anew",
   "upgrades asked for",
@@ -63,7 +62,10 @@ export const COVERED = [
   "worst-case disks opened",
 ] as const;
 
-export type Covered = (typeof COVERED)[number];
+/** Not demanded of a run: log time is a majority's, so it takes several clocks that jump the same way. */
+type Seldom = "sessions expired";
+
+export type Covered = (typeof COVERED)[number] | Seldom;
 
 export class Coverage {
   readonly counts = new Map<Covered, number>();

@@ -119,7 +119,7 @@ export class SimNetwork {
     ] as const) {
       this.#greeted.delete(at * IDS_MAX + other);
       const end = this.#up.get(at);
-      if (end !== undefined) this.#tell(end, (events) => events.disconnected(other, "crashed"));
+      if (end !== undefined) this.#lose(end, other, "crashed");
     }
   }
 
@@ -136,7 +136,7 @@ export class SimNetwork {
     for (const [other, end] of this.#up) {
       this.#greeted.delete(id * IDS_MAX + other);
       this.#greeted.delete(other * IDS_MAX + id);
-      if (!this.link(id, other).isCut) this.#tell(end, (events) => events.disconnected(id, how));
+      if (!this.link(id, other).isCut) this.#lose(end, id, how);
     }
     this.#refuse(id);
   }
@@ -182,6 +182,14 @@ export class SimNetwork {
     const slow = this.#dice.chance(straggle) ? 50 : 1;
     const delayMs = latencyMs * slow * (0.2 + this.#dice.next()) + link.extra(this.#dice);
     this.#scheduler.after(delayMs, delivery);
+  }
+
+  /** Behind a connection that broke there is always another hello, also where one has come before the break was noticed. */
+  #lose(end: SimTransport, peer: NodeId, how: "crashed" | "goodbye"): void {
+    this.#tell(end, (events) => {
+      events.disconnected(peer, how);
+      this.#greeted.delete(peer * IDS_MAX + end.id);
+    });
   }
 
   #tell(end: SimTransport, say: (events: TransportEvents) => void): void {
