@@ -15,7 +15,7 @@ interface Stage {
   readonly script: readonly string[];
 }
 
-const seeds = process.env["SEEDS"] ?? "2000";
+const seeds = process.env["SEEDS"] ?? "1000";
 
 const STAGES: readonly Stage[] = [
   { name: "check", script: ["check"] },
