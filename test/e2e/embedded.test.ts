@@ -112,11 +112,13 @@ describe("a node inside an app (D12)", () => {
     const source = `
       const { openNode } = await import(${JSON.stringify(BUILT.href)});
       const dir = ${JSON.stringify(join(dir, "node4"))};
+      // However the test ends: its end of the pipe closes.
+      process.stdin.resume().once("end", () => process.exit());
       await openNode({ id: 4, dir, listen: "${address}", join: true, logLevel: "silent" });
       console.log("open");
     `;
     const app = spawn(process.execPath, ["--input-type=module", "-e", source], {
-      stdio: ["ignore", "pipe", "inherit"],
+      stdio: ["pipe", "pipe", "inherit"],
     });
     const exited = new Promise((resolve) => app.once("exit", resolve));
     const open = new Promise((resolve) => app.stdout.once("data", () => resolve("open")));
