@@ -11,7 +11,7 @@ import type { StatementShape } from "./statement-shape.ts";
 const ROWID_MAX = 2n ** 63n - 1n;
 /** A rowid that SQLite's dice chose is hardly ever below. */
 const ROWID_SUSPECT = 2n ** 32n;
-const ROWID_NAMES = ["rowid", "_rowid_", "oid"];
+const ROWID_NAMES = ["rowid", "_rowid_", "oid", "docid"];
 
 /** What a statement did. */
 export interface StatementEffect {

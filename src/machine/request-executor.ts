@@ -16,6 +16,7 @@ import type { DeterministicFunctions } from "./deterministic-functions.ts";
 import { settingOf } from "./gate.ts";
 import { LargestRowid } from "./largest-rowid.ts";
 import { toExhaustion, toStatementFailure } from "./machine-fault.ts";
+import { NodeTables, refuseOverNodeTable } from "./node-tables.ts";
 import {
   bindArguments,
   type JudgedStatement,
@@ -140,6 +141,7 @@ export class RequestExecutor {
   /** SQLite's total_changes(), as far as only requests have run since it was asked; null otherwise. */
   #total: bigint | null = null;
   readonly #largest: LargestRowid;
+  readonly #nodeTables: NodeTables;
 
   constructor(database: Database, parts: ExecutorParts) {
     this.#database = database;
@@ -153,6 +155,7 @@ export class RequestExecutor {
     this.#schema = new SchemaReader(database);
     this.#probe = new DeferredKeyProbe(database);
     this.#largest = new LargestRowid(database);
+    this.#nodeTables = new NodeTables(database);
     this.#savepoint = database.prepare("SAVEPOINT balsa_request");
     this.#release = database.prepare("RELEASE balsa_request");
     this.#rollbackTo = database.prepare("ROLLBACK TO balsa_request");
@@ -328,8 +331,8 @@ export class RequestExecutor {
     if (progress.inspected) {
       throw new BalsaError(
         "REFUSED",
-        "EXPLAIN and PRAGMAs that tell of one node are not allowed in a request that writes; " +
-          "send them alone",
+        "EXPLAIN, PRAGMAs and tables that tell of one node are not allowed in a request that " +
+          "writes; send them alone",
       );
     }
     if (this.#writer.length > resultBytesMax) throw resultTooLarge(resultBytesMax);
@@ -341,11 +344,13 @@ export class RequestExecutor {
     if (number > 0) this.#functions.beginStatement(number);
     const prepared = this.#cache.prepare(step.text, step.judged);
     const args = bindArguments(prepared, step.args);
+    const { facts } = this.#schema;
+    const inspects =
+      prepared.class === "inspection" || this.#nodeTables.check(prepared, args, facts);
+    if (inspects) progress.inspected = true;
     const changesSchema = SCHEMA_VERBS.has(prepared.shape.verb) && !prepared.shape.explain;
     if (changesSchema) progress.changedSchema = true;
     if (prepared.class === "replicated") progress.wrote = true;
-    if (prepared.class === "inspection") progress.inspected = true;
-    const { facts } = this.#schema;
     const rowid = progress.native ? "native" : rowidRule(prepared, facts);
     if (rowid === "ask") progress.ownChanges += this.#setRowid.run(progress.rowid).changes;
     // Only a schema with triggers or foreign keys pays for the question.
@@ -363,7 +368,9 @@ export class RequestExecutor {
     if (changesSchema) {
       this.#cache.clear();
       this.#largest.clear();
+      this.#nodeTables.clear();
       this.#schema.invalidate();
+      refuseOverNodeTable(this.#schema.facts);
     }
   }
 

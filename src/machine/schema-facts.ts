@@ -4,6 +4,7 @@
  */
 
 import type { Database, Statement } from "better-sqlite3";
+import { findNodeTables } from "./node-tables.ts";
 import { nameOf, tokenize } from "./tokenizer.ts";
 
 export interface SchemaFacts {
@@ -28,11 +29,17 @@ export interface SchemaFacts {
   /** Some table is STRICT: a statement that meets a wrong type leaves the rows before it (tried, SQLite 3.53.2). */
   readonly strict: boolean;
   readonly triggers: boolean;
+  /** Lower-case names under which tables can be read that are not the same on all nodes (node-tables.ts). */
+  readonly nodeTables: ReadonlySet<string>;
+  /** Some trigger names one of them. */
+  readonly nodeTablesInTriggers: boolean;
+  /** A virtual table whose text names one of them. */
+  readonly overNodeTable: string | null;
 }
 
 const SIDE_EFFECTS = /\breferences\b|^\s*create\s+virtual\b/i;
 
-type SchemaRow = [type: string, name: string, sql: string];
+export type SchemaRow = [type: string, name: string, sql: string];
 
 export class SchemaReader {
   readonly #objects: Statement<unknown[], SchemaRow>;
@@ -87,6 +94,7 @@ export class SchemaReader {
       plain: triggers.length === 0 && !texts.some((text) => SIDE_EFFECTS.test(text)),
       strict: texts.some((text) => /\bstrict\b/i.test(text)),
       triggers: triggers.length > 0,
+      ...findNodeTables(objects),
     };
   }
 }

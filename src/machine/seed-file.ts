@@ -14,6 +14,7 @@ import { DeterministicFunctions } from "./deterministic-functions.ts";
 import { loadExtensions } from "./extension-loading.ts";
 import { judge } from "./gate.ts";
 import { seedTables } from "./machine-meta.ts";
+import { findNodeTables, refuseOverNodeTable } from "./node-tables.ts";
 import { shapeOf } from "./statement-shape.ts";
 import { splitStatements } from "./tokenizer.ts";
 import { type UndeclaredNames, undeclaredNames } from "./undeclared-names.ts";
@@ -132,7 +133,11 @@ function judgeSchema(database: Database.Database, undeclared: UndeclaredNames | 
   const known = new Set(
     database.prepare<unknown[], string>("SELECT lower(name) FROM pragma_module_list").pluck().all(),
   );
-  for (const { name, sql } of schemaOf(database)) {
+  const objects = schemaOf(database);
+  refuseOverNodeTable(
+    findNodeTables(objects.map(({ type, name, sql }) => [type, name, sql ?? ""])),
+  );
+  for (const { name, sql } of objects) {
     if (/^balsa_/i.test(name)) {
       throw new Error(
         `${name}: names that begin with balsa_ are Balsa's own. Is it a node's main.db? balsa export makes a plain file of it`,

@@ -131,12 +131,14 @@ function argumentOf(text: string, tokens: readonly Token[], at: number): string 
   return anyName(text, value) || text.slice(value.start, value.end);
 }
 
-/** CREATE TEMP …, or a name of the temp schema with its dot. */
+/** CREATE TEMP …, ANALYZE of the temp schema, or its name with its dot. */
 function isTemporary(text: string, tokens: readonly Token[], at: number): boolean {
-  if (leadingWord(text, tokens[at]) === "create") {
+  const verb = leadingWord(text, tokens[at]);
+  if (verb === "create") {
     const second = leadingWord(text, tokens[at + 1]);
     if (second === "temp" || second === "temporary") return true;
   }
+  if (verb === "analyze" && anyName(text, tokens[at + 1]) === "temp") return true;
   return tokens.some(
     (token, index) => anyName(text, token) === "temp" && isOperator(text, tokens[index + 1], "."),
   );

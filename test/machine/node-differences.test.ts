@@ -77,6 +77,53 @@ describe("what differs between nodes does not get into an entry", () => {
     }
   });
 
+  test("FTS5's own table counts what one connection did first: a read may show it, a write must not", () => {
+    const leader = leaderWith(`
+      CREATE TABLE t (a); CREATE TABLE u (f_data); INSERT INTO u VALUES (0);
+      CREATE VIEW v AS SELECT * FROM f_data;
+      CREATE VIEW w AS SELECT hex(block) AS h FROM v;
+      CREATE TRIGGER tr AFTER DELETE ON u BEGIN INSERT INTO t SELECT hex(block) FROM f_data; END;
+      CREATE VIRTUAL TABLE f USING fts5(x)`);
+    const refused = { code: "REFUSED", message: expect.stringMatching(/FTS5.*ask the full-text/) };
+    for (const sql of [
+      "INSERT INTO t SELECT hex(block) FROM f_data",
+      "INSERT INTO t SELECT hex(block) FROM main . 'F_Data' WHERE id = 10",
+      "WITH d AS (SELECT h FROM w) INSERT INTO t SELECT h FROM d",
+      "UPDATE u SET f_data = (SELECT max(id) FROM f_data)",
+      "CREATE TABLE c AS SELECT * FROM v",
+      "DELETE FROM u",
+    ]) {
+      expect(leader.batch([{ sql }]), sql).toMatchObject({ kind: "failure", failure: refused });
+    }
+    const over = leader.fail("CREATE VIRTUAL TABLE g USING fts4(block, content=f_data)");
+    expect(over).toMatchObject(refused);
+    leader.reopen();
+    const read = { sql: "SELECT id FROM v" };
+    expect(leader.batch([read]).kind).toBe("answer");
+    const among = leader.batch([read, { sql: "INSERT INTO t VALUES (1)" }]);
+    expect(among).toMatchObject({ failure: { code: "REFUSED" } });
+    // A column of that name is nobody's table.
+    leader.run("UPDATE u SET f_data = 1 WHERE f_data = ?", [0]);
+    leader.run("DROP TABLE f");
+    leader.run("CREATE TABLE f_data (id, block)");
+    leader.run("INSERT INTO t SELECT count(*) FROM f_data");
+    expectSameOnFollower(leader);
+  });
+
+  test("a virtual table that waits for FTS5's own table holds up its making", () => {
+    const leader = leaderWith("CREATE VIRTUAL TABLE g USING fts5(block, content='f_data')");
+    expect(leader.fail("CREATE VIRTUAL TABLE f USING fts5(x)").message).toMatch(/^g would be over/);
+  });
+
+  test("statistics of the temp schema would hide the database's on one connection", () => {
+    const leader = leaderWith("CREATE TABLE t (a)");
+    for (const name of ["temp", "TEMP", "'temp'", "[temp]", '"temp"']) {
+      expect(leader.fail(`ANALYZE ${name}`), name).toMatchObject({ code: "REFUSED" });
+    }
+    leader.run("ANALYZE main");
+    expectSameOnFollower(leader);
+  });
+
   test("rowid 2^63-1 is refused: beside it SQLite's own dice choose rowids", () => {
     const leader = leaderWith(`
       CREATE TABLE t (id INTEGER PRIMARY KEY, a UNIQUE);
@@ -85,6 +132,8 @@ describe("what differs between nodes does not get into an entry", () => {
       CREATE TRIGGER tl AFTER DELETE ON p BEGIN INSERT INTO log(rowid, a) VALUES (old.a, 1); END;
       CREATE TABLE k (id INTEGER PRIMARY KEY REFERENCES t ON UPDATE CASCADE);
       CREATE VIRTUAL TABLE f USING fts5(x);
+      CREATE VIRTUAL TABLE f4 USING fts4(x); INSERT INTO f4 VALUES ('a');
+      CREATE VIRTUAL TABLE r USING rtree(id, x0, x1);
       INSERT INTO t VALUES (1, 1); INSERT INTO k VALUES (1); INSERT INTO p VALUES (9223372036854775807)`);
     for (const sql of [
       "INSERT INTO t VALUES (9223372036854775807, 2)",
@@ -97,6 +146,8 @@ describe("what differs between nodes does not get into an entry", () => {
       "INSERT INTO p(oid, a) VALUES (9223372036854775807, 1) RETURNING a",
       "DELETE FROM p",
       "INSERT INTO f(rowid, x) VALUES (9223372036854775807, 'a'), (NULL, 'b')",
+      "UPDATE f4 SET docid = 9223372036854775807",
+      "INSERT INTO r VALUES (9223372036854775807, 1, 2)",
     ]) {
       expect(leader.batch([{ sql }]), sql).toMatchObject({
         failure: { code: "REFUSED", message: expect.stringContaining("largest rowid") },

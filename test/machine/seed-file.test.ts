@@ -90,6 +90,10 @@ test.each([
   ["CREATE TABLE t (a); CREATE VIEW v AS SELECT * FROM dbstat", /v: dbstat is not allowed/],
   ["CREATE TABLE t (a); CREATE INDEX i ON t (date(a))", /non-deterministic/],
   [
+    "CREATE VIRTUAL TABLE f USING fts5 (x); CREATE VIRTUAL TABLE g USING fts5 (block, content='f_data')",
+    /g would be over a table that FTS5 keeps/,
+  ],
+  [
     "CREATE TABLE t (a); CREATE TRIGGER r AFTER UPDATE OF a ON t BEGIN SELECT nobody(1); END",
     /t cannot be used: no such function: nobody/,
   ],

@@ -146,4 +146,61 @@ export const SAME_CONTENT: readonly Mutant[] = [
     ],
     killedBy: [differences("rootpage of sqlite_schema is of the node")],
   },
+  {
+    name: "full-text-index-read",
+    guards: ["R5"],
+    removes:
+      "a write stores what it reads of FTS5's own table, in which each connection counts anew",
+    edits: [
+      edit(
+        "src/machine/node-tables.ts",
+        "    if (!this.#opensOne(shape.text, args, facts)) return false;",
+        "    if (named || !this.#opensOne(shape.text, args, facts)) return false;",
+      ),
+    ],
+    killedBy: [differences("FTS5's own table counts what one connection did first")],
+  },
+  {
+    name: "full-text-index-read-by-triggers",
+    guards: ["R5"],
+    removes: "a trigger does",
+    edits: [
+      edit(
+        "src/machine/node-tables.ts",
+        "if (!named && !(writes && facts.nodeTablesInTriggers)) return false;",
+        "if (!named) return false;",
+      ),
+    ],
+    killedBy: [differences("FTS5's own table counts what one connection did first")],
+  },
+  {
+    name: "full-text-over-full-text-index",
+    guards: ["R5"],
+    removes: "a virtual table is over FTS5's own table",
+    edits: [
+      edit(
+        "src/machine/node-tables.ts",
+        "if (overNodeTable === null) return;",
+        "if (overNodeTable !== 0) return;",
+      ),
+    ],
+    killedBy: [
+      differences("a virtual table that waits for FTS5's own table"),
+      test("machine/seed-file", "g would be over"),
+    ],
+  },
+  {
+    name: "statistics-of-the-temp-schema",
+    guards: ["R5"],
+    removes:
+      "ANALYZE temp makes statistics that only one connection knows, in front of the database's own",
+    edits: [
+      edit(
+        "src/machine/statement-shape.ts",
+        '  if (verb === "analyze" && anyName(text, tokens[at + 1]) === "temp") return true;',
+        "",
+      ),
+    ],
+    killedBy: [differences("statistics of the temp schema")],
+  },
 ];
