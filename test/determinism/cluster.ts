@@ -9,6 +9,7 @@ import type { ExecuteJob, ExecuteOutcome, TransactionVerb } from "../../src/node
 import type { Entry } from "../../src/raft/entry.ts";
 import { DEFAULT_LIMITS } from "../../src/sql/limits.ts";
 import type { AutoVacuum } from "../../src/sql/settings.ts";
+import type { Statement } from "../../src/sql/statement.ts";
 import { decodeCommand } from "../../src/wire/log-codec.ts";
 import { decodeOpenSessionResponse } from "../../src/wire/sql-codec.ts";
 import { encodeBatch, encodeScript } from "../../src/wire/statement-codec.ts";
@@ -22,6 +23,7 @@ export class Divergence extends Error {
 
 const START_MS = Date.UTC(2024, 1, 28, 23, 59, 30);
 const ZONES = ["UTC", "America/New_York", "Asia/Kolkata", "Pacific/Chatham"];
+const AUTO_VACUUM: readonly AutoVacuum[] = ["none", "none", "incremental", "full"];
 const EMPTY = new Uint8Array(0);
 const NESTED_EVENTS = {
   savepoint: "event: nested transaction",
@@ -54,6 +56,7 @@ export class Leader {
   readonly #directory: Directory;
   readonly #coverage: Coverage;
   readonly #dice: Dice;
+  readonly #autoVacuum: AutoVacuum;
   #core: MachineCore;
   #term = 1;
   #committed = 0;
@@ -67,7 +70,13 @@ export class Leader {
     this.#coverage = coverage;
     this.#dice = new Dice(plan.seed ^ 0x5eed);
     this.path = directory.file();
-    this.#core = MachineCore.open({ path: this.path });
+    this.#autoVacuum = AUTO_VACUUM[plan.seed % AUTO_VACUUM.length] ?? "none";
+    if (this.#autoVacuum !== "none") coverage.add("event: leader with auto_vacuum");
+    this.#core = this.#open();
+  }
+
+  #open(): MachineCore {
+    return MachineCore.open({ path: this.path, autoVacuum: this.#autoVacuum });
   }
 
   play(step: Step): void {
@@ -117,7 +126,15 @@ export class Leader {
     if (broken && step.statements[0]?.sql.startsWith("ANALYZE")) {
       this.#coverage.add("event: failed ANALYZE");
     }
+    this.#failedClause(outcome, step.statements);
     this.#took(outcome, length, step.covers);
+  }
+
+  #failedClause(outcome: ExecuteOutcome, statements: readonly Statement[]): void {
+    if (outcome.kind !== "failure" && outcome.kind !== "broken") return;
+    const { sql = "" } = statements[outcome.failure.statementIndex] ?? {};
+    const [, clause] = /^(?:INSERT|UPDATE) OR (\w+)/.exec(sql) ?? [];
+    if (clause !== undefined) this.#coverage.add(`event: failed OR ${clause}`);
   }
 
   #took(outcome: ExecuteOutcome, statements: number, covers: readonly string[]): void {
@@ -155,12 +172,19 @@ export class Leader {
   #transaction({ parts, commits }: Extract<Step, { kind: "transaction" }>): void {
     this.commit();
     this.#verb("begin");
+    const analyzed: boolean[] = [];
     for (const part of parts) {
       const batch = part.kind === "run" ? encodeBatch(part.statements) : EMPTY;
       const outcome = this.#verb(part.kind, batch);
       if (part.kind !== "run") this.#coverage.add(NESTED_EVENTS[part.kind]);
       else if (outcome.kind === "failure")
         this.#coverage.add("event: failed step of a transaction");
+      if (part.kind === "savepoint") analyzed.push(false);
+      else if (part.kind === "run") {
+        if (part.statements.some(({ sql }) => sql.startsWith("ANALYZE"))) analyzed.fill(true);
+      } else if (analyzed.pop() && part.kind === "rollbackTo") {
+        this.#coverage.add("event: ANALYZE rolled back in a nested transaction");
+      }
       if (outcome.kind === "broken") return this.#took(outcome, 1, []);
       if (part.kind === "run" && outcome.kind === "answer") this.#cover(part.covers);
     }
@@ -232,7 +256,7 @@ export class Leader {
   /** As the node does when the open transaction is lost: another writer, that applies the log. */
   #reopen(): void {
     this.#core.close();
-    this.#core = MachineCore.open({ path: this.path });
+    this.#core = this.#open();
     applyAll(this.#core, this.log, "the leader after it was started again");
     this.#committed = this.log.length;
   }
@@ -251,7 +275,7 @@ export class Leader {
     this.#core.close();
     this.#term += 1;
     this.path = this.#directory.file();
-    this.#core = MachineCore.open({ path: this.path });
+    this.#core = this.#open();
     for (let at = 0; at < this.log.length; ) {
       const to = at + this.#dice.between(1, 20);
       applySome(this.#core, this.log.slice(at, to), "the next leader");
@@ -291,6 +315,8 @@ export function follow(
 ): string {
   const dice = new Dice(life.seed);
   const { preparedStatements, autoVacuum } = life;
+  if (life.restarts === 1) coverage.add("event: follower started again behind every entry");
+  if (life.reseeds === 1) coverage.add("event: follower re-seeded behind every entry");
   if (preparedStatements === 1) coverage.add("event: follower with one statement in its cache");
   let path = directory.file();
   process.env["TZ"] = dice.pick(ZONES);

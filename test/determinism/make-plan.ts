@@ -1,11 +1,13 @@
 /** A whole run from one seed: a schema, then requests, and between them what happens to leaders. */
 
 import { Dice } from "./dice.ts";
+import type { Made } from "./draft.ts";
 import { Expressions } from "./expressions.ts";
+import { Mixtures } from "./mixtures.ts";
 import type { Part, Plan, Step } from "./plan.ts";
 import { SchemaChanges } from "./schema-changes.ts";
 import { type Schema, SchemaMaker } from "./schemas.ts";
-import { type Made, StatementMaker } from "./statements.ts";
+import { StatementMaker } from "./statements.ts";
 
 export function makePlan(seed: number): Plan {
   const dice = new Dice(seed);
@@ -13,6 +15,7 @@ export function makePlan(seed: number): Plan {
   const schema = new SchemaMaker(dice, expressions).make();
   const statements = new StatementMaker(dice, expressions, schema);
   const changes = new SchemaChanges(dice, schema);
+  const mixtures = new Mixtures(dice, schema, statements);
   const steps: Step[] = [...schemaSteps(dice, schema)];
   // Rows first: plans and conflicts need some.
   for (let i = 0; i < 5; i++) steps.push(requestStep(dice, [statements.bulk()]));
@@ -30,10 +33,12 @@ export function makePlan(seed: number): Plan {
             ),
         ],
         [12, () => requestStep(dice, [changes.make()])],
+        [2, () => requestStep(dice, [changes.setting()])],
+        [12, () => requestStep(dice, mixtures.make())],
         [4, () => requestStep(dice, [statements.make(), changes.make(), statements.make()])],
         [3, () => requestStep(dice, [changes.analyze(), failing()])],
         [3, () => scriptStep(dice, changes)],
-        [7, () => transactionStep(dice, statements, changes)],
+        [7, () => transactionStep(dice, { statements, changes, mixtures })],
         [14, () => ({ kind: "commit" })],
         [5, () => ({ kind: "lose", share: dice.pick([0, 0.5, 1]) })],
         [3, () => ({ kind: "handover" })],
@@ -79,13 +84,21 @@ function scriptStep(dice: Dice, changes: SchemaChanges): Step {
   return { kind: "script", sql, covers: list.flatMap(({ covers }) => [...covers]) };
 }
 
+interface Makers {
+  readonly statements: StatementMaker;
+  readonly changes: SchemaChanges;
+  readonly mixtures: Mixtures;
+}
+
 /** Nested transactions are closed as often as they are opened. */
-function transactionStep(dice: Dice, statements: StatementMaker, changes: SchemaChanges): Step {
+function transactionStep(dice: Dice, { statements, changes, mixtures }: Makers): Step {
   const parts: Part[] = [];
   let depth = 0;
   for (let i = dice.between(2, 8); i > 0; i--) {
-    const list = dice.list(dice.chance(0.2) ? 2 : 1, () => statements.make());
-    if (dice.chance(0.08)) list.push(changes.make());
+    const list = dice.chance(0.25)
+      ? mixtures.make()
+      : dice.list(dice.chance(0.2) ? 2 : 1, () => statements.make());
+    if (dice.chance(0.08)) list.push(dice.pick([changes.make(), changes.analyze()]));
     const covers = list.flatMap((made) => [...made.covers]);
     parts.push({ kind: "run", statements: list.map(({ statement }) => statement), covers });
     if (dice.chance(0.25)) {

@@ -1,12 +1,8 @@
 /** Statements that change the schema, the statistics or a PRAGMA, and some that must be refused. */
 
 import type { Dice } from "./dice.ts";
-import type { Schema } from "./schemas.ts";
-import type { Made } from "./statements.ts";
-
-function made(sql: string, ...covers: readonly string[]): Made {
-  return { statement: { sql }, covers };
-}
+import { type Made, made } from "./draft.ts";
+import type { Schema, Table } from "./schemas.ts";
 
 const REFUSED = [
   "VACUUM",
@@ -19,11 +15,16 @@ const REFUSED = [
   "ATTACH ':memory:' AS other",
   "UPDATE balsa_meta SET applied_index = 0",
   "SAVEPOINT s",
+  "ANALYZE temp",
+  "INSERT INTO sink(a) SELECT rootpage FROM sqlite_schema",
+  "INSERT INTO sink(a) VALUES (sqlite_version())",
+  "PRAGMA optimize",
 ];
 
 export class SchemaChanges {
   readonly #dice: Dice;
   readonly #schema: Schema;
+  readonly #added: [table: string, column: string][] = [];
   #count = 0;
 
   constructor(dice: Dice, schema: Schema) {
@@ -37,28 +38,16 @@ export class SchemaChanges {
     const n = ++this.#count;
     const make = dice.weighted<() => Made>([
       [5, () => this.analyze()],
-      [1, () => made(dice.pick(["REINDEX", `REINDEX ${table.name}`]), "REINDEX")],
+      [
+        1,
+        () =>
+          made(dice.pick(["REINDEX", `REINDEX ${table.name}`, "REINDEX EXPRESSIONS"]), "REINDEX"),
+      ],
       [3, () => this.#createIndex(n)],
       [3, () => this.#dropIndex()],
       [1, () => this.#createAs(n, table.name)],
-      [
-        1,
-        () =>
-          made(`ALTER TABLE ${table.name} ADD COLUMN added${n} DEFAULT ${n}`, "ALTER TABLE ADD"),
-      ],
-      [
-        1,
-        () =>
-          made(
-            `ALTER TABLE copy${dice.between(1, n)} RENAME COLUMN a TO a${n}`,
-            "ALTER TABLE RENAME",
-          ),
-      ],
-      [
-        1,
-        () =>
-          made(`ALTER TABLE copy${dice.between(1, n)} DROP COLUMN b`, "ALTER TABLE DROP COLUMN"),
-      ],
+      [3, () => this.#column(n, table.name)],
+      [1.5, () => this.#constraint(n, table)],
       [1, () => made(`DROP TABLE IF EXISTS copy${dice.between(1, n)}`, "DROP TABLE")],
       [
         1,
@@ -66,7 +55,7 @@ export class SchemaChanges {
           made(`PRAGMA ${dice.pick(["user_version", "application_id"])} = ${n}`, "PRAGMA write"),
       ],
       [1, () => made(`PRAGMA table_info(${table.name})`, "PRAGMA read")],
-      [1.5, () => this.#setting()],
+      [1.5, () => this.setting()],
       [2, () => made(dice.pick(REFUSED), "refused")],
       [1.5, () => this.#lateTrigger(n)],
       [
@@ -92,8 +81,41 @@ export class SchemaChanges {
     return make();
   }
 
+  /** One that was added goes again: real tables, with all that stands on them. */
+  #column(n: number, table: string): Made {
+    const dice = this.#dice;
+    const known = dice.chance(0.5)
+      ? this.#added.splice(dice.below(this.#added.length), 1)[0]
+      : undefined;
+    if (known !== undefined) {
+      const [name, column] = known;
+      return made(`ALTER TABLE ${name} DROP COLUMN ${column}`, "ALTER TABLE DROP COLUMN");
+    }
+    this.#added.push([table, `added${n}`]);
+    const rest = dice.pick([
+      `DEFAULT ${n}`,
+      "CHECK (random() IS NOT NULL)",
+      `NOT NULL DEFAULT 'x${n}'`,
+      "AS (abs(1)) VIRTUAL",
+      "COLLATE RTRIM",
+    ]);
+    return made(`ALTER TABLE ${table} ADD COLUMN added${n} ${rest}`, "ALTER TABLE ADD");
+  }
+
+  #constraint(n: number, { name, columns }: Table): Made {
+    const dice = this.#dice;
+    const column = dice.pick(columns).name;
+    const what = dice.pick([
+      `ALTER COLUMN ${column} SET NOT NULL`,
+      `ALTER COLUMN ${column} DROP NOT NULL`,
+      `ADD CONSTRAINT late${n} CHECK (${column} IS NULL OR length(${column}) < 400)`,
+      `DROP CONSTRAINT late${dice.between(1, n)}`,
+    ]);
+    return made(`ALTER TABLE ${name} ${what}`, "ALTER TABLE constraint");
+  }
+
   /** Alone it is set between transactions; among others it is refused. Mostly on, or keys would never fail. */
-  #setting(): Made {
+  setting(): Made {
     const dice = this.#dice;
     const name = dice.pick(["foreign_keys", "recursive_triggers"]);
     return made(`PRAGMA ${name} = ${dice.pick(["ON", "ON", "OFF"])}`, `PRAGMA ${name}`);

@@ -1,5 +1,7 @@
 /** Random schemas, and what statements need to know of them. */
 
+import { BLOB_TABLES } from "../../src/client/blob-tables.ts";
+import { splitStatements } from "../../src/machine/tokenizer.ts";
 import type { Dice } from "./dice.ts";
 import type { Expressions } from "./expressions.ts";
 import { CONFLICTS, type Position } from "./plan.ts";
@@ -30,6 +32,8 @@ export interface Schema {
   readonly indexes: string[];
   readonly fts: string[];
   readonly rtrees: string[];
+  /** Groups of tables that have statements of their own, see mixtures.ts. */
+  readonly extras: ("keys" | "replaced" | "blobs")[];
   readonly ddl: string[];
   readonly covers: string[];
 }
@@ -44,7 +48,33 @@ const FTS5_OPTIONS = [
   ", tokenize='trigram'",
   ", tokenize='porter unicode61'",
   ", columnsize=0",
+  ", detail=none",
+  ", locale=1",
+  ", tokenize=\"unicode61 remove_diacritics 2 tokenchars '-'\"",
   ", content='', contentless_delete=1",
+];
+const FTS4_OPTIONS = [
+  "",
+  ", prefix='2,3'",
+  ", order=desc",
+  ", notindexed=y",
+  ", matchinfo=fts3",
+  ", tokenize=porter",
+];
+/** Rows that replace others under triggers that recurse, unless the cluster is set otherwise. */
+const REPLACED = [
+  "CREATE TABLE rep(id INTEGER PRIMARY KEY, u UNIQUE, v)",
+  `CREATE TRIGGER rep_d AFTER DELETE ON rep BEGIN
+     INSERT INTO sink VALUES (old.u, random(), changes(), last_insert_rowid());
+   END`,
+  `CREATE TRIGGER rep_i AFTER INSERT ON rep WHEN new.v > 0 BEGIN
+     INSERT OR REPLACE INTO rep(u, v) VALUES ((new.u + 3) % 7, new.v - 1);
+   END`,
+];
+const KEYS = [
+  "CREATE TABLE par(id INTEGER PRIMARY KEY, at)",
+  `CREATE TABLE kid(p REFERENCES par(id) ON UPDATE NO ACTION DEFERRABLE INITIALLY DEFERRED,
+     v DEFAULT (random()))`,
 ];
 const RTREES = [
   "rtree(id, x0, x1, y0, y1, +note)",
@@ -61,6 +91,7 @@ export class SchemaMaker {
     indexes: [],
     fts: [],
     rtrees: [],
+    extras: [],
     ddl: [],
     covers: [],
   };
@@ -80,6 +111,7 @@ export class SchemaMaker {
     }
     if (dice.chance(0.6)) this.#fullText();
     if (dice.chance(0.4)) this.#rtree();
+    this.#extras();
     for (let i = dice.between(0, 2); i > 0; i--) this.#view(`v${i}`);
     for (let i = dice.between(0, 4); i > 0; i--) this.#trigger(`tr${i}`);
     return this.#schema;
@@ -224,8 +256,12 @@ export class SchemaMaker {
     const dice = this.#dice;
     this.#add("FTS5", `CREATE VIRTUAL TABLE f USING fts5(x, y${dice.pick(FTS5_OPTIONS)})`);
     this.#schema.fts.push("f");
+    if (dice.chance(0.5)) {
+      this.#schema.ddl.push("CREATE VIRTUAL TABLE fv USING fts5vocab(f, row)");
+      this.#schema.fts.push("fv");
+    }
     if (dice.chance(0.4)) {
-      this.#add("FTS4", "CREATE VIRTUAL TABLE f4 USING fts4(x, y)");
+      this.#add("FTS4", `CREATE VIRTUAL TABLE f4 USING fts4(x, y${dice.pick(FTS4_OPTIONS)})`);
       this.#schema.fts.push("f4");
     }
     if (!dice.chance(0.5)) return;
@@ -247,6 +283,23 @@ export class SchemaMaker {
        END`,
     );
     this.#schema.fts.push("fx");
+  }
+
+  #extras(): void {
+    const dice = this.#dice;
+    if (dice.chance(0.4)) {
+      this.#schema.ddl.push(...REPLACED);
+      this.#schema.tables.push({ ...plainTable("rep", ["id", "u", "v"]), keys: ["id", "u"] });
+      this.#schema.extras.push("replaced");
+    }
+    if (dice.chance(0.4)) {
+      this.#schema.ddl.push(...KEYS);
+      this.#schema.extras.push("keys");
+    }
+    if (dice.chance(0.3)) {
+      this.#schema.ddl.push(...splitStatements(BLOB_TABLES).map(({ text }) => text));
+      this.#schema.extras.push("blobs");
+    }
   }
 
   #rtree(): void {

@@ -1,42 +1,23 @@
 /** Random statements over a random schema. Each names the kinds of thing that it is an example of. */
 
-import type { Statement } from "../../src/sql/statement.ts";
-import type { BindValue } from "../../src/sql/value.ts";
 import type { Dice } from "./dice.ts";
-import type { Expressions, Scope } from "./expressions.ts";
+import { Draft, type Made } from "./draft.ts";
+import type { Expressions } from "./expressions.ts";
+import { FullTextMaker } from "./full-text.ts";
 import { CONFLICTS, type Position } from "./plan.ts";
 import type { Schema, Table } from "./schemas.ts";
-
-export interface Made {
-  readonly statement: Statement;
-  readonly covers: readonly string[];
-}
-
-/** A statement while it is being written. */
-class Draft {
-  readonly args: BindValue[] = [];
-  readonly covers: string[] = [];
-
-  scope(position: Position, columns: readonly string[]): Scope {
-    return { position, columns, args: this.args, covers: this.covers };
-  }
-
-  done(sql: string, ...covers: readonly string[]): Made {
-    return { statement: { sql, args: this.args }, covers: [...covers, ...this.covers] };
-  }
-}
-
-const WORDS = ["lisbon", "raft", "balsa", "wood", "now", "log", "river", "Zürich"];
 
 export class StatementMaker {
   readonly #dice: Dice;
   readonly #expressions: Expressions;
   readonly #schema: Schema;
+  readonly fullText: FullTextMaker;
 
   constructor(dice: Dice, expressions: Expressions, schema: Schema) {
     this.#dice = dice;
     this.#expressions = expressions;
     this.#schema = schema;
+    this.fullText = new FullTextMaker(dice, schema);
   }
 
   make(): Made {
@@ -52,6 +33,7 @@ export class StatementMaker {
       [5, () => this.#planDependent()],
       [2, () => this.#select()],
       [1, () => this.#window()],
+      [1, () => this.#aggregate()],
       [1.5, () => this.#view()],
       [2.5, () => this.#fullText()],
       [1.5, () => this.#rtree()],
@@ -380,6 +362,36 @@ export class StatementMaker {
     );
   }
 
+  /** In the order of the plan, where none is asked for; and of JSON. */
+  #aggregate(): Made {
+    const dice = this.#dice;
+    const draft = new Draft();
+    const table = this.#table();
+    const columns = this.#names(table).filter((name) => !name.startsWith("x"));
+    const [a, b, c] = [dice.pick(columns), dice.pick(columns), dice.pick(columns)];
+    const value = dice.pick([
+      `group_concat(${a}, ' ')`,
+      `string_agg(${a}, ',' ORDER BY ${c} DESC)`,
+      `json_group_array(CAST(${a} AS TEXT))`,
+      `sum(${a} * 0.1)`,
+      `percentile(length(${a}), 40)`,
+      `printf('%!.17g', avg(length(${a}) / 3.0))`,
+    ]);
+    if (dice.chance(0.3)) {
+      const array = `(SELECT json_group_array(CAST(${a} AS TEXT)) FROM ${table.name})`;
+      return draft.done(
+        `INSERT INTO sink(a, b, c) SELECT value, id, fullkey FROM json_tree(${array}) LIMIT 9`,
+        "INSERT SELECT",
+        "json_tree",
+      );
+    }
+    return draft.done(
+      `INSERT INTO sink(a, b) SELECT ${b}, ${value} FROM ${table.name} GROUP BY ${b} LIMIT 5`,
+      "INSERT SELECT",
+      "aggregate",
+    );
+  }
+
   #view(): Made {
     const draft = new Draft();
     if (this.#schema.views.length === 0) return this.#select();
@@ -395,65 +407,19 @@ export class StatementMaker {
   }
 
   #fullText(): Made {
-    const dice = this.#dice;
-    const draft = new Draft();
-    if (this.#schema.fts.length === 0) return this.#select();
-    const text = () => dice.list(dice.between(1, 6), () => dice.pick(WORDS)).join(" ");
-    const doc = this.#schema.fts.includes("fx");
-    switch (dice.below(7)) {
-      case 0:
-        draft.args.push(dice.pick(WORDS));
-        return draft.done(
-          "INSERT INTO sink(a, b) SELECT rowid, x FROM f WHERE f MATCH ? ORDER BY rank LIMIT 3",
-          "FTS5 query",
-        );
-      case 1: {
-        const command = dice.pick([
-          "('optimize')",
-          "('rebuild')",
-          "('integrity-check')",
-          "('delete-all')",
-        ]);
-        if (dice.chance(0.5))
-          return draft.done(`INSERT INTO f(f) VALUES ${command}`, "FTS5 command");
-        const setting = dice.pick([
-          "('merge', 4)",
-          "('automerge', 2)",
-          "('crisismerge', 3)",
-          "('pgsz', 64)",
-          "('rank', 'bm25(10.0, 1.0)')",
-          "('secure-delete', 1)",
-          "('usermerge', 2)",
-        ]);
-        return draft.done(`INSERT INTO f(f, rank) VALUES ${setting}`, "FTS5 command");
-      }
-      case 2:
-        return draft.done(`DELETE FROM f WHERE rowid % 5 = ${dice.below(5)}`, "FTS5 write");
-      case 3:
-        draft.args.push(text());
-        return draft.done(`UPDATE f SET x = ? WHERE rowid = ${dice.below(20)}`, "FTS5 write");
-      case 4:
-        if (!this.#schema.fts.includes("f4")) break;
-        draft.args.push(text(), text());
-        return draft.done("INSERT INTO f4(x, y) VALUES (?, ?)", "FTS5 write");
-      case 5:
-        if (!doc) break;
-        draft.args.push(dice.below(15), text(), text());
-        return draft.done("INSERT OR IGNORE INTO doc(id, x, y) VALUES (?, ?, ?)", "INSERT VALUES");
-      default:
-    }
-    draft.args.push(text(), text());
-    return draft.done(
-      "INSERT INTO f(x, y) VALUES (?, ?), ('raft ' || hex(randomblob(2)), datetime('now'))",
-      "FTS5 write",
-    );
+    return this.fullText.exists ? this.fullText.make() : this.#select();
   }
 
   #rtree(): Made {
     const dice = this.#dice;
     const draft = new Draft();
     if (this.#schema.rtrees.length === 0) return this.#select();
-    switch (dice.below(4)) {
+    switch (dice.below(5)) {
+      case 4:
+        return draft.done(
+          `UPDATE r SET x1 = x1 + ${dice.below(9)}, note = random() WHERE id % 6 = ${dice.below(6)}`,
+          "R*Tree write",
+        );
       case 0:
         return draft.done(
           `INSERT INTO sink(a, b) SELECT id, x0 FROM r WHERE x1 > ${dice.below(50)} AND y0 < ${dice.below(90)} LIMIT 4`,

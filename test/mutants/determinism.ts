@@ -186,7 +186,7 @@ export const SAME_CONTENT: readonly Mutant[] = [
     ],
     killedBy: [
       differences("a virtual table that waits for FTS5's own table"),
-      test("machine/seed-file", "g would be over"),
+      test("machine/seed-file", "block, content='f_data'"),
     ],
   },
   {
