@@ -3,10 +3,10 @@
  * its sentences say of the clock, the dice and a request's own changes.
  */
 
-import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { readFileContent } from "../../src/machine/content-digest.ts";
 import { DEFAULT_LIMITS } from "../../src/sql/limits.ts";
+import { ALONE, ANYWHERE, examplesOf, PAGE, REFUSED, WORKS } from "../support/sql-page.ts";
 import {
   failureOf,
   openReader,
@@ -14,36 +14,6 @@ import {
   resultsOf,
   TestLeader,
 } from "./support/machine-harness.ts";
-
-const PAGE = readFileSync(new URL("../../docs/SQL.md", import.meta.url), "utf8");
-
-interface Row {
-  readonly what: string;
-  readonly examples: readonly string[];
-}
-
-/** Rows of the tables under a heading whose second column is "example". */
-function rowsUnder(heading: string): Row[] {
-  const section = PAGE.split(/^## /m).find((part) => part.startsWith(`${heading}\n`)) ?? "";
-  const rows: Row[] = [];
-  let counts = false;
-  for (const line of section.split("\n")) {
-    const cells = line.split(/(?<!\\)\|/).map((cell) => cell.trim().replaceAll("\\|", "|"));
-    if (cells.length < 4) counts = false;
-    else if (cells[2] === "example") counts = true;
-    else if (counts && !/^-+$/.test(cells[2] ?? "")) {
-      const examples = [...(cells[2] ?? "").matchAll(/`([^`]+)`/g)].map(([, sql]) => sql ?? "");
-      rows.push({ what: cells[1] ?? "", examples });
-    }
-  }
-  return rows;
-}
-
-const WORKS = rowsUnder("Works as in SQLite");
-const ANYWHERE = rowsUnder("Read anywhere, also within a write");
-const ALONE = rowsUnder("Read alone");
-const REFUSED = rowsUnder("Refused");
-const examplesOf = (rows: readonly Row[]) => rows.flatMap(({ examples }) => [...examples]);
 
 function leaderWithAll(): TestLeader {
   const leader = new TestLeader();

@@ -154,7 +154,7 @@ export const SAME_CONTENT: readonly Mutant[] = [
     edits: [
       edit(
         "src/machine/node-tables.ts",
-        "    if (!this.#opensOne(shape.text, args, facts)) return false;",
+        "    if (!isOver && !this.#opensOne(shape.text, args, facts)) return false;",
         "    if (named || !this.#opensOne(shape.text, args, facts)) return false;",
       ),
     ],
