@@ -6,7 +6,10 @@ export const EXECUTING_MAX = 256;
 export const APPLY_BYTES_MAX = 4 * 1024 * 1024;
 export const APPLY_ENTRIES_MAX = 4_096;
 /** A follower commits about this often; a read that waits makes it at once. */
-export const APPLY_PACE_MS = 5;
+export const APPLY_PACE_MS = 25;
+/** The same on a node from which stale reads were taken within the last so many milliseconds. */
+export const APPLY_PACE_READ_MS = 5;
+export const READ_LATELY_MS = 1_000;
 /** How often deadlines are looked at. */
 export const WATCH_MS = 50;
 /** A request that has just begun is not killed for a deadline that ran out while it waited. */

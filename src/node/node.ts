@@ -196,6 +196,7 @@ export class Node implements NodeService {
       appliedIndex: () => this.#driver.applied,
       demand: (index) => this.#driver.demand(index),
       hurry: () => this.#driver.hurry(),
+      readStale: () => this.#driver.readStale(),
       skipReadIndex: this.#config.plant === "skip-read-index",
     });
   }

@@ -19,6 +19,8 @@ export interface ReadGateParts {
   hurry(): void;
   /** Asks for an index to be applied soon. */
   demand(index: LogIndex): void;
+  /** A read takes what is applied now: others may follow. */
+  readStale(): void;
   /** Only for the plant that shows the tests would notice. */
   readonly skipReadIndex: boolean;
 }
@@ -91,6 +93,7 @@ export class ReadGate {
 
   #admitStale(maxStalenessMs: number, waiter: Waiter): void {
     const ageMs = this.provenAgeMs();
+    this.#parts.readStale();
     if (maxStalenessMs === 0) waiter.admit(Number.isFinite(ageMs) ? ageMs : -1);
     else if (ageMs <= maxStalenessMs) waiter.admit(ageMs);
     else this.#prove(waiter);

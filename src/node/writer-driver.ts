@@ -8,12 +8,12 @@
 
 import type { Configuration, EntryId, LogIndex } from "../raft/entry.ts";
 import type { Failure } from "../sql/errors.ts";
+import { ApplyPace } from "./apply-pace.ts";
 import { Deque } from "./deque.ts";
 import type { DriverEvents, DriverOptions, DriverParts } from "./driver-events.ts";
 import {
   APPLY_BYTES_MAX,
   APPLY_ENTRIES_MAX,
-  APPLY_PACE_MS,
   DEATHS_MAX,
   EXECUTING_MAX,
   RUN_MS_MIN,
@@ -65,7 +65,7 @@ export class WriterDriver {
   /** Some read waits for this index. */
   #demanded: LogIndex = 0;
   #applying = false;
-  #paced: Timer | null = null;
+  readonly #pace: ApplyPace;
 
   /** The no-op of our leadership; null when not leader. */
   #leadership: EntryId | null = null;
@@ -92,6 +92,7 @@ export class WriterDriver {
     this.#logger = parts.logger;
     this.#events = parts.events;
     this.#rest = new WriterRest(parts.environment, parts.events.resting);
+    this.#pace = new ApplyPace(parts.environment, () => this.#pump());
   }
 
   get applied(): LogIndex {
@@ -114,7 +115,7 @@ export class WriterDriver {
 
   /** Answers nothing any more; `done` runs when the process is gone. */
   stop(done: () => void): void {
-    this.#paced?.cancel();
+    this.#pace.cancel();
     this.#watch?.cancel();
     this.#rest.cancel();
     this.#leadership = null;
@@ -209,6 +210,9 @@ export class WriterDriver {
   hurry(): void {
     if (this.#leadership !== null) this.demand(this.#applicable);
   }
+
+  /** A read takes what is in SQLite now. */
+  readonly readStale = (): void => this.#pace.read();
 
   /** A read waits until this index is in SQLite. */
   demand(index: LogIndex): void {
@@ -328,7 +332,7 @@ export class WriterDriver {
     if (this.#applying || this.#committing > this.#applied) return;
     if (this.#applied < this.#applicable) {
       const urgent = this.#leadership !== null || this.#demanded > this.#applied;
-      if (urgent || this.#paced === null) this.#applyNext(urgent);
+      if (urgent || !this.#pace.isResting) this.#applyNext(urgent);
       return;
     }
     this.#rest.over();
@@ -348,11 +352,7 @@ export class WriterDriver {
     } catch (error) {
       return this.#events.broken(error instanceof Error ? error : new Error(String(error)));
     }
-    if (urgent || this.#paced !== null) return;
-    this.#paced = this.#environment.after(APPLY_PACE_MS, () => {
-      this.#paced = null;
-      this.#pump();
-    });
+    if (!urgent) this.#pace.rest();
   }
 
   #followed(last: EntryId, mismatch: DigestMismatch | null): void {

@@ -45,6 +45,7 @@ describe("the read gate", () => {
   let leader: boolean;
   let applied: number;
   let demanded: number[];
+  let taken: number;
 
   beforeEach(() => {
     clock = new Clock();
@@ -52,6 +53,7 @@ describe("the read gate", () => {
     leader = true;
     applied = 5;
     demanded = [];
+    taken = 0;
     gate = new ReadGate({
       environment: clock.environment,
       readIndex: (context) => {
@@ -62,6 +64,9 @@ describe("the read gate", () => {
       appliedIndex: () => applied,
       demand: (index) => demanded.push(index),
       hurry: () => {},
+      readStale: () => {
+        taken += 1;
+      },
       skipReadIndex: false,
     });
   });
@@ -149,6 +154,7 @@ describe("the read gate", () => {
     const told = waiter();
     gate.admit(read("stale"), told);
     expect(told.lagMs).toBe(-1);
+    expect(taken).toBe(1);
   });
 
   it("a stale read's bound is kept by the age of the last proof, or a new one is made", () => {

@@ -427,7 +427,7 @@ describe("the writer driver", () => {
     machine.writer.events.applied({ index: 2, term: 1 }, null);
     driver.applicable(3);
     expect(machine.writer.applies).toHaveLength(2);
-    clock.advance(6);
+    clock.advance(26);
     expect(machine.writer.applies).toHaveLength(3);
   });
 
