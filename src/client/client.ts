@@ -429,8 +429,8 @@ export class Client implements CallOwner, RouterOwner, DeadlinesOwner, WriteQueu
     return error;
   }
 
-  tick(now: number): void {
-    this.#router.checkSilence(now);
+  tick(now: number): number {
+    return this.#router.checkSilence(now);
   }
 
   /** Fails what is pending with CLOSED and ends all connections. */

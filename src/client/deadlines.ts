@@ -11,8 +11,8 @@ const TICK_MS = 250;
 export interface DeadlinesOwner {
   expired(call: Call): void;
   aborted(call: Call): void;
-  /** While calls are pending, about every `TICK_MS`. */
-  tick(now: number): void;
+  /** While calls are pending, about every `TICK_MS`, or sooner: after so many milliseconds as it returned. */
+  tick(now: number): number;
 }
 
 interface Watched {
@@ -87,8 +87,7 @@ export class Deadlines {
       if (call.deadline <= now && !call.settled) this.#owner.expired(call);
     }
     if (this.#first === null || this.#timer !== null) return;
-    this.#owner.tick(now);
-    let next = now + this.#tickMs;
+    let next = now + Math.min(this.#tickMs, this.#owner.tick(now));
     for (const call of this.calls()) if (call.deadline < next) next = call.deadline;
     this.#arm(Math.max(1, next - now));
   };

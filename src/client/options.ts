@@ -72,8 +72,9 @@ export interface ConnectOptions extends CallOptions {
   /** How long one attempt to connect to a node may take, in milliseconds. Default 2 000, range 10 to 60 000. */
   readonly connectTimeoutMs?: number;
   /**
-   * A node that owes answers and is silent for this long is asked whether it lives, in milliseconds; one that does
-   * not answer that either is given up. Default 1 000, range 50 to 600 000.
+   * A node that owes answers and is silent for this long is given up, in milliseconds. After half of it the node is asked
+   * whether it lives (at least 500 ms are left to answer that), and the others whether one of them leads now.
+   * Default 1 000, range 50 to 600 000.
    */
   readonly silenceMs?: number;
   /** Bounds of a request and of what is pending in this client. */

@@ -27,6 +27,9 @@ const FORWARD_AFTER_MS = 2_000;
 /** The same for a client that keeps to its endpoints: who the others name may never be among them. */
 const FORWARD_AFTER_MS_FIXED = 50;
 
+/** How often the other nodes are asked who leads, while the leader is silent: what an election costs beyond its own time. */
+const DOUBT_MS = 50;
+
 /** How soon a node that could not be reached is tried again. */
 const RECONNECT_MS_MIN = 50;
 const RECONNECT_MS_MAX = 500;
@@ -193,7 +196,10 @@ export class Router implements ConnectionOwner {
     if (connection === null) return;
     member.probing = true;
     const heardAt = connection.lastHeardAt;
-    const timeoutMs = connection.isReady ? PROBE_TIMEOUT_MS : this.#options.connectTimeoutMs;
+    const { connectTimeoutMs, silenceMs } = this.#options;
+    // Who owes answers was asked before it is late; it is given up when it is.
+    const patienceMs = Math.max(PROBE_TIMEOUT_MS, heardAt + silenceMs - now);
+    const timeoutMs = connection.isReady ? patienceMs : connectTimeoutMs;
     connection.status(timeoutMs, (error, status) => {
       member.probing = false;
       if (this.#closed || connection.isLost) return;
@@ -245,7 +251,7 @@ export class Router implements ConnectionOwner {
   /** The leader changed while the former one owed answers: silent or deposed, it will hardly give them. */
   #leave(connection: Connection): void {
     const silentMs = performance.now() - connection.lastHeardAt;
-    if (connection.outstanding === 0 || silentMs < this.#options.silenceMs) return;
+    if (connection.outstanding === 0 || silentMs < this.#doubtAfterMs) return;
     connection.close(silentError(connection.address));
   }
 
@@ -268,15 +274,26 @@ export class Router implements ConnectionOwner {
     this.#epoch += 1;
   }
 
-  /** Looks at nodes that owe answers: asks the silent ones, and the others whether somebody else leads. */
-  checkSilence(now: number): void {
+  get #doubtAfterMs(): number {
+    return this.#options.silenceMs / 2;
+  }
+
+  /**
+   * Looks at nodes that owe answers: asks the silent ones whether they live, and while the leader is silent the others, again
+   * and again, whether one of them leads now. Returns after how many milliseconds to look again, at the latest.
+   */
+  checkSilence(now: number): number {
+    let againMs = Number.POSITIVE_INFINITY;
     for (const member of this.#ready) {
       const connection = member.connection;
       if (connection === null || connection.outstanding === 0) continue;
-      if (now - connection.lastHeardAt < this.#options.silenceMs) continue;
+      const inDoubtMs = now - connection.lastHeardAt - this.#doubtAfterMs;
+      againMs = Math.min(againMs, inDoubtMs < 0 ? -inDoubtMs : DOUBT_MS);
+      if (inDoubtMs < 0) continue;
       if (member !== this.#leader) this.#probe(member, now);
       else for (const each of this.#members.values()) this.#probe(each, now);
     }
+    return againMs;
   }
 
   /** Why no node can be used, in words; null if none has failed. */

@@ -2,6 +2,7 @@
 
 import type { Database } from "../../src/client/index.ts";
 import { TestCluster } from "../../src/testing/cluster.ts";
+import { CLIENTS, type Network } from "../support/proxy.ts";
 import { CpuMeter } from "./processes.ts";
 import type { Settings } from "./settings.ts";
 
@@ -22,24 +23,38 @@ export class Bed {
   readonly #print: (figure: object) => void;
   #nextKey = 1;
 
-  private constructor(settings: Settings, cluster: TestCluster, print: (figure: object) => void) {
+  private constructor(
+    settings: Settings,
+    cluster: TestCluster,
+    print: (figure: object) => void,
+    network: Network | null,
+  ) {
     this.settings = settings;
     this.cluster = cluster;
-    this.db = cluster.connect();
+    const through = (link: Network) => ({
+      endpoints: cluster.nodes.map(({ id, endpoint }) => link.route(CLIENTS, id, endpoint)),
+      discover: false,
+    });
+    this.db = cluster.connect(network === null ? {} : through(network));
     this.#print = print;
   }
 
-  /** Three nodes, unless another number is given, with their data under the system's temporary directory. */
+  /**
+   * Three nodes, unless another number is given, with their data under the system's temporary directory. With a network
+   * everybody reaches everybody through its links.
+   */
   static async make(
     settings: Settings,
     print: (figure: object) => void,
     nodes = 3,
     args: readonly string[] = [],
+    network: Network | null = null,
   ): Promise<Bed> {
-    const cluster = await TestCluster.start({ nodes, args });
+    const through = network === null ? {} : { route: network.route.bind(network) };
+    const cluster = await TestCluster.start({ nodes, args, ...through });
     try {
       await cluster.ready();
-      const bed = new Bed(settings, cluster, print);
+      const bed = new Bed(settings, cluster, print, network);
       await bed.db.exec("CREATE TABLE bench (id INTEGER PRIMARY KEY, value TEXT)");
       return bed;
     } catch (error) {

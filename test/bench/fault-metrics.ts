@@ -3,24 +3,39 @@
 import { existsSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import type { NodeProcess } from "../../src/testing/node-process.ts";
-import { type Bed, INSERT, TEXT } from "./bed.ts";
+import { CLIENTS, Network } from "../support/proxy.ts";
+import { Bed, INSERT, TEXT } from "./bed.ts";
 import { median, rounded } from "./measure.ts";
+import type { End, Settings } from "./settings.ts";
 
 const WRITERS = 16;
 const BEFORE_MS = 1_000;
+/** The end comes at any moment of whatever comes round again: heartbeats, the client's looks at the clock. */
+const BEFORE_MS_MORE = 500;
 const AFTER_MS = 3_000;
 
-/** Longest time without an acknowledged write, around each of three ends of the leader. */
-export async function failover(bed: Bed): Promise<void> {
-  const { trials } = bed.settings;
-  for (const how of ["SIGKILL", "SIGSTOP", "stop"] as const) {
-    const gaps: Gap[] = [];
-    for (let trial = 0; trial < trials; trial += 1) gaps.push(await gapOf(bed, how));
-    const all = gaps.map(({ ms }) => rounded(ms));
-    const errors = gaps.reduce((sum, gap) => sum + gap.errors, 0);
-    const figure = { medianMs: median(all), maxMs: Math.max(...all), errors, allMs: all };
-    bed.print({ metric: "failover", how, trials, ...figure });
+/** Longest time without an acknowledged write, around each of the ends of a leader. */
+export async function failover(settings: Settings, print: (figure: object) => void): Promise<void> {
+  for (const how of settings.how) {
+    const network = how === "cable" ? await Network.open(3) : null;
+    const bed = await Bed.make(settings, print, 3, [], network);
+    try {
+      await trialsOf(bed, how, network);
+    } finally {
+      await bed.cluster.stop();
+      await network?.close();
+    }
   }
+}
+
+async function trialsOf(bed: Bed, how: End, network: Network | null): Promise<void> {
+  const { trials } = bed.settings;
+  const gaps: Gap[] = [];
+  for (let trial = 0; trial < trials; trial += 1) gaps.push(await gapOf(bed, how, network));
+  const all = gaps.map(({ ms }) => rounded(ms));
+  const errors = gaps.reduce((sum, gap) => sum + gap.errors, 0);
+  const figure = { medianMs: median(all), maxMs: Math.max(...all), errors, allMs: all };
+  bed.print({ metric: "failover", how, trials, ...figure });
 }
 
 interface Gap {
@@ -29,7 +44,7 @@ interface Gap {
   readonly errors: number;
 }
 
-async function gapOf(bed: Bed, how: "SIGKILL" | "SIGSTOP" | "stop"): Promise<Gap> {
+async function gapOf(bed: Bed, how: End, network: Network | null): Promise<Gap> {
   const { cluster } = bed;
   const insert = bed.db.prepare(INSERT);
   const leader = await cluster.ready();
@@ -51,13 +66,16 @@ async function gapOf(bed: Bed, how: "SIGKILL" | "SIGSTOP" | "stop"): Promise<Gap
     }
   };
   const writers = Array.from({ length: WRITERS }, writer);
-  await pause(BEFORE_MS);
+  await pause(BEFORE_MS + Math.random() * BEFORE_MS_MORE);
   ms = 0;
   if (how === "stop") await leader.stop();
-  else leader.signal(how);
+  else if (how !== "cable") leader.signal(how);
+  else network?.isolate(leader.id);
+  network?.link(CLIENTS, leader.id).cut();
   await pause(AFTER_MS);
   running = false;
   await Promise.all(writers);
+  network?.heal();
   if (how === "SIGKILL") await leader.kill();
   leader.signal("SIGCONT");
   leader.start();

@@ -36,7 +36,7 @@ const METRICS: { readonly [name: string]: (settings: Settings, print: Print) => 
   readStale: alone(readStale),
   readLocal,
   mixed: alone(mixed),
-  failover: alone(failover),
+  failover,
   catchUp: alone(catchUp),
   restart: alone(restart),
   load: alone(load),

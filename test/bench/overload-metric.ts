@@ -1,187 +1,217 @@
 /**
- * Far more writes than the cluster can serve. Prints the rate served at its peak and under overload, how quickly the
- * rest was refused, what memory grew by, whether anybody stood for leader, and how soon it was well again.
+ * Far more than the cluster can serve, in three ways: a flood of writes at the leader, the same at a follower, and a client
+ * that reads no answers. Prints the rate served at its peak and meanwhile, how quickly the rest was refused, what
+ * memory grew by, whether anybody stood for leader, and how soon it was well again.
  */
 
+import { type ChildProcess, spawn } from "node:child_process";
 import { setTimeout as pause } from "node:timers/promises";
-import { Client, type ClientDuplexStream, credentials, Metadata } from "@grpc/grpc-js";
-import {
-  type ClientRequest,
-  decodeServerFrame,
-  encodeClientFrame,
-} from "../../src/wire/sql-codec.ts";
-import { encodeBatch } from "../../src/wire/statement-codec.ts";
+import { fileURLToPath } from "node:url";
+import type { NodeProcess } from "../../src/testing/node-process.ts";
 import { type Bed, INSERT, TEXT } from "./bed.ts";
+import { FloodStream, Tally, UnreadStream } from "./flood.ts";
 import { closedLoop, quantile, rounded } from "./measure.ts";
-import { processesOf, pssMib } from "./processes.ts";
+import { type ProcessKind, processesOf, pssMib } from "./processes.ts";
 
 /** Callers at the peak of the rate, and far more than a node admits. */
 const CALLERS_PEAK = 256;
 const CALLERS_OVER = 40_000;
-/** Streams: a node reads 4,096 writes of each at a time, and admits 20,000. */
+/** Streams: a node reads 4,096 writes of each at a time, and admits 10,000. */
 const STREAMS = 12;
-/** A refused caller comes back after this long, as an impatient user would. */
-const AGAIN_MS = 50;
+/** Reads, and as many writes, of a client that takes no answer. */
+const UNREAD = 10_000;
+/** After the load that comes first, before memory is taken as that of an idle node. */
+const IDLE_MS = 5_000;
 
 export async function overload(bed: Bed): Promise<void> {
-  const { cluster, settings } = bed;
+  const { settings } = bed;
   const insert = bed.db.prepare(INSERT);
+  const started = Memory.of(bed);
   await closedLoop(64, settings.warmup, () => insert.run(bed.key(), TEXT));
-  const termBefore = await term(bed);
-  const idleMib = nodesMib(bed);
+  await pause(IDLE_MS);
+  const idle = Memory.of(bed);
+  bed.print({ metric: "overload", case: "idle", startedMiB: started.totals, idleMiB: idle.totals });
+  const watch = new Watch(bed);
   const peak = await closedLoop(CALLERS_PEAK, settings.window, () => insert.run(bed.key(), TEXT));
-  const loadedMib = nodesMib(bed);
-  const flood = await floodFor(bed, settings.window);
+  const leader = await bed.cluster.leader();
+  const grown = watch.end().over(idle, leader.id);
+  const { perSecond: peakPerSecond } = peak;
+  bed.print({ metric: "overload", case: `${CALLERS_PEAK} callers`, peakPerSecond, ...grown });
+  const follower = bed.cluster.nodes.find(({ id }) => id !== leader.id) ?? leader;
+  for (const node of [leader, follower]) {
+    const to = node === leader ? "the leader" : "a follower";
+    await measured(bed, `flood at ${to}`, idle, () => flood(bed, node, node === leader));
+  }
+  await measured(bed, "answers not read", idle, () => unread(bed));
+  await bed.cluster.caughtUp();
+}
+
+/** One way of too much, what it did to memory and terms, and the rate right after it. */
+async function measured(
+  bed: Bed,
+  name: string,
+  idle: Memory,
+  run: () => Promise<object>,
+): Promise<void> {
+  const termBefore = await term(bed);
+  const leader = await bed.cluster.leader();
+  const watch = new Watch(bed);
+  const figure = await run();
+  const grown = watch.end().over(idle, leader.id);
+  const insert = bed.db.prepare(INSERT);
   const after = await closedLoop(CALLERS_PEAK, 1, () => insert.run(bed.key(), TEXT));
-  const figure = {
-    peakPerSecond: peak.perSecond,
-    servedPerSecond: flood.servedPerSecond,
-    refusedPerSecond: flood.refusedPerSecond,
-    refusedP50Ms: flood.refusedP50Ms,
-    refusedP99Ms: flood.refusedP99Ms,
-    otherErrors: flood.others,
-    grownMiB: grown(flood.mib, idleMib),
-    grownBeforeMiB: grown(loadedMib, idleMib),
-    leaderMiB: flood.leaderMib,
-    terms: (await term(bed)) - termBefore,
+  const terms = (await term(bed)) - termBefore;
+  bed.print({
+    metric: "overload",
+    case: name,
+    ...figure,
+    ...grown,
+    terms,
     afterPerSecond: after.perSecond,
-  };
-  bed.print({ metric: "overload", callers: CALLERS_OVER, ...figure });
-  await cluster.caughtUp();
+  });
 }
 
-/** Of the node that grew most. */
-function grown(mib: readonly number[], idleMib: readonly number[]): number {
-  return Math.round(Math.max(...mib.map((now, at) => now - (idleMib[at] ?? 0))));
-}
-
-interface Flood {
-  readonly servedPerSecond: number;
-  readonly refusedPerSecond: number;
-  readonly refusedP50Ms: number;
-  readonly refusedP99Ms: number;
-  readonly others: { readonly [code: string]: number };
-  /** Highest seen, by node. */
-  readonly mib: readonly number[];
-  /** Of the leader, at the end, by what the process is. */
-  readonly leaderMib: { readonly [kind: string]: number };
-}
-
-/** What the streams of a flood have counted. */
-class Tally {
-  served = 0;
-  readonly refusedMs: number[] = [];
-  readonly others: { [code: string]: number } = {};
-
-  failed(code: string, ms: number): void {
-    if (code === "OVERLOADED") this.refusedMs.push(ms);
-    else this.others[code] = (this.others[code] ?? 0) + 1;
-  }
-}
-
-/** Keeps requests under way on one stream, without our client: it would hold back what a node refused. */
-class FloodStream {
-  readonly #bed: Bed;
-  readonly #tally: Tally;
-  readonly #client: Client;
-  readonly #stream: ClientDuplexStream<Buffer, Buffer>;
-  readonly #sentAt = new Map<number, number>();
-  #nextId = 1;
-
-  constructor(bed: Bed, endpoint: string, tally: Tally) {
-    this.#bed = bed;
-    this.#tally = tally;
-    this.#client = new Client(endpoint, credentials.createInsecure(), {
-      "grpc.use_local_subchannel_pool": 1,
-    });
-    const path = "/balsa.v1.Sql/Connect";
-    this.#stream = this.#client.makeBidiStreamRequest(path, same, same, new Metadata(), {});
-    this.#stream.on("data", (frame: Buffer) => this.#take(frame));
-    this.#stream.on("error", () => {});
-  }
-
-  send(count: number): void {
-    const now = performance.now();
-    const requests = Array.from({ length: count }, (): ClientRequest => {
-      const batch = encodeBatch([{ sql: INSERT, args: [this.#bed.key(), TEXT] }]);
-      const id = this.#nextId;
-      this.#nextId += 1;
-      this.#sentAt.set(id, now);
-      const numbers = { session: 0, sequence: 0, acknowledgedThrough: 0, timeoutMs: 30_000 };
-      return { id, body: { kind: "execute", batch, ...numbers, noForward: true } };
-    });
-    this.#stream.write(encodeClientFrame(requests));
-  }
-
-  close(): void {
-    this.#stream.cancel();
-    this.#client.close();
-  }
-
-  #take(frame: Buffer): void {
-    const now = performance.now();
-    let served = 0;
-    let refused = 0;
-    for (const { id, body } of decodeServerFrame(frame)) {
-      const sentAt = this.#sentAt.get(id) ?? now;
-      this.#sentAt.delete(id);
-      if (body.kind === "failure") {
-        this.#tally.failed(body.failure.code, now - sentAt);
-        refused += 1;
-      } else {
-        this.#tally.served += 1;
-        served += 1;
-      }
-    }
-    if (served > 0) this.send(served);
-    if (refused > 0) setTimeout(() => this.send(refused), AGAIN_MS);
-  }
-}
-
-async function floodFor(bed: Bed, seconds: number): Promise<Flood> {
+async function flood(bed: Bed, to: NodeProcess, noForward: boolean): Promise<object> {
+  const seconds = bed.settings.window;
   const tally = new Tally();
-  const { endpoint } = await bed.cluster.leader();
-  const streams = Array.from({ length: STREAMS }, () => new FloodStream(bed, endpoint, tally));
-  let mib = nodesMib(bed);
-  const watch = setInterval(() => {
-    const now = nodesMib(bed);
-    mib = mib.map((most, at) => Math.max(most, now[at] ?? 0));
-  }, 500);
-  for (const stream of streams) stream.send(CALLERS_OVER / STREAMS);
+  const key = () => bed.key();
+  const probe = new Probe(to.endpoint);
+  const streams = Array.from(
+    { length: STREAMS },
+    () => new FloodStream(to.endpoint, key, tally, noForward),
+  );
+  for (const stream of streams) stream.send(Math.ceil(CALLERS_OVER / STREAMS));
   await pause(seconds * 1_000);
-  clearInterval(watch);
-  const leaderMib = await mibByKind(bed);
+  const beside = noForward ? await probe.end() : await probe.end().then(() => ({}));
   for (const stream of streams) stream.close();
   const refusedMs = tally.refusedMs.sort((a, b) => a - b);
   return {
+    callers: CALLERS_OVER,
     servedPerSecond: Math.round(tally.served / seconds),
     refusedPerSecond: Math.round(refusedMs.length / seconds),
     refusedP50Ms: rounded(quantile(refusedMs, 0.5)),
     refusedP99Ms: rounded(quantile(refusedMs, 0.99)),
-    others: tally.others,
-    mib,
-    leaderMib,
+    ...beside,
+    otherErrors: tally.others,
   };
 }
 
-async function mibByKind(bed: Bed): Promise<{ [kind: string]: number }> {
-  const { pid } = await bed.cluster.leader();
-  const by: { [kind: string]: number } = {};
-  for (const child of processesOf(pid ?? 0)) {
-    by[child.kind] = Math.round((by[child.kind] ?? 0) + pssMib(child.pid));
+/** The other callers go on meanwhile. */
+async function unread(bed: Bed): Promise<object> {
+  const streams = bed.cluster.nodes.map(({ endpoint }) => new UnreadStream(endpoint, bed, UNREAD));
+  const insert = bed.db.prepare(INSERT);
+  const beside = await closedLoop(64, bed.settings.window, () => insert.run(bed.key(), TEXT));
+  for (const stream of streams) stream.close();
+  return { reads: UNREAD, writes: UNREAD, besidePerSecond: beside.perSecond };
+}
+
+/** A request every 20 ms, from a process of its own. */
+class Probe {
+  readonly #child: ChildProcess;
+  readonly #output: Promise<string>;
+
+  constructor(endpoint: string) {
+    const program = fileURLToPath(new URL("refusal-probe.ts", import.meta.url));
+    const sql = "UPDATE bench SET value = value WHERE id = -1";
+    const args = ["--import", "tsx", program, endpoint, sql];
+    this.#child = spawn(process.execPath, args, { stdio: ["pipe", "pipe", "inherit"] });
+    this.#output = new Promise((resolve) => {
+      let text = "";
+      this.#child.stdout?.on("data", (part) => {
+        text += String(part);
+      });
+      this.#child.once("close", () => resolve(text));
+    });
   }
-  return by;
+
+  async end(): Promise<object> {
+    this.#child.stdin?.end();
+    const { refused } = JSON.parse(await this.#output) as { refused: number[] };
+    return {
+      besideRefused: refused.length,
+      besideP50Ms: rounded(quantile(refused, 0.5)),
+      besideP99Ms: rounded(quantile(refused, 0.99)),
+    };
+  }
 }
 
-function same(bytes: Buffer): Buffer {
-  return bytes;
+type ByKind = { readonly [kind in ProcessKind]?: number };
+
+/** Proportional set sizes of all nodes with their children, MiB. */
+class Memory {
+  readonly #nodes: readonly { readonly id: number; readonly by: ByKind }[];
+
+  private constructor(nodes: readonly { readonly id: number; readonly by: ByKind }[]) {
+    this.#nodes = nodes;
+  }
+
+  static of(bed: Bed): Memory {
+    const nodes = bed.cluster.nodes.map(({ id, pid }) => {
+      const by: { [kind in ProcessKind]?: number } = {};
+      for (const child of pid === null ? [] : processesOf(pid)) {
+        by[child.kind] = (by[child.kind] ?? 0) + pssMib(child.pid);
+      }
+      return { id, by };
+    });
+    return new Memory(nodes);
+  }
+
+  get totals(): number[] {
+    return this.#nodes.map(({ by }) => Math.round(total(by)));
+  }
+
+  /** Of each node the sample in which it was largest. */
+  larger(other: Memory): Memory {
+    return new Memory(
+      this.#nodes.map((node, at) => {
+        const also = other.#nodes[at] ?? node;
+        return total(also.by) > total(node.by) ? also : node;
+      }),
+    );
+  }
+
+  /** Growth of the leader and of the follower that grew most, in total and by process. */
+  over(idle: Memory, leaderId: number): object {
+    const grown = this.#nodes.map(({ id, by }, at) => {
+      const before = idle.#nodes[at]?.by ?? {};
+      const kinds = Object.entries(by) as [ProcessKind, number][];
+      const parts = kinds.map(([kind, mib]) => [kind, Math.round(mib - (before[kind] ?? 0))]);
+      return { id, mib: Math.round(total(by) - total(before)), by: Object.fromEntries(parts) };
+    });
+    const leader = grown.find(({ id }) => id === leaderId);
+    const followers = grown.filter(({ id }) => id !== leaderId).sort((a, b) => b.mib - a.mib);
+    return {
+      grownMiB: { leader: leader?.mib, follower: followers[0]?.mib },
+      grownBy: { leader: leader?.by, follower: followers[0]?.by },
+    };
+  }
 }
 
-function nodesMib(bed: Bed): number[] {
-  return bed.cluster.nodes.map(({ pid }) => {
-    if (pid === null) return 0;
-    return processesOf(pid).reduce((sum, child) => sum + pssMib(child.pid), 0);
-  });
+function total(by: ByKind): number {
+  return Object.values(by).reduce((sum, mib) => sum + mib, 0);
+}
+
+/** Looks at memory twice a second and keeps the most. */
+class Watch {
+  readonly #bed: Bed;
+  readonly #timer: NodeJS.Timeout;
+  #most: Memory;
+
+  constructor(bed: Bed) {
+    this.#bed = bed;
+    this.#most = Memory.of(bed);
+    this.#timer = setInterval(() => this.#look(), 500);
+  }
+
+  #look(): void {
+    this.#most = this.#most.larger(Memory.of(this.#bed));
+  }
+
+  end(): Memory {
+    clearInterval(this.#timer);
+    this.#look();
+    return this.#most;
+  }
 }
 
 async function term(bed: Bed): Promise<number> {

@@ -2,6 +2,10 @@
 
 import { parseArgs } from "node:util";
 
+/** How a leader is lost: killed, stopped without a word, ended in order, or cut off from everybody. */
+const ENDS = ["SIGKILL", "SIGSTOP", "stop", "cable"] as const;
+export type End = (typeof ENDS)[number];
+
 export interface Settings {
   /** Names of metrics; empty: all. */
   readonly metrics: readonly string[];
@@ -11,7 +15,8 @@ export interface Settings {
   readonly window: number;
   readonly windows: number;
   readonly callers: readonly number[];
-  /** Of each way to fail. */
+  /** Ways to lose a leader, and how often each. */
+  readonly how: readonly End[];
   readonly trials: number;
   /** Rows of the largest table of `growth`, and entries that the follower of `catchUp` misses. */
   readonly rows: number;
@@ -27,6 +32,7 @@ export const USAGE = `node --import tsx test/bench/main.ts [--metric NAME,NAME] 
   --window 10      seconds of a window
   --windows 3      windows of a figure; the median one is printed
   --callers LIST   default 1,16,64,256
+  --how LIST       ways to lose the leader, default SIGKILL,SIGSTOP,stop,cable (failover)
   --trials 10      of each way to lose the leader (failover)
   --rows 10000000  rows of the largest table (growth)
   --entries 100000 entries that the follower misses (catchUp)
@@ -43,6 +49,7 @@ export function settingsOf(args: readonly string[]): Settings {
       window: { type: "string", default: "10" },
       windows: { type: "string", default: "3" },
       callers: { type: "string", default: "1,16,64,256" },
+      how: { type: "string", default: ENDS.join(",") },
       trials: { type: "string", default: "10" },
       rows: { type: "string", default: "10000000" },
       entries: { type: "string", default: "100000" },
@@ -56,6 +63,7 @@ export function settingsOf(args: readonly string[]): Settings {
     window: positive("window", values.window),
     windows: positive("windows", values.windows),
     callers: values.callers.split(",").map((text) => positive("callers", text)),
+    how: values.how.split(",").map(endOf),
     trials: positive("trials", values.trials),
     rows: positive("rows", values.rows),
     entries: positive("entries", values.entries),
@@ -68,4 +76,10 @@ function positive(name: string, text: string): number {
   const value = Number(text);
   if (!(value > 0)) throw new RangeError(`--${name} takes a positive number, not "${text}"`);
   return value;
+}
+
+function endOf(name: string): End {
+  const end = ENDS.find((each) => each === name);
+  if (end === undefined) throw new RangeError(`--how takes ${ENDS.join(", ")}, not "${name}"`);
+  return end;
 }

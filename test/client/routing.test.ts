@@ -118,6 +118,23 @@ test("a leader that falls silent is left for the one that the others follow", as
   expect(cluster.executed).toHaveLength(2);
 });
 
+test("while a leader is silent the others are asked again and again, before it is given up", async () => {
+  const db = connect({ endpoints: cluster.endpoints, silenceMs: 2_000 });
+  opened.push(db);
+  await insert(db);
+  const [leader, other] = [cluster.node(0), cluster.node(1)];
+  leader.isFrozen = true;
+  const pending = insert(db);
+  const asked = other.statusAsked;
+  await until(() => other.statusAsked >= asked + 3);
+  expect(leader.streams.size).toBe(1);
+  cluster.lead(other);
+  leader.says = { role: "leader", term: 1 };
+  await pending;
+  expect(writesAt(other)).toBe(1);
+  await until(() => leader.streams.size === 0);
+});
+
 test("a silent leader that nobody replaces is given up and found again when it wakes", async () => {
   const db = open();
   await insert(db);
