@@ -3,6 +3,7 @@
  * node consists of is the business of `service/serve-node.ts`.
  */
 
+import { setFlagsFromString } from "node:v8";
 import { readExtensions } from "../machine/extension-files.ts";
 import type { NodeOptions, Plant } from "../node/config.ts";
 import { LogWriter } from "../service/log-writer.ts";
@@ -62,6 +63,7 @@ export async function serve(options: ServeOptions, output: Output): Promise<Exit
   const insecure = options.insecure ?? isYes("BALSA_INSECURE");
   const addresses = checkAddresses(options.listen, options.advertise, insecure);
   prepareDirectory(options.dir);
+  keepHeapSmall();
   const writer = new LogWriter(2);
   const { logLevel: level, logFormat: format } = options;
   const logger = openLogger({ level, format, base: { node: options.id } }, writer);
@@ -83,6 +85,14 @@ export async function serve(options: ServeOptions, output: Output): Promise<Exit
     ending.forget();
     if (!(await writer.flush(FLUSH_MS_MAX))) ending.endNow();
   }
+}
+
+/**
+ * Requests that wait live for long enough to be taken for old, and V8 would let the old generation grow to a multiple of what
+ * lives in it before it looks again. By half is often enough to keep a flood from filling memory with what is dead.
+ */
+function keepHeapSmall(): void {
+  setFlagsFromString("--heap-growing-percent=50");
 }
 
 /** What a client would take for "not there, try later" is final here. */

@@ -37,7 +37,7 @@ export interface OpenLogOptions {
    * node's first start (64 MiB: 60 to 200 ms), and later segments are prepared in the background.
    */
   readonly segmentBytes?: number;
-  /** Memory for the newest entries. Default 8 MiB: a quarter of a second of the highest rate; what is older is in the page cache. */
+  /** Memory for the newest entries. Default 8 MiB: a second of the highest rate. Older ones are in the page cache. */
   readonly cacheBytes?: number;
   /**
    * How long after reading all sealed segments again, to find rot, that is begun anew; milliseconds up to a day. Default

@@ -10,7 +10,7 @@ import type { TransactionTerms } from "../sql/transaction.ts";
 import { Deque } from "./deque.ts";
 import type { Environment, Timer } from "./ports.ts";
 import type { BeginSink, ExecuteSink, RunningTransaction, StepCall } from "./service.ts";
-import { failure, WriteRequest } from "./write-request.ts";
+import { failure, NO_OWNER, WriteRequest } from "./write-request.ts";
 import type { HoldingTransaction } from "./writer-hold.ts";
 
 export interface TransactionParts {
@@ -122,8 +122,8 @@ export class Transaction implements HoldingTransaction, RunningTransaction {
     const { session, sequence, acknowledgedThrough } = this.#call;
     const numbers = { session, sequence, acknowledgedThrough, timeoutMs: 0 };
     const call = { ...numbers, verb, batch, openSession: false };
-    const settled = (request: WriteRequest) => this.#settled(request);
-    return new WriteRequest(this.#parts.nextId(), call, deadlineAtMs, sink, settled, this);
+    const owner = { ...NO_OWNER, settled: (request: WriteRequest) => this.#settled(request) };
+    return new WriteRequest(this.#parts.nextId(), call, deadlineAtMs, sink, owner, this);
   }
 
   #opened(index: number): void {

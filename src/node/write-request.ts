@@ -7,6 +7,16 @@ import type { HoldingTransaction } from "./writer-hold.ts";
 
 export type WriteStage = "waiting" | "executing" | "proposed" | "settled";
 
+/** Who takes requests in: told when one has its answer, asked when its caller gives up. One for all of them. */
+export interface WriteOwner {
+  settled(request: WriteRequest): void;
+  cancelled(request: WriteRequest): void;
+}
+
+/** Of requests that nobody counts and nobody gives up. */
+export const NO_OWNER: WriteOwner = { settled: () => {}, cancelled: () => {} };
+
+/** Thousands wait in an overload, each long enough to grow old: so it is one object, and its caller's handle as well. */
 export class WriteRequest {
   readonly id: number;
   readonly call: ExecuteCall;
@@ -19,14 +29,14 @@ export class WriteRequest {
   /** Whose step it is. */
   readonly transaction: HoldingTransaction | null;
   readonly #sink: ExecuteSink;
-  readonly #onSettled: (request: WriteRequest) => void;
+  readonly #owner: WriteOwner;
 
   constructor(
     id: number,
     call: ExecuteCall,
     deadlineAtMs: number,
     sink: ExecuteSink,
-    onSettled: (request: WriteRequest) => void,
+    owner: WriteOwner,
     transaction: HoldingTransaction | null = null,
   ) {
     this.id = id;
@@ -34,7 +44,7 @@ export class WriteRequest {
     this.bytes = call.batch.length + 64;
     this.deadlineAtMs = deadlineAtMs;
     this.#sink = sink;
-    this.#onSettled = onSettled;
+    this.#owner = owner;
     this.transaction = transaction;
     this.isApart = call.verb === "machineVersion";
   }
@@ -51,6 +61,11 @@ export class WriteRequest {
     return this;
   }
 
+  /** Nobody waits for it any longer. */
+  cancel(): void {
+    this.#owner.cancelled(this);
+  }
+
   done(result: Uint8Array, index: number): void {
     if (this.#settle()) this.#sink.done(result, index);
   }
@@ -62,7 +77,7 @@ export class WriteRequest {
   #settle(): boolean {
     if (this.stage === "settled") return false;
     this.stage = "settled";
-    this.#onSettled(this);
+    this.#owner.settled(this);
     return true;
   }
 }

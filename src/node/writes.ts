@@ -16,7 +16,7 @@ import type {
   RunningTransaction,
 } from "./service.ts";
 import { Transaction } from "./transaction.ts";
-import { WriteRequest } from "./write-request.ts";
+import { NO_OWNER, type WriteOwner, WriteRequest } from "./write-request.ts";
 import type { WriterDriver } from "./writer-driver.ts";
 
 export interface WritesParts {
@@ -36,6 +36,7 @@ export class Writes {
   readonly #admission: Admission;
   readonly #parts: WritesParts;
   readonly #checksums: ChecksumPass;
+  readonly #owner: WriteOwner;
   #nextId = 0;
 
   constructor(config: NodeConfig, driver: WriterDriver, admission: Admission, parts: WritesParts) {
@@ -43,6 +44,10 @@ export class Writes {
     this.#driver = driver;
     this.#admission = admission;
     this.#parts = parts;
+    this.#owner = {
+      settled: ({ bytes }) => admission.leaveWrite(bytes),
+      cancelled: (request) => driver.cancel(request),
+    };
     this.#checksums = new ChecksumPass({
       environment: parts.environment,
       intervalMs: config.checksumIntervalMs,
@@ -59,28 +64,18 @@ export class Writes {
 
   /** It takes its turn among the writes, but no place from them. */
   #checksum(sink: ExecuteSink): void {
-    const request = new WriteRequest(
-      this.#newId(),
-      CHECKSUM,
-      this.#deadlineAtMs(0),
-      sink,
-      () => {},
-    );
-    this.#driver.submit(request);
+    const deadlineAtMs = this.#deadlineAtMs(0);
+    this.#driver.submit(new WriteRequest(this.#newId(), CHECKSUM, deadlineAtMs, sink, NO_OWNER));
   }
 
   execute(call: ExecuteCall, sink: ExecuteSink): { cancel(): void } {
-    const driver = this.#driver;
-    const admission = this.#admission;
     const deadlineAtMs = this.#deadlineAtMs(call.timeoutMs);
-    const request = new WriteRequest(this.#newId(), call, deadlineAtMs, sink, (settled) =>
-      admission.leaveWrite(settled.bytes),
-    );
-    const full = admission.enterWrite(request.bytes);
+    const request = new WriteRequest(this.#newId(), call, deadlineAtMs, sink, this.#owner);
+    const full = this.#admission.enterWrite(request.bytes);
     const refusal = this.#parts.refusal() ?? full;
-    if (refusal === null) driver.submit(request);
+    if (refusal === null) this.#driver.submit(request);
     else this.#parts.environment.soon(() => request.fail(refusal));
-    return { cancel: () => driver.cancel(request) };
+    return request;
   }
 
   /** Of the node's own part that looks after it: waits for its turn, and is refused by nobody. */
@@ -89,7 +84,7 @@ export class Writes {
     const batch = new TextEncoder().encode(version);
     const call = { ...numbers, verb: "machineVersion" as const, batch, openSession: false };
     const deadlineAtMs = this.#deadlineAtMs(timeoutMs);
-    this.#driver.submit(new WriteRequest(this.#newId(), call, deadlineAtMs, sink, () => {}));
+    this.#driver.submit(new WriteRequest(this.#newId(), call, deadlineAtMs, sink, NO_OWNER));
   }
 
   begin(call: TransactionTerms, sink: BeginSink): RunningTransaction {

@@ -219,8 +219,7 @@ export class ConnectStream {
   }
 
   /** If so it is answered here, before anything is made of the request. */
-  #isTooMuch(id: number, kind: "write" | "read"): boolean {
-    const failure = this.#parts.node.overloaded(kind);
+  #isTooMuch(id: number, failure: Failure | null): boolean {
     if (failure === null) return false;
     keepEncoded(failure);
     this.#refused += 1;
@@ -229,11 +228,13 @@ export class ConnectStream {
   }
 
   #execute(id: number, request: WriteRequest): void {
-    if (!this.#admit(id) || this.#isTooMuch(id, "write")) return;
+    const { node, gate } = this.#parts;
+    if (!this.#admit(id)) return;
+    if (this.#isTooMuch(id, node.overloaded("write") ?? gate.overloaded(request))) return;
     const { batch, openSession } = request;
     const write = new StreamWrite(id, batch.length, openSession, this.#settle);
     this.#track(write);
-    write.running = this.#parts.gate.execute(request, write);
+    write.running = gate.execute(request, write);
   }
 
   #step(id: number, request: StepRequest): void {
@@ -255,8 +256,8 @@ export class ConnectStream {
   };
 
   #query(id: number, request: QueryRequest): void {
-    if (!this.#admit(id) || this.#isTooMuch(id, "read")) return;
     const { node, bounds } = this.#parts;
+    if (!this.#admit(id) || this.#isTooMuch(id, node.overloaded("read"))) return;
     if (this.#queries.size >= bounds.openQueries) {
       const message = `${bounds.openQueries} reads are open on this stream; end some, then try again`;
       this.#answer(id, { kind: "failure", failure: refusal("OVERLOADED", message) });

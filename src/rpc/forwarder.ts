@@ -56,6 +56,11 @@ export class Forwarder {
   #count = 0;
   #bytes = 0;
   #closed = false;
+  /** A flood is told the same again and again: one object, so that its encoding can be kept, too. */
+  readonly #overloaded = notApplied(
+    "OVERLOADED",
+    "too many writes are waiting for the leader; try again later",
+  );
 
   constructor(parts: ForwarderParts) {
     this.#parts = parts;
@@ -63,13 +68,10 @@ export class Forwarder {
 
   /** The sink is called once, never inside this call. @param call with its deadline from now, above 0. */
   forward(leader: string, call: ExecuteCall, sink: ExecuteSink): RunningWrite {
-    const { limits } = this.#parts;
     const size = call.batch.length;
-    const full = this.#count >= limits.pendingWrites || this.#bytes + size > limits.pendingBytes;
-    if (this.#closed || full) {
-      const failure = full
-        ? notApplied("OVERLOADED", "too many writes are waiting for the leader; try again later")
-        : notApplied("CLOSED", "the node is stopping");
+    const full = this.full(size);
+    if (this.#closed || full !== null) {
+      const failure = full ?? notApplied("CLOSED", "the node is stopping");
       const timer = setImmediate(() => sink.failed(failure));
       return { cancel: () => clearImmediate(timer) };
     }
@@ -80,6 +82,13 @@ export class Forwarder {
       this.#bytes -= size;
     };
     return this.#stream(leader).add(call, sink, settle);
+  }
+
+  /** Why one more of so many bytes would be refused. Counts nothing. */
+  full(bytes: number): Failure | null {
+    const { pendingWrites, pendingBytes } = this.#parts.limits;
+    const isFull = this.#count >= pendingWrites || this.#bytes + bytes > pendingBytes;
+    return isFull ? this.#overloaded : null;
   }
 
   /** Who leads now; empty while nobody is known to. A former leader that hangs would answer at the deadlines only. */

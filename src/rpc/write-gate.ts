@@ -48,6 +48,11 @@ export class WriteGate {
     this.#parts = parts;
   }
 
+  /** Too many wait for the leader already, should it have to go there. */
+  overloaded({ noForward, batch }: WriteRequest): Failure | null {
+    return noForward ? null : this.#parts.forwarder.full(batch.length);
+  }
+
   /** The sink is called once, never inside this call. */
   execute(request: WriteRequest, sink: ExecuteSink): RunningWrite {
     const { node, limits, defaultTimeoutMs } = this.#parts;

@@ -1,6 +1,7 @@
 /**
  * A process beside a flood: one request every 20 ms on a connection of its own, and how long its answer takes. A flood's own
- * refusals wait in the flood's own process; these do not. Prints sorted milliseconds of those refused and of those served when its input ends.
+ * refusals wait in the flood's own process; these do not. When its input ends it prints the sorted milliseconds of those
+ * refused and of those served.
  */
 
 import { Client, credentials, Metadata } from "@grpc/grpc-js";

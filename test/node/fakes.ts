@@ -16,7 +16,7 @@ import type {
   WriterEvents,
 } from "../../src/node/ports.ts";
 import type { ExecuteCall } from "../../src/node/service.ts";
-import { WriteRequest } from "../../src/node/write-request.ts";
+import { NO_OWNER, WriteRequest } from "../../src/node/write-request.ts";
 import type { Configuration, Entry, EntryId } from "../../src/raft/entry.ts";
 import type { Failure } from "../../src/sql/errors.ts";
 import { DEFAULT_SETTINGS } from "../../src/sql/settings.ts";
@@ -214,7 +214,7 @@ export function request(deadlineAtMs = 1_000_000, verb?: TransactionVerb): Told 
     },
   };
   const told: Told = {
-    request: new WriteRequest(ids, call, deadlineAtMs, sink, () => {}),
+    request: new WriteRequest(ids, call, deadlineAtMs, sink, NO_OWNER),
     answer: null,
   };
   return told;
