@@ -51,7 +51,8 @@ export async function runProgram(argv: readonly string[], output: Output): Promi
 
 function describe(error: unknown): string {
   if (error instanceof BalsaError || error instanceof SqlError) {
-    return `${error.code}: ${error.message}`;
+    const at = error.statementIndex;
+    return `${error.code}: ${at > 0 ? `statement ${at + 1}: ` : ""}${error.message}`;
   }
   return error instanceof Error ? error.message : String(error);
 }

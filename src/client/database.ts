@@ -103,8 +103,11 @@ export class Database {
     if (statements.length === 0) return [];
     const batch = encodeBatch(statements, this.#client.requestLimits, onError);
     const { index, result } = await this.#client.write(batch, resolved);
-    return decodeResults({ index, result }, resolved).map(({ failure, ...each }) =>
-      failure === undefined ? { ...each, index } : { ...each, index, error: toError(failure) },
+    return decodeResults({ index, result }, resolved).map(
+      ({ failure, ...each }, statementIndex) => {
+        if (failure === undefined) return { ...each, index };
+        return { ...each, index, error: toError({ ...failure, statementIndex }) };
+      },
     );
   }
 

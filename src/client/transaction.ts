@@ -57,7 +57,8 @@ export class Transaction {
   }
 
   /** Executes a script. It takes effect as a whole or fails as a whole; the transaction goes on in either case. */
-  async exec(sql: string): Promise<RunResult> {
+  async exec(sql: string, ...beside: readonly never[]): Promise<RunResult> {
+    refuseOptions("exec", beside);
     const results = await this.#run(encodeScript(sql, this.#shared.client.requestLimits));
     const { integers } = this.#shared.options.call;
     let changes = 0;
@@ -70,7 +71,11 @@ export class Transaction {
   }
 
   /** Executes statements in one round trip, and returns a result each. If one fails, none of them leaves anything. */
-  async batch(statements: readonly StatementInput[]): Promise<StatementResult[]> {
+  async batch(
+    statements: readonly StatementInput[],
+    ...beside: readonly never[]
+  ): Promise<StatementResult[]> {
+    refuseOptions("batch", beside);
     if (!Array.isArray(statements)) {
       throw new BalsaError("INVALID_ARGUMENT", "batch() takes a list of { sql, args }");
     }
@@ -79,8 +84,12 @@ export class Transaction {
   }
 
   /** A transaction inside this one: if the function throws, what it did is undone, and this one goes on. */
-  async transaction<T>(run: (tx: Transaction) => Promise<T>): Promise<T> {
+  async transaction<T>(
+    run: (tx: Transaction) => Promise<T>,
+    ...beside: readonly never[]
+  ): Promise<T> {
     checkFunction(run);
+    refuseOptions("transaction", beside);
     this.#check();
     this.#isNesting = true;
     const inner = new Transaction(this.#shared);
@@ -228,6 +237,15 @@ async function settle({ client, begin, options }: Shared, cause: unknown): Promi
   const failed = cause instanceof Error ? cause.message : String(cause);
   const message = `the transaction was rolled back: ${failed}; it may be run again`;
   throw new BalsaError("TRANSACTION_ABORTED", message, { cause });
+}
+
+/** Passed over, they would be believed to hold. */
+function refuseOptions(method: string, beside: readonly unknown[]): void {
+  if (beside.every((one) => one === undefined)) return;
+  const message =
+    `tx.${method}() takes no options: those of db.transaction hold for all of it. ` +
+    "A statement that fails leaves nothing: catch its error to go on, or let it out to roll back";
+  throw new BalsaError("INVALID_ARGUMENT", message);
 }
 
 function checkFunction(run: unknown): void {

@@ -38,8 +38,11 @@ const REFUSED_VERBS: { readonly [verb: string]: string } = {
     "and balsa export --compact makes a compacted copy",
 };
 
-/** Words with which a statement that a reader runs may begin. */
-const READ_VERBS = new Set(["select", "values", "with", "pragma", "explain"]);
+/** With one of these no statement begins that a reader runs. A word that SQLite does not know is its own to name. */
+const WRITING_VERBS = new Set([
+  ...["alter", "analyze", "create", "delete", "drop"],
+  ...["insert", "reindex", "replace", "update"],
+]);
 
 /** Answered from the schema or the content: the same on all nodes. True: also with an argument. */
 const SHARED_PRAGMAS: { readonly [name: string]: boolean } = {
@@ -108,6 +111,10 @@ const NODE_PRAGMAS: { readonly [name: string]: boolean } = {
 /** Ordinary, transactional writes: two fields of the file's header, and pages moved to where no row can see it. */
 const REPLICATED_PRAGMAS = new Set(["application_id", "incremental_vacuum", "user_version"]);
 
+const OTHER_PRAGMAS = "docs/SQL.md lists the pragmas that read, and those that are replicated";
+const MADE_WITH =
+  "a file has it from its beginning: make one that has, and begin with balsa import";
+
 const PRAGMA_ADVICE: { readonly [name: string]: string } = {
   defer_foreign_keys: "declare the key DEFERRABLE INITIALLY DEFERRED instead",
   journal_mode: "the journal is always a WAL",
@@ -117,7 +124,13 @@ const PRAGMA_ADVICE: { readonly [name: string]: string } = {
   auto_vacuum: "it is chosen when a database is made: balsa serve --auto-vacuum",
   case_sensitive_like:
     "indexes and CHECKs that use LIKE would not fit their rows any more; use GLOB, or COLLATE in the schema",
+  page_size: MADE_WITH,
+  encoding: MADE_WITH,
   query_only: "reads are read-only by themselves",
+  temp_store: "memory is the operator's",
+  shrink_memory: "memory is the operator's",
+  locking_mode: "reads and writes never lock each other out",
+  ignore_check_constraints: "drop the CHECK, or make a table without it and copy the rows",
   busy_timeout: "there is one writer, and readers never wait for it",
   cache_size: "memory is the operator's",
   mmap_size: "memory is the operator's",
@@ -164,7 +177,7 @@ export function judge(
   const reason = REFUSED_VERBS[shape.verb];
   if (reason !== undefined) throw refused(reason);
   refuseReservedNames(shape);
-  if (mode === "read" && !READ_VERBS.has(shape.verb) && !shape.explain) {
+  if (mode === "read" && WRITING_VERBS.has(shape.verb) && !shape.explain) {
     throw refused(`${shape.verb.toUpperCase()} does not read: use run(), batch() or exec()`);
   }
   if (shape.temporary && mode === "write") {
@@ -283,9 +296,7 @@ function judgePragma(pragma: PragmaShape, mode: GateMode): StatementClass {
   }
   const advice = PRAGMA_ADVICE[name];
   const why = "it would change one node alone, or one connection of it";
-  throw refused(
-    `PRAGMA ${name} is not allowed: ${why}${advice === undefined ? "" : `; ${advice}`}`,
-  );
+  throw refused(`PRAGMA ${name} is not allowed: ${why}; ${advice ?? OTHER_PRAGMAS}`);
 }
 
 function doesNotRead({ name, hasArgument }: PragmaShape): string {

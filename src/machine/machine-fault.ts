@@ -65,7 +65,10 @@ export function toExhaustion(error: unknown, statementIndex: number): Failure | 
 export function toStatementFailure(error: unknown, statementIndex: number): Failure {
   if (error instanceof BalsaError) {
     const { code, message, outcome, facts } = error;
-    return { code, message, outcome, statementIndex, facts };
+    return {
+      ...{ code, message, outcome, facts },
+      statementIndex: error.statementIndex || statementIndex,
+    };
   }
   if (error instanceof SqlError) {
     const code = error.code as `SQLITE_${string}`;

@@ -6,12 +6,13 @@
 import type { Database, Statement } from "better-sqlite3";
 import { BalsaError } from "../sql/errors.ts";
 import { invariant } from "../sql/invariant.ts";
-import { DEFAULT_SETTINGS, isSwitch, SWITCHES } from "../sql/settings.ts";
 import type { BoundArgs } from "../wire/statement-codec.ts";
 import type { SqliteValue } from "../wire/value-codec.ts";
 import { type GateMode, judge, type StatementClass } from "./gate.ts";
+import { readerText } from "./reading-text.ts";
+import { onlyStatement } from "./split-text.ts";
 import { type ParameterList, type StatementShape, shapeOf } from "./statement-shape.ts";
-import { type SplitStatement, splitStatements } from "./tokenizer.ts";
+import type { SplitStatement } from "./tokenizer.ts";
 import type { UndeclaredNames } from "./undeclared-names.ts";
 
 /** Allowed by its text; SQLite need not have seen it yet. */
@@ -105,46 +106,8 @@ export class StatementCache {
   }
 }
 
-/** How the cluster is set is asked of the file: a reader's own switches mean nothing. */
-function readerText({ text, pragma, explain }: StatementShape): string {
-  if (pragma === null || explain || !isSwitch(pragma.name)) return text;
-  const { name } = pragma;
-  const field = SWITCHES[name];
-  const otherwise = DEFAULT_SETTINGS[field] ? 1 : 0;
-  return `SELECT coalesce(settings ->> '${field}', ${otherwise}) AS ${name} FROM main.balsa_meta`;
-}
-
 export function columnNames(statement: Statement<unknown[], SqliteValue[]>): string[] {
   return statement.columns().map((column) => column.name);
-}
-
-/** @throws BalsaError INVALID_ARGUMENT unless the text is exactly one statement. */
-export function onlyStatement(text: string): SplitStatement {
-  const [first, second] = splitText(text);
-  if (first === undefined) throw emptyStatement(text);
-  if (second === undefined) return first;
-  const message = "the text has more than one statement; use exec() for a script, or batch()";
-  throw new BalsaError("INVALID_ARGUMENT", message);
-}
-
-/** A script's statements. @throws BalsaError INVALID_ARGUMENT if there is none. */
-export function scriptStatements(text: string): SplitStatement[] {
-  const statements = splitText(text);
-  if (statements.length === 0) throw emptyStatement(text);
-  return statements;
-}
-
-function emptyStatement(text: string): BalsaError {
-  const what = text.trim() === "" ? "is empty" : "has only comments";
-  return new BalsaError("INVALID_ARGUMENT", `the statement ${what}`);
-}
-
-function splitText(text: string): SplitStatement[] {
-  // SQLite would stop there, and run less than what is written.
-  if (text.includes("\0")) {
-    throw new BalsaError("INVALID_ARGUMENT", "the statement contains a NUL character");
-  }
-  return splitStatements(text);
 }
 
 /**

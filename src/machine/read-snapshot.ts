@@ -9,13 +9,9 @@ import { encodeFailure } from "../wire/failure-codec.ts";
 import { BatchResultWriter } from "../wire/result-codec.ts";
 import { type BoundStatement, decodeBatch } from "../wire/statement-codec.ts";
 import { isSqliteError } from "./machine-fault.ts";
-import {
-  bindArguments,
-  columnNames,
-  type StatementCache,
-  scriptStatements,
-} from "./prepared-statement.ts";
-import { checkRequest } from "./request-limits.ts";
+import { bindArguments, columnNames, type StatementCache } from "./prepared-statement.ts";
+import { checkCount, checkParameters, checkRequest } from "./request-limits.ts";
+import { scriptStatements } from "./split-text.ts";
 import { STEP_ANSWER } from "./step-answer.ts";
 
 export class ReadSnapshot {
@@ -42,7 +38,10 @@ export class ReadSnapshot {
         ? new SqlError(error.code, error.message, this.#index)
         : error;
       if (!(known instanceof SqlError || known instanceof BalsaError)) throw error;
-      return Buffer.concat([Uint8Array.of(STEP_ANSWER.failure), encodeFailure(toFailure(known))]);
+      const failure = toFailure(known);
+      const statementIndex = failure.statementIndex || this.#index;
+      const bytes = encodeFailure({ ...failure, statementIndex });
+      return Buffer.concat([Uint8Array.of(STEP_ANSWER.failure), bytes]);
     }
   }
 
@@ -52,6 +51,7 @@ export class ReadSnapshot {
     const statements = batch.script
       ? scriptStatements(batch.statements[0]?.sql ?? "").map(({ text }) => withoutArgs(text))
       : batch.statements;
+    checkCount(statements.length, this.#limits);
     this.#writer.start();
     for (const statement of statements) {
       this.#readOne(statement);
@@ -61,7 +61,9 @@ export class ReadSnapshot {
   }
 
   #readOne({ sql, args }: BoundStatement): void {
-    const prepared = this.#cache.prepare(sql, this.#cache.find(sql));
+    const judged = this.#cache.find(sql);
+    checkParameters(judged.shape.parameters.count, this.#limits);
+    const prepared = this.#cache.prepare(sql, judged);
     if (prepared.columns === null || (prepared.class === "replicated" && !prepared.shape.explain)) {
       throw new BalsaError(
         "REFUSED",
@@ -87,7 +89,7 @@ function withoutArgs(sql: string): BoundStatement {
 }
 
 function tooLarge(bytesMax: number): BalsaError {
-  const message = `the rows have more than ${bytesMax} bytes: read with LIMIT, or outside of the transaction`;
+  const message = `the rows have more than resultBytes allows (${bytesMax}): read with LIMIT, or outside of the transaction`;
   const facts = { limit: "resultBytes", value: String(bytesMax) };
   return new BalsaError("LIMIT_EXCEEDED", message, { facts });
 }

@@ -22,11 +22,11 @@ import {
   type JudgedStatement,
   type PreparedStatement,
   StatementCache,
-  scriptStatements,
 } from "./prepared-statement.ts";
 import { explain, lostTransaction, resultTooLarge } from "./request-failures.ts";
 import { checkCount, checkParameters, checkRequest } from "./request-limits.ts";
 import { type SchemaFacts, SchemaReader } from "./schema-facts.ts";
+import { scriptStatements } from "./split-text.ts";
 import type { UndeclaredNames } from "./undeclared-names.ts";
 
 export type RequestOutcome =
@@ -140,6 +140,8 @@ export class RequestExecutor {
   readonly #resetChanges: Statement;
   /** SQLite's total_changes(), as far as only requests have run since it was asked; null otherwise. */
   #total: bigint | null = null;
+  /** Which statement of a request is being judged. */
+  #judging = 0;
   readonly #largest: LargestRowid;
   readonly #nodeTables: NodeTables;
 
@@ -185,11 +187,12 @@ export class RequestExecutor {
     transaction: TransactionProgress | null = null,
   ): RequestOutcome {
     let steps: Step[];
+    this.#judging = 0;
     try {
       checkRequest(batch, batchBytes, bounds.limits);
       steps = this.#judge(batch, bounds.limits);
     } catch (error) {
-      return { kind: "failure", failure: toStatementFailure(error, 0), guarded: false };
+      return { kind: "failure", failure: toStatementFailure(error, this.#judging), guarded: false };
     }
     const setting = steps.find(({ judged }) => judged.verdict === "setting");
     if (setting !== undefined) return notHere(setting, steps.length === 1 && transaction === null);
@@ -261,7 +264,8 @@ export class RequestExecutor {
   /** All texts are judged before the first one runs: a refusal leaves nothing to undo. */
   #judge({ statements, script }: BoundBatch, limits: Limits): Step[] {
     if (!script) {
-      return statements.map(({ sql, args }) => {
+      return statements.map(({ sql, args }, index) => {
+        this.#judging = index;
         const judged = this.#cache.find(sql);
         checkParameters(judged.shape.parameters.count, limits);
         return { text: sql, judged, args };
@@ -269,11 +273,10 @@ export class RequestExecutor {
     }
     const splits = scriptStatements(statements[0]?.sql ?? "");
     checkCount(splits.length, limits);
-    return splits.map((split) => ({
-      text: split.text,
-      judged: this.#cache.judge(split),
-      args: NO_ARGS,
-    }));
+    return splits.map((split, index) => {
+      this.#judging = index;
+      return { text: split.text, judged: this.#cache.judge(split), args: NO_ARGS };
+    });
   }
 
   /**

@@ -8,7 +8,7 @@ export function lostTransaction(): BalsaError {
 
 export function resultTooLarge(bytesMax: number): BalsaError {
   const message =
-    `the result has more than ${bytesMax} bytes; read with iterate(), with LIMIT, ` +
+    `the result has more than resultBytes allows (${bytesMax}); read with iterate(), with LIMIT, ` +
     "or write without RETURNING";
   const facts = { limit: "resultBytes", value: String(bytesMax) };
   return new BalsaError("LIMIT_EXCEEDED", message, { facts });

@@ -34,7 +34,7 @@ export function checkRequest(batch: BoundBatch, batchBytes: number, limits: Limi
   checkCount(statements.length, limits);
   // What is smaller as a whole has no part that is larger.
   if (batchBytes <= Math.min(limits.statementBytes, limits.valueBytes)) return;
-  for (const statement of statements) checkStatement(statement, limits);
+  for (const [index, statement] of statements.entries()) checkStatement(statement, limits, index);
 }
 
 /** Of a batch or of a script. @throws BalsaError LIMIT_EXCEEDED. */
@@ -53,13 +53,14 @@ export function checkParameters(count: number, limits: Limits): void {
   );
 }
 
-/** @throws BalsaError LIMIT_EXCEEDED. */
-export function checkStatement({ sql, args }: BoundStatement, limits: Limits): void {
+/** `index` of the statement in its request. @throws BalsaError LIMIT_EXCEEDED. */
+export function checkStatement({ sql, args }: BoundStatement, limits: Limits, index = 0): void {
   const advice = "pass values as parameters, and split a long script";
-  refuse("statementBytes", Buffer.byteLength(sql), limits.statementBytes, advice);
+  refuse("statementBytes", Buffer.byteLength(sql), limits.statementBytes, advice, index);
   const values = args.kind === "positional" ? args.values : Object.values(args.values);
   for (const value of values) {
-    refuse("valueBytes", sizeOf(value), limits.valueBytes, "split the value over several rows");
+    const split = "split the value over several rows";
+    refuse("valueBytes", sizeOf(value), limits.valueBytes, split, index);
   }
 }
 
@@ -73,8 +74,15 @@ function sizeOf(value: SqliteValue): number {
   return value instanceof Uint8Array ? value.length : 0;
 }
 
-function refuse(limit: keyof Limits, found: number, max: number, advice: string): void {
+function refuse(
+  limit: keyof Limits,
+  found: number,
+  max: number,
+  advice: string,
+  statementIndex = 0,
+): void {
   if (found <= max) return;
   const message = `${found} is more than ${limit} allows (${max}); ${advice}`;
-  throw new BalsaError("LIMIT_EXCEEDED", message, { facts: { limit, value: String(max) } });
+  const facts = { limit, value: String(max) };
+  throw new BalsaError("LIMIT_EXCEEDED", message, { facts, statementIndex });
 }

@@ -347,7 +347,7 @@ function refusalOf(code: Failure["code"], message: string): Failure {
 }
 
 function tooLarge(bytesMax: number): BalsaError {
-  const message = `the results have more than ${bytesMax} bytes: split the batch`;
+  const message = `the results have more than resultBytes allows (${bytesMax}): split the batch`;
   const facts = { limit: "resultBytes", value: String(bytesMax) };
   return new BalsaError("LIMIT_EXCEEDED", message, { facts });
 }

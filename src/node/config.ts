@@ -4,7 +4,7 @@ import type { NodeId } from "../raft/entry.ts";
 import type { Raft } from "../raft/raft.ts";
 import { BalsaError } from "../sql/errors.ts";
 import type { Extension } from "../sql/extension.ts";
-import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
+import { DEFAULT_LIMITS, LIMITS_MAX, type Limits } from "../sql/limits.ts";
 import { AUTO_VACUUM, type AutoVacuum } from "../sql/settings.ts";
 import type { CompactionLimits } from "./compaction.ts";
 
@@ -105,15 +105,29 @@ const MIB = 1024 * 1024;
 function whole(name: string, value: number, min: number, max: number): number {
   if (Number.isSafeInteger(value) && value >= min && value <= max) return value;
   const message = `${name} must be a whole number from ${min} to ${max}, not ${value}`;
-  throw new BalsaError("INVALID_ARGUMENT", message);
+  throw new BalsaError("INVALID_ARGUMENT", message, { facts: { option: name } });
 }
 
 function oneOf<T extends string>(name: string, value: T, all: readonly T[]): T {
   if (all.includes(value)) return value;
-  throw new BalsaError(
-    "INVALID_ARGUMENT",
-    `${name} must be one of ${all.join(", ")}, not ${value}`,
-  );
+  const message = `${name} must be one of ${all.join(", ")}, not ${value}`;
+  throw new BalsaError("INVALID_ARGUMENT", message, { facts: { option: name } });
+}
+
+function checkLimits(given: Partial<Limits>): Limits {
+  const limits = { ...DEFAULT_LIMITS };
+  for (const [name, value] of Object.entries(given)) {
+    if (!isLimit(name)) {
+      const message = `limits.${name} is none; they are ${Object.keys(DEFAULT_LIMITS).join(", ")}`;
+      throw new BalsaError("INVALID_ARGUMENT", message, { facts: { option: `limits.${name}` } });
+    }
+    limits[name] = whole(`limits.${name}`, value, 1, LIMITS_MAX[name] ?? 2 ** 40);
+  }
+  return limits;
+}
+
+function isLimit(name: string): name is keyof Limits {
+  return Object.hasOwn(DEFAULT_LIMITS, name);
 }
 
 /** @throws BalsaError INVALID_ARGUMENT naming the option. */
@@ -138,7 +152,7 @@ export function checkOptions(options: NodeOptions): NodeConfig {
     advertise: options.advertise,
     heartbeatMs,
     electionMs: whole("electionMs", electionMs, 3 * heartbeatMs, 600_000),
-    limits: { ...DEFAULT_LIMITS, ...options.limits },
+    limits: checkLimits(options.limits ?? {}),
     readersMin,
     readersMax: whole("readersMax", options.readersMax ?? Math.max(4, readersMin), readersMin, 64),
     snapshotMsMax: whole("snapshotMsMax", options.snapshotMsMax ?? 60_000, 100, 86_400_000),

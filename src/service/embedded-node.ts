@@ -8,31 +8,14 @@ import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { type CallOptions, connect, type Database } from "../client/index.ts";
 import { readExtensions } from "../machine/extension-files.ts";
-import type { NodeOptions } from "../node/config.ts";
 import { formatAddress, parseAddress } from "../rpc/addresses.ts";
 import { BalsaError, toError } from "../sql/errors.ts";
-import type { Extension, ExtensionOptions } from "../sql/extension.ts";
+import type { Extension } from "../sql/extension.ts";
+import { checkEmbeddedOptions, type EmbeddedNodeOptions } from "./embedded-options.ts";
 import { LocalDatabase } from "./local-database.ts";
 import { LocalFile } from "./local-file.ts";
-import type { LogLevel } from "./logger.ts";
 import { type Addresses, checkAddresses } from "./serve-node.ts";
 import { type FromThread, STOP, type ThreadData } from "./thread-messages.ts";
-
-export interface EmbeddedNodeOptions
-  extends Omit<NodeOptions, "advertise" | "onCore" | "plant" | "peers" | "extensions"> {
-  /** HOST:PORT to bind, for peers and other clients; port 0 only with `advertise`. */
-  readonly listen: string;
-  /** HOST:PORT at which others reach it. Default `listen`. */
-  readonly advertise?: string;
-  /** Listens beyond this machine though nothing is encrypted. Default false. */
-  readonly insecure?: boolean;
-  /** HOST:PORT of every first member by id, this node included; not needed with `join`. */
-  readonly peers?: ReadonlyMap<number, string> | { readonly [id: number]: string };
-  /** Extensions of SQLite, the same on all nodes; loaded into this process too, for `local`. Default none. */
-  readonly extensions?: readonly ExtensionOptions[];
-  /** Of the node's own log, on standard error. Default `warn`. */
-  readonly logLevel?: LogLevel;
-}
 
 /** Beside this file: TypeScript when run from the sources, JavaScript when built. */
 const IS_SOURCE = import.meta.url.endsWith(".ts");
@@ -44,10 +27,11 @@ const CLOSE_MS_MAX = 12_000;
  * Opens a node in this process. Resolves once it listens and its files are open; the cluster may not be there yet:
  * `await node.db.ready()`.
  *
- * @throws BalsaError INVALID_ARGUMENT for a bad option; REFUSED beyond the loopback without `insecure`; UNAVAILABLE if the
- *   port or the directory cannot be had.
+ * @throws BalsaError INVALID_ARGUMENT that names a bad or misspelt option; REFUSED beyond the loopback without `insecure`;
+ *   UNAVAILABLE if the port or the directory cannot be had.
  */
 export async function openNode(options: EmbeddedNodeOptions): Promise<EmbeddedNode> {
+  checkEmbeddedOptions(options);
   const { listen, advertise, insecure = false, logLevel = "warn", ...rest } = options;
   const addresses = checkAddresses(listen, advertise, insecure);
   const peers = peersOf(options.peers);

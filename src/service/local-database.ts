@@ -5,6 +5,7 @@
 
 import { BalsaError } from "../sql/errors.ts";
 import type { Args, BindValue, Row } from "../sql/value.ts";
+import { localFailure } from "./local-failure.ts";
 import type { Form, LocalFile, Prepared } from "./local-file.ts";
 
 const PREPARED_MAX = 500;
@@ -26,8 +27,10 @@ export class LocalDatabase {
   /**
    * A statement that reads, to execute as often as wanted; the same text gives the same one.
    *
-   * @throws BalsaError REFUSED if it writes or gives no rows; UNAVAILABLE while this node has no database yet; CLOSED
-   *   behind the node's end; better-sqlite3's SqliteError if it does not parse.
+   * What a node's readers refuse is refused here, too: what writes, Balsa's own tables, pragmas that change a connection.
+   *
+   * @throws BalsaError REFUSED, with the way out; INVALID_ARGUMENT for another number of statements; UNAVAILABLE while this
+   *   node has no database yet; CLOSED behind the node's end; SqlError, SQLite's own, if it does not parse.
    */
   prepare<R extends object = Row>(sql: string): LocalStatement<R> {
     let statement = this.#statements.get(sql);
@@ -39,7 +42,21 @@ export class LocalDatabase {
     return statement as LocalStatement<R>;
   }
 
-  /** Runs the function, which must not be async: all that it reads here is of one moment. Nobody waits for it. */
+  /**
+   * The log index that what is read here stands at: now, or in a transaction at its moment. It has all that was told of an
+   * index up to it, such as a `RunResult.index`; given as `atLeast` to a session read, it makes that one go no further back.
+   *
+   * @throws BalsaError UNAVAILABLE or CLOSED, as `prepare`.
+   */
+  get index(): number {
+    return this.#file.appliedIndex();
+  }
+
+  /**
+   * Runs the function, which must not be async: all that it reads here is of one moment. Nobody waits for it.
+   *
+   * @throws BalsaError INVALID_ARGUMENT for an async function, or while an iterator is open; what the function throws.
+   */
   transaction<T>(read: () => T): T {
     return this.#file.transaction(() => {
       const result = read();
@@ -69,25 +86,43 @@ export class LocalStatement<R extends object = Row> {
     this.#prepared = file.prepare(source, form);
   }
 
-  /** The first row, or undefined if there is none. */
+  /**
+   * The first row, or undefined if there is none.
+   *
+   * @throws BalsaError INVALID_ARGUMENT if the parameters do not fit; SqlError, SQLite's own.
+   */
   get(...args: Given): R | undefined {
-    return this.#current().get(...ready(args)) as R | undefined;
+    const prepared = this.#current();
+    try {
+      return prepared.get(...ready(args)) as R | undefined;
+    } catch (error) {
+      throw localFailure(error);
+    }
   }
 
-  /** All rows. */
+  /** All rows. @throws as `get`. */
   all(...args: Given): R[] {
-    return this.#current().all(...ready(args)) as R[];
+    const prepared = this.#current();
+    try {
+      return prepared.all(...ready(args)) as R[];
+    } catch (error) {
+      throw localFailure(error);
+    }
   }
 
   /**
    * The rows one by one. While it is open it keeps the moment that it reads, and with it all that was written since in the
-   * node's WAL: do not leave one open.
+   * node's WAL: do not leave one open. @throws as `get`, also on the way.
    */
   iterate(...args: Given): IterableIterator<R> {
     // One of its own: while it is open, this statement can be executed as well.
     this.#file.current();
     const prepared = this.#file.prepare(this.source, this.#form);
-    return prepared.iterate(...ready(args)) as IterableIterator<R>;
+    try {
+      return new LocalRows(prepared.iterate(...ready(args)) as IterableIterator<R>);
+    } catch (error) {
+      throw localFailure(error);
+    }
   }
 
   /** The same statement, giving only the first column of each row. */
@@ -112,6 +147,32 @@ export class LocalStatement<R extends object = Row> {
       this.#connection = connection;
     }
     return this.#prepared;
+  }
+}
+
+/** The rows of an iterator, and its errors in words of ours. */
+class LocalRows<R> implements IterableIterator<R> {
+  readonly #rows: IterableIterator<R>;
+
+  constructor(rows: IterableIterator<R>) {
+    this.#rows = rows;
+  }
+
+  [Symbol.iterator](): this {
+    return this;
+  }
+
+  next(): IteratorResult<R> {
+    try {
+      return this.#rows.next();
+    } catch (error) {
+      throw localFailure(error);
+    }
+  }
+
+  return(): IteratorResult<R> {
+    this.#rows.return?.();
+    return { value: undefined, done: true };
   }
 }
 

@@ -6,8 +6,10 @@
 import { statSync } from "node:fs";
 import Database from "better-sqlite3";
 import { loadExtensions } from "../machine/extension-loading.ts";
+import { type ReadingText, readingText } from "../machine/reading-text.ts";
 import { BalsaError } from "../sql/errors.ts";
 import type { Extension } from "../sql/extension.ts";
+import { localFailure, openIterator } from "./local-failure.ts";
 
 /** How a statement gives its rows, as better-sqlite3's methods of these names say. */
 export interface Form {
@@ -61,17 +63,28 @@ export class LocalFile {
     return this.#open();
   }
 
-  /** @throws BalsaError REFUSED for what writes or gives no rows. */
+  /** @throws BalsaError REFUSED for what no reader of a node may do, INVALID_ARGUMENT for another number of statements. */
   prepare(sql: string, { pluck, raw, safeIntegers }: Form): Prepared {
+    const { text, explain } = judged(sql);
     const database = this.#database ?? this.#open();
-    const statement = database.prepare(sql);
-    if (!statement.reader || !statement.readonly) {
-      throw new BalsaError("REFUSED", "node.local only reads: write through node.db");
+    try {
+      const statement = database.prepare(text);
+      if (!statement.reader || !(statement.readonly || explain)) throw refused("it does not read");
+      if (pluck) statement.pluck(true);
+      if (raw) statement.raw(true);
+      if (safeIntegers) statement.safeIntegers(true);
+      return statement as unknown as Prepared;
+    } catch (error) {
+      throw localFailure(error);
     }
-    if (pluck) statement.pluck(true);
-    if (raw) statement.raw(true);
-    if (safeIntegers) statement.safeIntegers(true);
-    return statement as unknown as Prepared;
+  }
+
+  /** The log index at which the file stands, or that of the transaction's moment. */
+  appliedIndex(): number {
+    this.current();
+    const database = this.#database ?? this.#open();
+    const sql = "SELECT applied_index FROM main.balsa_meta";
+    return Number(database.prepare(sql).pluck(true).get());
   }
 
   /** All that `read` reads is of one moment. */
@@ -79,13 +92,24 @@ export class LocalFile {
     this.current();
     const database = this.#database ?? this.#open();
     if (this.#inTransaction) return read();
-    database.exec("BEGIN");
+    execute(database, "BEGIN");
     this.#inTransaction = true;
     try {
       return read();
     } finally {
       this.#inTransaction = false;
-      if (database.open && database.inTransaction) database.exec("ROLLBACK");
+      this.#endTransaction(database);
+    }
+  }
+
+  #endTransaction(database: Database.Database): void {
+    if (!database.open || !database.inTransaction) return;
+    try {
+      execute(database, "ROLLBACK");
+    } catch (error) {
+      // That moment stays with its iterator; whatever comes next has another connection.
+      if (database === this.#database) this.#drop();
+      throw error;
     }
   }
 
@@ -124,5 +148,30 @@ export class LocalFile {
     } catch {
       // An iterator is open on it: it ends with that, when it is collected.
     }
+  }
+}
+
+/** As a reader of the node judges it. */
+function judged(sql: string): ReadingText {
+  if (typeof sql !== "string") {
+    throw new BalsaError("INVALID_ARGUMENT", `a statement is text, not ${typeof sql}`);
+  }
+  try {
+    return readingText(sql);
+  } catch (error) {
+    const isRefusal = error instanceof BalsaError && error.code === "REFUSED";
+    throw isRefusal ? refused(error.message) : error;
+  }
+}
+
+function refused(why: string): BalsaError {
+  return new BalsaError("REFUSED", `node.local only reads, all else is for node.db: ${why}`);
+}
+
+function execute(database: Database.Database, sql: "BEGIN" | "ROLLBACK"): void {
+  try {
+    database.exec(sql);
+  } catch (error) {
+    throw error instanceof TypeError ? openIterator(error) : localFailure(error);
   }
 }

@@ -50,6 +50,8 @@ export interface BalsaErrorOptions {
   /** For writes: what became of it. Default `not-applied`. */
   readonly outcome?: Outcome;
   readonly facts?: Facts;
+  /** Default 0. */
+  readonly statementIndex?: number;
   readonly cause?: unknown;
 }
 
@@ -59,12 +61,15 @@ export class BalsaError extends Error {
   readonly code: BalsaCode;
   readonly outcome: Outcome;
   readonly facts: Facts;
+  /** Which statement of a batch or script is to blame, from 0; 0, too, where none is. */
+  readonly statementIndex: number;
 
   constructor(code: BalsaCode, message: string, options: BalsaErrorOptions = {}) {
     super(message, options.cause === undefined ? {} : { cause: options.cause });
     this.code = code;
     this.outcome = options.outcome ?? "not-applied";
     this.facts = options.facts ?? {};
+    this.statementIndex = options.statementIndex ?? 0;
   }
 }
 
@@ -98,8 +103,8 @@ export function isBalsaCode(code: string): code is BalsaCode {
 
 export function toError(failure: Failure): BalsaError | SqlError {
   if (isBalsaCode(failure.code)) {
-    const { outcome, facts } = failure;
-    return new BalsaError(failure.code, failure.message, { outcome, facts });
+    const { outcome, facts, statementIndex } = failure;
+    return new BalsaError(failure.code, failure.message, { outcome, facts, statementIndex });
   }
   return new SqlError(failure.code, failure.message, failure.statementIndex);
 }
@@ -107,8 +112,8 @@ export function toError(failure: Failure): BalsaError | SqlError {
 /** The only way in from `unknown`: anything that is not ours is a bug, and says so. */
 export function toFailure(reason: unknown): Failure {
   if (reason instanceof BalsaError) {
-    const { code, message, outcome, facts } = reason;
-    return { code, message, outcome, statementIndex: 0, facts };
+    const { code, message, outcome, facts, statementIndex } = reason;
+    return { code, message, outcome, statementIndex, facts };
   }
   if (reason instanceof SqlError) {
     const { message, statementIndex } = reason;

@@ -49,11 +49,16 @@ export function encodeBatch(
 ): Buffer {
   if (statements.length > limits.statements) throw tooMany(statements.length, limits.statements);
   writer.start();
-  for (const statement of statements) {
-    const begin = writer.beginMessage(1);
-    writeStatement(statement, limits);
-    writer.endMessage(begin);
-    checkRequest(limits);
+  let index = 0;
+  try {
+    for (; index < statements.length; index++) {
+      const begin = writer.beginMessage(1);
+      writeStatement(statements[index] as Statement, limits);
+      writer.endMessage(begin);
+      checkRequest(limits);
+    }
+  } catch (error) {
+    throw error instanceof BalsaError && index > 0 ? blamed(error, index) : error;
   }
   writer.bool(3, onError === "continue");
   return writer.finish();
@@ -92,7 +97,7 @@ export function decodeBatch(bytes: Uint8Array): BoundBatch {
 }
 
 function writeStatement(statement: Statement, limits: Limits): void {
-  const { sql, args } = statement;
+  const { sql, args } = (statement ?? {}) as Statement;
   if (typeof sql !== "string") {
     throw new BalsaError("INVALID_ARGUMENT", `a statement is text, not ${typeof sql}`);
   }
@@ -140,6 +145,10 @@ function checkRequest(limits: Limits): void {
     "split it into several requests, or a large value over several rows";
   const facts = { limit: "requestBytes", value: String(limits.requestBytes) };
   throw new BalsaError("LIMIT_EXCEEDED", message, { facts });
+}
+
+function blamed({ code, message, facts }: BalsaError, statementIndex: number): BalsaError {
+  return new BalsaError(code, message, { facts, statementIndex });
 }
 
 function tooMany(count: number, countMax: number): BalsaError {

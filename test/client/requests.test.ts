@@ -240,6 +240,11 @@ test("values that cannot be bound and requests beyond the limits fail before the
   await expect(db.prepare(long).all()).rejects.toMatchObject({ code: "LIMIT_EXCEEDED" });
   // @ts-expect-error a statement is text
   expect(() => db.prepare(17)).toThrow(BalsaError);
+  // @ts-expect-error a symbol is no value
+  const second = db.batch([{ sql: "SELECT 1" }, { sql: "SELECT ?", args: [Symbol("x")] }]);
+  await expect(second).rejects.toMatchObject({ code: "INVALID_ARGUMENT", statementIndex: 1 });
+  // @ts-expect-error a statement of a batch is an object
+  await expect(db.batch([null])).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
   // @ts-expect-error a batch is a list
   await expect(db.batch("SELECT 1")).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
   expect(cluster.nodes.flatMap((node) => node.received)).toEqual([]);

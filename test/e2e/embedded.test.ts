@@ -98,6 +98,13 @@ describe("a node inside an app (D12)", () => {
     await expect(open({ listen: "nowhere" })).rejects.toEqual(refused("INVALID_ARGUMENT"));
     await expect(open({ listen: "0.0.0.0:0" })).rejects.toEqual(refused("REFUSED"));
     await expect(open({ heartbeatMs: 1 })).rejects.toEqual(refused("INVALID_ARGUMENT"));
+    await expect(open({ limits: { requestByte: 5 } as object })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+      facts: { option: "limits.requestByte" },
+    });
+    await expect(openNode(null as unknown as EmbeddedNodeOptions)).rejects.toEqual(
+      refused("INVALID_ARGUMENT"),
+    );
     await expect(open({ listen: cluster.endpoints[0] ?? "" })).rejects.toEqual(
       refused("UNAVAILABLE"),
     );

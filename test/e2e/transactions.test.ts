@@ -4,7 +4,7 @@
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
+import { EventEmitter, once } from "node:events";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -92,6 +92,85 @@ describe("a transaction", () => {
     const late = (kept as unknown as Transaction).exec("DELETE FROM t");
     await expect(late).rejects.toMatchObject({ code: "INVALID_ARGUMENT" });
     await db.prepare("INSERT INTO t(k) VALUES (1)").run();
+  });
+
+  it("finds db instead of tx wherever the function's own calls lead", async () => {
+    const write = () => db.prepare("INSERT INTO t(k) VALUES (1)").run();
+    const emitter = new EventEmitter();
+    let heard: Promise<unknown> = Promise.resolve();
+    emitter.on("event", () => {
+      heard = write();
+    });
+    const ways: { readonly [name: string]: (tx: Transaction) => Promise<unknown> } = {
+      all: (tx) => Promise.all([insertInto(tx, 2), write()]),
+      timer: () => pause(5).then(write),
+      immediate: () => new Promise((done, fail) => setImmediate(() => write().then(done, fail))),
+      "a listener registered before": () => {
+        emitter.emit("event");
+        return heard;
+      },
+      "another view of the client": () =>
+        db.with({ deadlineMs: 500 }).exec("INSERT INTO t(k) VALUES (1)"),
+      batch: () => db.batch([{ sql: "INSERT INTO t(k) VALUES (1)" }]),
+      rows: () => db.prepare("INSERT INTO t(k) VALUES (1) RETURNING k").iterate().next(),
+      blob: () => db.blob.write("x", Buffer.from("x")),
+      "inside a nested one": (tx) => tx.transaction(() => write()),
+    };
+    for (const [name, way] of Object.entries(ways)) {
+      const error = await caught(db.transaction(way));
+      expect([name, error.code]).toEqual([name, "NESTED_CALL"]);
+    }
+    // Behind the end, what the function has begun is as free as anybody.
+    let late: Promise<unknown> = Promise.resolve();
+    const over = gate();
+    await db.transaction(async () => {
+      late = over.opened.then(write);
+    });
+    over.open();
+    await late;
+    expect(await keys()).toEqual([1]);
+    // A read-only one keeps nobody waiting, and so is no place where db is wrong.
+    await db.transaction(() => db.exec("DELETE FROM t"), { readOnly: true });
+    expect(await db.transaction(() => db.transaction(() => keys(), { readOnly: true }))).toEqual(
+      [],
+    );
+  });
+
+  it("takes no options for a step, which would be believed to hold", async () => {
+    const list = [{ sql: "INSERT INTO t(k) VALUES (1)" }];
+    const goOn = { onError: "continue" } as never;
+    const steps: ((tx: Transaction) => Promise<unknown>)[] = [
+      (tx) => tx.batch(list, goOn),
+      (tx) => tx.exec("SELECT 1", goOn),
+      (tx) => tx.transaction(async () => {}, goOn),
+    ];
+    for (const run of steps) {
+      expect(await caught(db.transaction(run))).toMatchObject({ code: "INVALID_ARGUMENT" });
+    }
+    expect(await keys()).toEqual([]);
+  });
+
+  it("that is given up by its caller lets the others in at once", async () => {
+    const giveUp = new AbortController();
+    const begun = gate();
+    const end = gate();
+    const held = caught(
+      db.transaction(
+        async (tx) => {
+          await insertInto(tx, "held");
+          begun.open();
+          await end.opened;
+        },
+        { signal: giveUp.signal },
+      ),
+    );
+    await begun.opened;
+    const waiting = db.prepare("INSERT INTO t(k) VALUES ('after')").run();
+    giveUp.abort(new Error("enough"));
+    await waiting;
+    end.open();
+    expect(await held).toMatchObject({ code: "CANCELLED", outcome: "not-applied" });
+    expect(await keys()).toEqual(["after"]);
   });
 
   it("that does nothing for too long, or lasts too long, is rolled back, and the others go on", async () => {

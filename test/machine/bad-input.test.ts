@@ -141,6 +141,14 @@ describe("statements", () => {
     expect(failure).toMatchObject({ code: "SQLITE_ERROR", statementIndex: 1 });
     const batch = leader.batch([{ sql: "SELECT 1" }, { sql: "SELECT ?", args: [] }]);
     expect(failureOf(batch)).toMatchObject({ code: "INVALID_ARGUMENT", statementIndex: 1 });
+    const at = (index: number, code: string) => ({ code, statementIndex: index });
+    const script = leader.script("SELECT 1; SELECT 2; VACUUM; SELECT 3");
+    expect(failureOf(script)).toMatchObject(at(2, "REFUSED"));
+    const long = { sql: "SELECT ?", args: ["x".repeat(6.5 * 2 ** 20)] };
+    const large = encodeBatch([{ sql: "SELECT 1" }, long], UNBOUNDED);
+    expect(failureOf(leader.execute(large))).toMatchObject(at(1, "LIMIT_EXCEEDED"));
+    // What failed before does not stick.
+    expect(failureOf(leader.batch([{ sql: "VACUUM" }]))).toMatchObject(at(0, "REFUSED"));
   });
 
   test("parameters bind in every style, and keep their kind", () => {

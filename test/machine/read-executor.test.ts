@@ -2,9 +2,16 @@
 
 import { expect, test } from "vitest";
 import { ReadExecutor } from "../../src/machine/read-executor.ts";
+import { STEP_ANSWER } from "../../src/machine/step-answer.ts";
+import type { Failure } from "../../src/sql/errors.ts";
 import { DEFAULT_LIMITS } from "../../src/sql/limits.ts";
-import { decodeRowChunk } from "../../src/wire/result-codec.ts";
-import { encodeStatement } from "../../src/wire/statement-codec.ts";
+import { decodeFailure } from "../../src/wire/failure-codec.ts";
+import {
+  type DecodedResult,
+  decodeBatchResult,
+  decodeRowChunk,
+} from "../../src/wire/result-codec.ts";
+import { encodeBatch, encodeScript, encodeStatement } from "../../src/wire/statement-codec.ts";
 import { openReader, readAll, TestLeader } from "./support/machine-harness.ts";
 
 const NUMBERS = "WITH n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 10000) ";
@@ -177,5 +184,54 @@ test("a row by key that is larger than a chunk comes whole; one beyond the limit
     expect(readAll(reader, sql, [1])).toStrictEqual([{ v: "a" }]);
     for (const one of [reader, large]) one.release();
   }
+  reader.close();
+});
+
+/** What a step of a snapshot is answered with. */
+function answerOf(reader: ReadExecutor, batch: Uint8Array): DecodedResult[] | Failure {
+  const { bytes } = reader.next(batch);
+  const rest = bytes.subarray(1);
+  return bytes[0] === STEP_ANSWER.failure ? decodeFailure(rest) : decodeBatchResult(rest, "auto");
+}
+
+test("a snapshot is one moment for all its steps, whatever is written meanwhile", () => {
+  const leader = leaderWithTable();
+  const reader = openReader(leader.path);
+  reader.start(new Uint8Array(0));
+  const count = encodeBatch([{ sql: "SELECT count(*) AS n FROM t" }]);
+  const seen = { columns: ["n"], rows: [{ n: 2 }] };
+  // What comes between was not looked at before.
+  leader.run("INSERT INTO t VALUES (3, 'c')");
+  leader.exec("ALTER TABLE t ADD COLUMN w; CREATE TABLE u (a)");
+  leader.commit();
+  expect(answerOf(reader, count)).toMatchObject([seen]);
+  leader.exec("DROP TABLE t");
+  leader.commit();
+  expect(answerOf(reader, count)).toMatchObject([seen]);
+  const all = encodeBatch([{ sql: "SELECT * FROM t" }, { sql: "SELECT * FROM u" }]);
+  expect(answerOf(reader, all)).toMatchObject({ code: "SQLITE_ERROR", statementIndex: 1 });
+  reader.stop();
+  reader.start(new Uint8Array(0));
+  expect(answerOf(reader, count)).toMatchObject({ message: "no such table: t" });
+  reader.stop();
+});
+
+test("a snapshot's step holds the limits of a request", () => {
+  const limits = { ...DEFAULT_LIMITS, statements: 3, parameters: 2, statementBytes: 40 };
+  const reader = ReadExecutor.open({ path: leaderWithTable().path, limits });
+  reader.start(new Uint8Array(0));
+  const one = { sql: "SELECT 1" };
+  const beyond: [Buffer, string, number][] = [
+    [encodeBatch([one, { sql: "SELECT ?, ?, ?", args: [1, 2, 3] }]), "parameters", 1],
+    [encodeBatch([one, { sql: `SELECT '${"x".repeat(40)}'` }]), "statementBytes", 1],
+    [encodeBatch([one, one, one, one]), "statements", 0],
+    [encodeScript("SELECT 1; SELECT 2; SELECT 3; SELECT 4"), "statements", 0],
+  ];
+  for (const [batch, limit, statementIndex] of beyond) {
+    const failure = { code: "LIMIT_EXCEEDED", facts: { limit }, statementIndex };
+    expect(answerOf(reader, batch), limit).toMatchObject(failure);
+  }
+  expect(answerOf(reader, encodeBatch([one, one]))).toHaveLength(2);
+  reader.stop();
   reader.close();
 });

@@ -21,6 +21,7 @@ import { SICK } from "./sickness.ts";
 import { SNAPSHOT_MUTANTS } from "./snapshots.ts";
 import { SPACE_AND_ROT } from "./space.ts";
 import { SYNCED } from "./storage.ts";
+import { TRANSACTIONS } from "./transactions.ts";
 
 export const MUTANTS: readonly Mutant[] = [
   ...ELECTIONS,
@@ -35,6 +36,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...DAMAGED,
   ...SPACE_AND_ROT,
   ...SERVICE,
+  ...TRANSACTIONS,
   ...SAME_CONTENT,
   ...FIRST_STATE,
   ...COMPARED_CONTENT,

@@ -24,6 +24,8 @@ describe("a node's own file, read in the app's process", () => {
     const database = new Database(at);
     database.pragma("journal_mode = WAL");
     database.exec(`CREATE TABLE t (id INTEGER PRIMARY KEY, n); INSERT INTO t VALUES (1, ${n})`);
+    database.exec("CREATE TABLE balsa_meta (applied_index, settings)");
+    database.prepare("INSERT INTO balsa_meta VALUES (?, ?)").run(n, '{"foreignKeys":0}');
     return database;
   }
 
@@ -89,19 +91,107 @@ describe("a node's own file, read in the app's process", () => {
     expect([...local.prepare("VALUES (1), (2)").pluck().iterate()]).toEqual([1, 2]);
   });
 
-  it("refuses what writes, and what gives no rows", () => {
+  it("refuses what a node's readers refuse, and says where it can be done", () => {
     make(path, 1).close();
     for (const sql of [
       "INSERT INTO t VALUES (2, 2)",
       "DELETE FROM t RETURNING *",
+      "WITH a AS (SELECT 1) DELETE FROM t RETURNING *",
       "CREATE TABLE u (a)",
       "BEGIN",
       "ATTACH 'x.db' AS x",
+      "PRAGMA wal_checkpoint(TRUNCATE)",
+      "PRAGMA query_only = OFF",
+      "PRAGMA cache_size = 10",
+      "PRAGMA foreign_keys = ON",
+      "PRAGMA user_version = 3",
+      "PRAGMA optimize",
+      "SELECT load_extension('x')",
+      "SELECT * FROM balsa_meta",
+      'SELECT * FROM "balsa_session"',
+      "SELECT * FROM pragma_foreign_keys",
     ]) {
       expect([sql, codeOf(() => local.prepare(sql).get())]).toEqual([sql, "REFUSED"]);
     }
-    expect(codeOf(() => local.prepare("SELEC"))).toBe("SQLITE_ERROR");
+    expect(() => local.prepare("DELETE FROM t")).toThrow(/node.db.*DELETE does not read/);
+    expect(() => local.prepare("PRAGMA optimize")).toThrow(/run ANALYZE instead/);
     expect(local.prepare("SELECT count(*) FROM t").pluck().get()).toBe(1);
+  });
+
+  it("tells what a node's readers tell: plans, the schema, and how the cluster is set", () => {
+    make(path, 1).close();
+    expect(local.prepare("EXPLAIN QUERY PLAN DELETE FROM t WHERE id = 1").all()).toHaveLength(1);
+    expect(local.prepare("EXPLAIN INSERT INTO t VALUES (2, 2)").all().length).toBeGreaterThan(5);
+    expect(local.prepare("PRAGMA table_info(t)").all()).toHaveLength(2);
+    // This connection's own switch says otherwise.
+    expect(local.prepare("PRAGMA foreign_keys").get()).toEqual({ foreign_keys: 0 });
+    expect(local.prepare("SELECT count(*) FROM t").pluck().get()).toBe(1);
+  });
+
+  it("fails in the words that a client knows, whoever found the fault", () => {
+    make(path, 1).close();
+    const failure = (run: () => unknown): unknown => {
+      try {
+        return run();
+      } catch (error) {
+        const { name, code } = error as BalsaError;
+        return `${name} ${code}`;
+      }
+    };
+    const wrong = "BalsaError INVALID_ARGUMENT";
+    expect(failure(() => local.prepare("SELEC"))).toBe("SqlError SQLITE_ERROR");
+    expect(failure(() => local.prepare("SELECT json('{')").get())).toBe("SqlError SQLITE_ERROR");
+    const late = local.prepare("SELECT json(value) FROM json_each('[1, \"{\"]')").iterate();
+    late.next();
+    expect(failure(() => late.next())).toBe("SqlError SQLITE_ERROR");
+    expect(failure(() => local.prepare("SELECT 1; SELECT 2"))).toBe(wrong);
+    expect(failure(() => local.prepare(" -- nothing"))).toBe(wrong);
+    expect(failure(() => local.prepare(5 as unknown as string))).toBe(wrong);
+    const two = local.prepare("SELECT ?, ?");
+    expect(failure(() => two.get(1))).toBe(wrong);
+    expect(failure(() => two.all(1, Symbol("x") as unknown as number))).toBe(wrong);
+    expect(failure(() => two.iterate(1, 2, 3))).toBe(wrong);
+    expect(two.raw().get(1, 2)).toEqual([1, 2]);
+  });
+
+  it("says at which log index it stands, and in a transaction stands still", () => {
+    const writer = make(path, 7);
+    expect(local.index).toBe(7);
+    const advance = () => writer.exec("UPDATE balsa_meta SET applied_index = applied_index + 1");
+    advance();
+    expect(local.index).toBe(8);
+    const seen = local.transaction(() => {
+      const first = local.index;
+      advance();
+      return [first, local.index];
+    });
+    expect(seen).toEqual([8, 8]);
+    expect(local.index).toBe(9);
+    writer.close();
+  });
+
+  it("an open iterator lets no transaction begin or end, and spoils nothing behind it", () => {
+    const writer = make(path, 1);
+    const all = local.prepare<{ n: number }>("SELECT n FROM t UNION ALL SELECT 100");
+    const before = all.iterate();
+    before.next();
+    expect(codeOf(() => local.transaction(() => 1))).toBe("INVALID_ARGUMENT");
+    before.return?.();
+    expect(local.transaction(() => 1)).toBe(1);
+    const inside: IterableIterator<unknown>[] = [];
+    const begun = () =>
+      local.transaction(() => {
+        const rows = all.iterate();
+        rows.next();
+        inside.push(rows);
+      });
+    expect(codeOf(begun)).toBe("INVALID_ARGUMENT");
+    writer.exec("UPDATE t SET n = 2");
+    // Its moment is its own; everybody else has gone on.
+    expect(all.all()).toEqual([{ n: 2 }, { n: 100 }]);
+    expect(local.transaction(() => all.get())).toEqual({ n: 2 });
+    expect([...(inside[0] ?? [])]).toEqual([{ n: 100 }]);
+    writer.close();
   });
 
   it("a transaction is one moment, also when the writer goes on and the file is replaced", () => {

@@ -60,7 +60,7 @@ const ARROWS: { readonly [module: string]: Arrows } = {
   service: {
     values: [
       ...["rpc", "node", "client", "sql"],
-      ...["machine/extension-files.ts", "machine/extension-loading.ts"],
+      ...["machine/extension-files.ts", "machine/extension-loading.ts", "machine/reading-text.ts"],
     ],
     types: [],
     packages: ["pino", "better-sqlite3"],
