@@ -144,6 +144,8 @@ describe("statements", () => {
     const at = (index: number, code: string) => ({ code, statementIndex: index });
     const script = leader.script("SELECT 1; SELECT 2; VACUUM; SELECT 3");
     expect(failureOf(script)).toMatchObject(at(2, "REFUSED"));
+    const second = leader.batch([{ sql: "SELECT 1" }, { sql: "VACUUM" }]);
+    expect(failureOf(second)).toMatchObject(at(1, "REFUSED"));
     const long = { sql: "SELECT ?", args: ["x".repeat(6.5 * 2 ** 20)] };
     const large = encodeBatch([{ sql: "SELECT 1" }, long], UNBOUNDED);
     expect(failureOf(leader.execute(large))).toMatchObject(at(1, "LIMIT_EXCEEDED"));
