@@ -25,6 +25,7 @@ import {
 } from "./prepared-statement.ts";
 import { explain, lostTransaction, resultTooLarge } from "./request-failures.ts";
 import { checkCount, checkParameters, checkRequest } from "./request-limits.ts";
+import { type RowidRule, rowidRule } from "./rowid-rule.ts";
 import { type SchemaFacts, SchemaReader } from "./schema-facts.ts";
 import { scriptStatements } from "./split-text.ts";
 import type { UndeclaredNames } from "./undeclared-names.ts";
@@ -444,23 +445,6 @@ export class RequestExecutor {
     this.#tail.writeUInt32LE(statements, 8);
     return crc32(this.#tail, crc32(result));
   }
-}
-
-/**
- * What a statement does to last_insert_rowid(): `keeps` it; `inserts` a row into a table with rowids if it changed any
- * row; `ask` SQLite, after it was told what to begin with; `native`: SQLite has known since the request began.
- */
-type RowidRule = "keeps" | "inserts" | "ask" | "native";
-
-function rowidRule({ shape, class: sort }: PreparedStatement, facts: SchemaFacts): RowidRule {
-  if (sort !== "replicated") return "keeps";
-  const { verb, insertTarget, names } = shape;
-  if (verb === "insert" || verb === "replace") {
-    // An upsert may change a row without inserting one.
-    const plain = insertTarget !== null && facts.rowidTables.has(insertTarget);
-    return plain && !names.has("conflict") ? "inserts" : "ask";
-  }
-  return verb === "with" && (names.has("insert") || names.has("replace")) ? "ask" : "keeps";
 }
 
 /** A setting takes effect between transactions, so it is nothing to do in one. */
