@@ -49,6 +49,8 @@ export class PooledReader {
   readonly #given: Given[] = [];
   isReady = false;
   wasReady = false;
+  /** When it was given a query last, as the pool counts. */
+  turn = 0;
   /** No more queries: it was told to end, or killed. */
   isLeaving = false;
   /** The first of the given is a stream that has begun. */

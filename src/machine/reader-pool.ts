@@ -51,6 +51,8 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
   readonly #options: ReaderPoolOptions;
   readonly #readers = new Set<PooledReader>();
   #waiting: PooledQuery[] = [];
+  /** Counts queries as they are given out. */
+  #turn = 0;
   #state: "new" | "open" | "suspended" | "closed" = "new";
   #failedStarts = 0;
   #lastDeath = "";
@@ -222,17 +224,24 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
         break;
       }
       this.#waiting.shift();
+      this.#turn += 1;
+      reader.turn = this.#turn;
       reader.give(query);
     }
     this.#arm(TICK_MS);
   }
 
+  /** Of equally busy ones the kept ones take turns; the others, so that they may end again, get what is too much for those. */
   #leastBusy(query: PooledQuery): PooledReader | null {
     let best: PooledReader | null = null;
+    let kept = this.#options.readersMin;
     for (const reader of this.#readers) {
+      kept -= 1;
       if (!reader.accepts(query)) continue;
       if (reader.isGathering) return reader;
-      if (best === null || reader.inFlight < best.inFlight) best = reader;
+      const isOlder = kept >= 0 && best !== null && reader.turn < best.turn;
+      const most = (best?.inFlight ?? Number.POSITIVE_INFINITY) + (isOlder ? 1 : 0);
+      if (reader.inFlight < most) best = reader;
     }
     return best;
   }

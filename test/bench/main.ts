@@ -5,11 +5,12 @@
 
 import { Bed } from "./bed.ts";
 import { catchUp, failover, restart } from "./fault-metrics.ts";
+import { halfLoad } from "./half-load-metric.ts";
 import { readLocal } from "./local-metric.ts";
 import { overload } from "./overload-metric.ts";
 import { printPeers } from "./peers.ts";
 import { loadAverage } from "./processes.ts";
-import { readLinearizable, readSession, readStale } from "./read-metrics.ts";
+import { readers, readLinearizable, readSession, readStale } from "./read-metrics.ts";
 import { type Settings, settingsOf, USAGE } from "./settings.ts";
 import { growthOfNodes, growthOfRows, load, memory } from "./size-metrics.ts";
 import {
@@ -35,7 +36,9 @@ const METRICS: { readonly [name: string]: (settings: Settings, print: Print) => 
   readSession: alone(readSession),
   readStale: alone(readStale),
   readLocal,
+  readers: alone(readers, ["--readers-min", "2"]),
   mixed: alone(mixed),
+  halfLoad: alone(halfLoad),
   failover,
   catchUp: alone(catchUp),
   restart: alone(restart),

@@ -2,7 +2,8 @@
 
 import type { Database } from "../../src/client/index.ts";
 import { type Bed, SELECT } from "./bed.ts";
-import { closedLoop, windows } from "./measure.ts";
+import { closedLoop, rounded, windows } from "./measure.ts";
+import { cpuUs, processesOf } from "./processes.ts";
 
 const ROWS = 10_000;
 type Consistency = "linearizable" | "session" | "stale";
@@ -39,5 +40,27 @@ async function reads(bed: Bed, metric: string, consistency: Consistency): Promis
         ...(await windows(settings, callers, call, meter)),
       });
     }
+  }
+}
+
+/** Stale reads from one node with two readers: what part of the processor time each has. The reserve has next to none. */
+export async function readers(bed: Bed): Promise<void> {
+  const { cluster, settings } = bed;
+  await bed.fill(ROWS);
+  await cluster.caughtUp();
+  const leader = await cluster.leader();
+  const get = cluster.connectTo(leader.id).with({ consistency: "stale" }).prepare(SELECT);
+  const call = (caller: number, turn: number) => get.get(((caller * 7919 + turn) % ROWS) + 1);
+  await closedLoop(64, settings.warmup, call);
+  const pids = processesOf(leader.pid ?? 0).flatMap(({ pid, kind }) =>
+    kind === "reader" ? [pid] : [],
+  );
+  for (const callers of settings.callers) {
+    const before = pids.map(cpuUs);
+    const { perSecond } = await closedLoop(callers, settings.window, call);
+    const used = pids.map((pid, at) => cpuUs(pid) - (before[at] ?? 0));
+    const all = used.reduce((sum, us) => sum + us, 0);
+    const parts = used.map((us) => rounded(us / all)).sort((a, b) => b - a);
+    bed.print({ metric: "readers", clients: callers, perSecond, parts });
   }
 }

@@ -194,6 +194,28 @@ test("the pool grows when queries take long, up to its bound, and goes on servin
   expect(machine.readers.pids).toHaveLength(3);
 });
 
+test("kept readers are used evenly, and one that was started on demand only while they are busy", async () => {
+  const machine = await readyMachine({ readersMin: 2, readersMax: 3 });
+  const used = new Map<number, number>();
+  const count = (pid: number) => used.set(pid, (used.get(pid) ?? 0) + 1);
+  while (used.size < 2) count(await pidOfReader(machine));
+  used.clear();
+  for (let turn = 0; turn < 40; turn += 1) count(await pidOfReader(machine));
+  expect([...used.values()]).toEqual([20, 20]);
+  for (let round = 0; round < 5; round += 1) {
+    const queries = Array.from({ length: 64 }, () => ask(machine, "pid"));
+    for (const query of queries) count(Number((await query.over()).chunks[0]));
+  }
+  expect([...used.values()]).toEqual([180, 180]);
+  const streams = [1, 2].map(() => ask(machine, STREAM, { window: 1 }));
+  for (const stream of streams) await stream.until(() => stream.chunks.length === 1);
+  const third = await pidOfReader(machine);
+  expect(used.has(third)).toBe(false);
+  for (const stream of streams) stream.running.cancel();
+  while ((await pidOfReader(machine)) === third);
+  for (let turn = 0; turn < 10; turn += 1) expect(await pidOfReader(machine)).not.toBe(third);
+});
+
 test("a crash fails the query that caused it and no other", async () => {
   const deaths: string[] = [];
   const warn = (_facts: object, message: string): void => void deaths.push(message);
