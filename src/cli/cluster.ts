@@ -25,6 +25,7 @@ export interface ClusterOptions {
   readonly logLevel: string;
   readonly extension?: readonly ExtensionOptions[];
   readonly autoVacuum?: string;
+  readonly acceptChangedFile?: boolean;
 }
 
 const HOST = "127.0.0.1";
@@ -64,7 +65,8 @@ class Cluster {
       const dir = join(options.dir, `${id}`);
       const { autoVacuum } = options;
       const vacuum = autoVacuum === undefined ? [] : ["--auto-vacuum", autoVacuum];
-      const flags = ["--log-level", options.logLevel, ...extensions, ...vacuum];
+      const accept = options.acceptChangedFile === true ? ["--accept-changed-file"] : [];
+      const flags = ["--log-level", options.logLevel, ...extensions, ...vacuum, ...accept];
       return new NodeProcess(
         { id, listen, dir, peers, flags },
         { line: (text) => this.#onLine(id, text), exited: (how) => this.#onExit(id, how) },

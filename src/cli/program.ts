@@ -127,6 +127,7 @@ function addServe(program: Command, output: Output, finish: Finish): void {
         .default("auto"),
     )
     .addOption(autoVacuumOption())
+    .addOption(acceptOption())
     .addOption(new Option("--plant <fault>", "a fault on purpose, for tests").hideHelp())
     .addOption(new Option("--machine-version <text>", "as if it ran that, for tests").hideHelp())
     .action(async (options) => {
@@ -220,6 +221,7 @@ function addCluster(program: Command, output: Output, finish: Finish): void {
     )
     .addOption(extensionOption())
     .addOption(autoVacuumOption())
+    .addOption(acceptOption())
     .addOption(logLevelOption("info"))
     .action(async (options) => {
       const { runCluster } = await import("./cluster.ts");
@@ -390,10 +392,19 @@ function addRecover(program: Command, output: Output, finish: Finish): void {
     )
     .requiredOption("--dir <dir>", "its data directory")
     .option("--yes", "it is understood what is lost")
+    .addOption(acceptOption())
     .action(async (options) => {
       const { recover } = await import("./recover.ts");
       finish(await recover(options, output));
     });
+}
+
+/** Not from the environment: it is for one start, after a look at what was changed. */
+function acceptOption(): Option {
+  return new Option(
+    "--accept-changed-file",
+    "take a main.db that was changed from outside as it stands; with several nodes they must hold the same then (balsa verify)",
+  );
 }
 
 function autoVacuumOption(): Option {

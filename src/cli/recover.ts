@@ -7,6 +7,7 @@ import type { Output } from "./output.ts";
 export interface RecoverOptions {
   readonly dir: string;
   readonly yes?: boolean;
+  readonly acceptChangedFile?: boolean;
 }
 
 const WARNING =
@@ -15,9 +16,10 @@ const WARNING =
   "others for good, and say --yes";
 
 /** @throws CliError without `yes`; BalsaError */
-export async function recover({ dir, yes }: RecoverOptions, output: Output): Promise<ExitCode> {
+export async function recover(options: RecoverOptions, output: Output): Promise<ExitCode> {
+  const { dir, yes, acceptChangedFile = false } = options;
   if (yes !== true) throw new CliError(EXIT.usage, WARNING);
-  const { id, clusterId, lastIndex } = await recoverNode(dir);
+  const { id, clusterId, lastIndex } = await recoverNode(dir, acceptChangedFile);
   output.out(
     `node ${id} is the only member of the new cluster ${clusterId}, with all up to log entry ${lastIndex}.\n` +
       `Start it with --peers ${id}=HOST:PORT or the flags it had, then add nodes: balsa member add\n`,

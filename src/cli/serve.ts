@@ -51,6 +51,7 @@ export interface ServeOptions {
   readonly limits: Partial<Limits>;
   readonly extension?: readonly ExtensionOptions[];
   readonly autoVacuum?: AutoVacuum;
+  readonly acceptChangedFile?: boolean;
   readonly machineVersion?: string;
   readonly plant?: string;
 }
@@ -122,12 +123,13 @@ function nodeOptions(options: ServeOptions): Omit<NodeOptions, "advertise"> {
   const { readDeadlineMs, writeDeadlineMs, transactionIdleMs, transactionTotalMs } = options;
   const { logTailEntries, logTailBytes, logHoldBytes } = options;
   const { scrubIntervalMs, checksumIntervalMs, minFreeBytes } = options;
-  const { autoVacuum, machineVersion } = options;
+  const { autoVacuum, machineVersion, acceptChangedFile = false } = options;
   return {
     id,
     dir,
     peers: peersOf(options),
     join: options.join === true,
+    acceptChangedFile,
     limits,
     extensions: readExtensions(options.extension ?? []),
     ...(heartbeatMs === undefined ? {} : { heartbeatMs }),

@@ -39,6 +39,7 @@ export const RETRY: Readonly<Record<BalsaCode, RetryRule>> = {
   PROTOCOL: "elsewhere",
   WRONG_CLUSTER: "elsewhere",
   NOT_SERVING: "elsewhere",
+  FILE_CHANGED: "elsewhere",
   INTERNAL: "never",
 };
 

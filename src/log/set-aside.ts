@@ -73,8 +73,8 @@ function clusterOf(directory: string): string {
 /** With its WAL: should no leader be left to take this node in, the two and the log are all that there is. */
 async function setDatabaseAside(dataDir: string, aside: string): Promise<void> {
   const [database, kept] = [join(dataDir, "main.db"), join(aside, "main.db")];
-  // The WAL first: it is of no use to the database that comes next.
-  for (const suffix of ["-wal", ""]) {
+  // The database last: all the others are of no use to the one that comes next, and belong to this one.
+  for (const suffix of ["-wal", ".seal", ".changed", ""]) {
     if (existsSync(database + suffix)) await rename(database + suffix, kept + suffix);
   }
   await rm(`${database}-shm`, { force: true });

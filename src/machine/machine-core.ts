@@ -14,10 +14,9 @@ import type {
 } from "../node/ports.ts";
 import type { Configuration, Entry, EntryId } from "../raft/entry.ts";
 import { BalsaError, type Failure } from "../sql/errors.ts";
-import type { KnownExtension } from "../sql/extension.ts";
 import { invariant } from "../sql/invariant.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
-import { type AutoVacuum, MACHINE_VERSION, type Setting } from "../sql/settings.ts";
+import { MACHINE_VERSION, type Setting } from "../sql/settings.ts";
 import { decodeConfiguration, encodeConfiguration } from "../wire/configuration-codec.ts";
 import { type Command, decodeCommand, encodeCommand } from "../wire/log-codec.ts";
 import { NOT_APPLIED, SETTING_DONE } from "../wire/result-codec.ts";
@@ -28,6 +27,7 @@ import { ALREADY_ENDED } from "./interactive-transactions.ts";
 import { digestOf } from "./kept-settings.ts";
 import { MachineConnection } from "./machine-connection.ts";
 import { MachineFault, toStatementFailure } from "./machine-fault.ts";
+import type { Applied, MachineCoreOptions } from "./machine-options.ts";
 import type { RequestOutcome } from "./request-executor.ts";
 import { checkRequest, UNBOUNDED } from "./request-limits.ts";
 import { DEFAULT_SESSION_LIMITS, type SessionLimits } from "./sessions.ts";
@@ -35,26 +35,7 @@ import { compare, type Difference, differences, Settling, without } from "./sett
 import type { Checkpoint } from "./wal-state.ts";
 import { commandOf, unknownEntry, type Work, workOf } from "./work.ts";
 
-export interface MachineCoreOptions {
-  /** The database file, made if missing; `:memory:` for tests. */
-  readonly path: string;
-  readonly limits?: Limits;
-  readonly sessionLimits?: SessionLimits;
-  /** What this node runs; it executes nothing for a cluster of another. Empty: for any. Default empty. */
-  readonly machineVersion?: string;
-  /** Of a file that is made now. Default none. What the tables hold does not depend on it. */
-  readonly autoVacuum?: AutoVacuum;
-  /** Statements kept prepared. Default 500. What the file holds does not depend on it. */
-  readonly preparedStatements?: number;
-  /** Loaded into the connection. Default none. */
-  readonly extensions?: readonly KnownExtension[];
-}
-
-export interface Applied {
-  /** Committed up to here. */
-  readonly last: EntryId;
-  readonly mismatch: DigestMismatch | null;
-}
+export type { MachineCoreOptions } from "./machine-options.ts";
 
 const EMPTY = Buffer.alloc(0);
 
@@ -300,6 +281,17 @@ export class MachineCore {
     return this.#on.database.inTransaction ? null : this.#on.wal.checkpoint();
   }
 
+  /** Has anybody else written to the file? Nobody can while a transaction is open. @throws FileChanged */
+  look(): void {
+    if (!this.#on.database.inTransaction) this.#on.meta.look();
+  }
+
+  /** Rolls back what is open, and brings all of the WAL to the file. False: a reader is in the way. */
+  emptyWal(): boolean {
+    if (this.#on.database.inTransaction) this.#on.database.exec("ROLLBACK");
+    return this.#on.wal.empty();
+  }
+
   /** Rolls back what is open, checkpoints, and closes the file. */
   close(): void {
     if (!this.#on.database.open) return;
@@ -472,6 +464,7 @@ export class MachineCore {
   // --- the connection -----------------------------------------------------------------------------------------
 
   #reopen(): void {
+    this.look();
     // It may not be stored yet, and nobody tells it again.
     const configuration = this.#configuration;
     // Memory dies with its connection.

@@ -18,6 +18,9 @@ export class MachineFault extends Error {
   }
 }
 
+/** Somebody else has written to the database file: what it holds is nobody's any more. */
+export class FileChanged extends MachineFault {}
+
 /** Primary codes that are no outcome of a statement (D1). */
 const FAULTS = new Set([
   "BUSY",

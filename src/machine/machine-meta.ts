@@ -6,7 +6,7 @@
 import type { Database, Statement } from "better-sqlite3";
 import type { Verdict } from "../node/ports.ts";
 import type { EntryId } from "../raft/entry.ts";
-import { MachineFault } from "./machine-fault.ts";
+import { FileChanged, MachineFault } from "./machine-fault.ts";
 import { SESSION_SCHEMA } from "./sessions.ts";
 
 /** Of the tables that are Balsa's own, and of what they hold. 2: something was set that a program of format 1 would not heed. */
@@ -34,6 +34,8 @@ const LATER_COLUMNS = [
   "origin_index INTEGER NOT NULL DEFAULT 0",
   "settled TEXT",
 ];
+
+const WRITTEN = "another program wrote to it while the node had it open";
 
 export interface MetaState {
   readonly applied: EntryId;
@@ -72,6 +74,9 @@ export class MachineMeta {
   readonly #configure: Statement;
   readonly #set: Statement;
   readonly #settle: Statement;
+  readonly #version: Statement<unknown[], bigint>;
+  /** As it was when this connection was opened: it changes when another one commits, and then only. */
+  readonly #opened: bigint | undefined;
   #epoch = 0n;
   /** To be stored with the next commit. */
   #configuration: string | null = null;
@@ -97,6 +102,8 @@ export class MachineMeta {
       `UPDATE main.balsa_meta SET settings = ?, format_version = ${FORMAT_VERSION}`,
     );
     this.#settle = database.prepare("UPDATE main.balsa_meta SET settled = ?");
+    this.#version = database.prepare<unknown[], bigint>("PRAGMA main.data_version").pluck(true);
+    this.#opened = this.#version.get();
   }
 
   /** Takes the file over: whoever wrote it before finds another epoch, and writes no more. */
@@ -126,17 +133,28 @@ export class MachineMeta {
     return { applied, timeMs: time, nextSession: session, ...facts };
   }
 
-  /** BEGIN IMMEDIATE; throws if anybody else wrote to the file since. */
+  /**
+   * BEGIN IMMEDIATE: from here on nobody else can write. @throws MachineFault if a later writer has taken the file over,
+   * FileChanged if anybody else wrote to it since it was opened
+   */
   begin(appliedIndex: number): void {
     this.#begin.run();
     const row = this.#select.get();
-    if (row?.[1] !== BigInt(appliedIndex) || row[5] !== this.#epoch) {
+    if (row?.[5] !== this.#epoch) {
       this.#rollback.run();
       throw new MachineFault(
         `the file was changed by another writer: it has applied ${row?.[1]} in epoch ${row?.[5]}, ` +
           `this one ${appliedIndex} in ${this.#epoch}`,
       );
     }
+    if (row[1] === BigInt(appliedIndex) && this.#version.get() === this.#opened) return;
+    this.#rollback.run();
+    throw new FileChanged(WRITTEN);
+  }
+
+  /** Outside a transaction. @throws FileChanged as `begin` */
+  look(): void {
+    if (this.#version.get() !== this.#opened) throw new FileChanged(WRITTEN);
   }
 
   /** Within the open transaction. */

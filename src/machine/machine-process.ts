@@ -5,6 +5,7 @@ import { unreachable } from "../sql/invariant.ts";
 import { awaitRole } from "./child-role.ts";
 import { openReaderEngine, openWriterEngine } from "./engines.ts";
 import { runExtensionCheck } from "./extension-check.ts";
+import { FileSeal } from "./file-seal.ts";
 import { runReader } from "./reader-loop.ts";
 import { runSnapshotTask } from "./snapshot-task.ts";
 import { takeWriterLock } from "./writer-lock.ts";
@@ -17,6 +18,7 @@ switch (given.role) {
     runWriter(given, {
       takeLock: (onSlow) => takeWriterLock(given.dir, given.lockWaitMs, onSlow),
       open: () => openWriterEngine(path, given),
+      seal: new FileSeal(path),
     });
     break;
   case "reader":

@@ -25,6 +25,10 @@ export interface WriterEngine {
   walBytes(): number;
   /** Does nothing while a transaction is open. Waits for no reader. `complete`: the file holds all that is applied. */
   checkpoint(): { readonly complete: boolean } | null;
+  /** Outside a transaction. @throws FileChanged if somebody else has written to the file */
+  look(): void;
+  /** Rolls back what is open. The file holds all that is applied, and its WAL nothing; false: a reader is in the way. */
+  emptyWal(): boolean;
   /** Rolls back what is open. */
   close(): void;
 }

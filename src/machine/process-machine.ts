@@ -6,6 +6,7 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import type {
+  FileLook,
   Logger,
   Machine,
   Readers,
@@ -18,6 +19,7 @@ import type { KnownExtension } from "../sql/extension.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
 import type { AutoVacuum } from "../sql/settings.ts";
 import { ChildSupply, type ChildSupplyOptions } from "./child-supply.ts";
+import { FileSeal } from "./file-seal.ts";
 import { ProcessWriter } from "./process-writer.ts";
 import { ReaderPool } from "./reader-pool.ts";
 import { SnapshotDirectory } from "./snapshot-directory.ts";
@@ -69,6 +71,7 @@ export class ProcessMachine implements Machine {
   readonly #supply: ChildSupply;
   readonly #pool: ReaderPool;
   readonly #directory: SnapshotDirectory;
+  readonly #seal: FileSeal;
   readonly #snapshots: ProcessSnapshotFiles;
   readonly #snapshotMsMax: number;
   readonly #snapshotBytesMax: number;
@@ -91,6 +94,7 @@ export class ProcessMachine implements Machine {
       taskMsMax: SNAPSHOT_TASK_MS_MAX,
     });
     const path = join(options.dir, "main.db");
+    this.#seal = new FileSeal(path);
     this.#pool = new ReaderPool({
       supply: this.#supply,
       readersMin: options.readersMin ?? 1,
@@ -121,6 +125,21 @@ export class ProcessMachine implements Machine {
   async recover(base: EntryId, holds: (mark: EntryId) => boolean): Promise<void> {
     await this.#directory.recover(base, holds);
     await this.#snapshots.load();
+  }
+
+  /** Before the first writer: what became of the database file since a node closed it. Changes nothing. */
+  lookAtFile(): FileLook {
+    return this.#seal.look();
+  }
+
+  /** Before the first writer: at which entry the file stands, if it is whole. @throws Error naming what is wrong */
+  inspectFile(): Promise<EntryId> {
+    return this.#snapshots.inspect();
+  }
+
+  /** The file counts as it stands, from here on. */
+  acceptFile(): void {
+    this.#seal.forget();
   }
 
   install(mark: EntryId, done: (error: Error | null) => void): void {
@@ -156,7 +175,8 @@ export class ProcessMachine implements Machine {
   openWriter(events: WriterEvents): Writer & Pick<ProcessWriter, "pid"> {
     const writer: ProcessWriter = new ProcessWriter(this.#supply, {
       ready: (state) => {
-        this.#pool.start();
+        // Nobody reads what somebody else has changed.
+        if (state.changed === undefined) this.#pool.start();
         events.ready(state);
       },
       executed: (id, outcome) => events.executed(id, outcome),
@@ -167,6 +187,7 @@ export class ProcessMachine implements Machine {
         this.#pinnedSinceMs = null;
         events.checkpointed(index);
       },
+      changed: (what) => events.changed(what),
       pinned: (bytes) => this.#pinned(writer, bytes),
       exited: (reason) => {
         this.#writers.delete(writer);

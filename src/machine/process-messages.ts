@@ -22,7 +22,7 @@ import type { AutoVacuum, ClusterSettings } from "../sql/settings.ts";
  * Node to writer. The id of `execute` comes back in `executed`; the others are answered in order. `checkpointed` has id 1
  * if it answers, 0 if it came by itself, and the entry up to which the file is complete; `pinned` comes instead if it is not,
  * with the bytes of WAL that readers hold back.
- * `configure` and `settle` are not answered.
+ * `configure`, `settle` and `look` are not answered; `changed` may come at any time, and then nothing but the end.
  */
 export const TO_WRITER = {
   execute: 1,
@@ -32,6 +32,7 @@ export const TO_WRITER = {
   close: 5,
   configure: 6,
   settle: 7,
+  look: 8,
 } as const;
 export const FROM_WRITER = {
   ready: 1,
@@ -43,6 +44,7 @@ export const FROM_WRITER = {
   closed: 7,
   settings: 8,
   pinned: 9,
+  changed: 10,
 } as const;
 
 /**
@@ -87,6 +89,8 @@ export type SnapshotTask =
   | { readonly kind: "seed"; readonly to: string }
   /** Reads the whole content; see digest-task.ts. */
   | { readonly kind: "digest"; readonly deep: boolean }
+  /** Is the database whole, and Balsa's? Answers with the entry at which it stands. Nobody else may have it open. */
+  | { readonly kind: "inspect" }
   /** Is the file at `path` the snapshot of this description? Syncs it. */
   | { readonly kind: "check"; readonly path: string; readonly expected: SnapshotFacts };
 

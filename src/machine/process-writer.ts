@@ -3,7 +3,7 @@
  * writer has been idle for a moment. It judges nothing: deadlines and replacement belong to the node.
  */
 
-import type { ExecuteJob, Verdict, Writer, WriterEvents } from "../node/ports.ts";
+import type { ExecuteJob, MachineState, Verdict, Writer, WriterEvents } from "../node/ports.ts";
 import type { Configuration, Entry, EntryId } from "../raft/entry.ts";
 import { invariant } from "../sql/invariant.ts";
 import { encodeConfiguration } from "../wire/configuration-codec.ts";
@@ -35,6 +35,8 @@ const CLOSE_MS_MAX = 5_000;
 
 /** A reader pinned a part of the WAL: time for another checkpoint, if the writer is still idle. */
 const RETRY_MS = 500;
+/** Has somebody else written to the file? A writer that works looks with each transaction as well. */
+const LOOK_MS = 1_000;
 /** Id of a checkpoint that was asked for; those that the writer makes by itself have none. */
 const ASKED = 1;
 
@@ -43,7 +45,7 @@ export interface ProcessWriterEvents extends WriterEvents {
   pinned(bytes: number): void;
 }
 
-type State = "open" | "closing" | "killed" | "exited";
+type State = "open" | "changed" | "closing" | "killed" | "exited";
 
 export class ProcessWriter implements Writer {
   readonly #supply: ChildSupply;
@@ -60,6 +62,7 @@ export class ProcessWriter implements Writer {
   #pokeTimer: NodeJS.Timeout | null = null;
   #idleTimer: NodeJS.Timeout | null = null;
   #closeTimer: NodeJS.Timeout | null = null;
+  #lookTimer: NodeJS.Timeout | null = null;
   /** Something was committed that no checkpoint has seen. */
   #dirty = false;
 
@@ -128,7 +131,8 @@ export class ProcessWriter implements Writer {
   }
 
   close(): void {
-    if (this.#state !== "open") return;
+    if (this.#state !== "open" && this.#state !== "changed") return;
+    this.#stopTimers();
     this.#state = "closing";
     this.#child?.send(TO_WRITER.close, 0);
     this.#closeTimer = setTimeout(() => {
@@ -145,7 +149,7 @@ export class ProcessWriter implements Writer {
         // The WAL may hold what an earlier writer left.
         this.#dirty = true;
         this.#armIdle(IDLE_MS);
-        return this.#events.ready(decodeState(payload));
+        return this.#ready(decodeState(payload));
       case FROM_WRITER.executed: {
         const job = this.#nextJob();
         invariant(job >>> 0 === id, `answer to job ${id}, expected ${job}`);
@@ -168,13 +172,30 @@ export class ProcessWriter implements Writer {
         return this.#checkpointed(id === ASKED, payload);
       case FROM_WRITER.pinned:
         return this.#pinned(id === ASKED, payload);
+      case FROM_WRITER.changed:
+        this.#changed();
+        return this.#events.changed(decodeText(payload));
       case FROM_WRITER.fault:
         return this.#child?.expectExit(decodeText(payload));
       case FROM_WRITER.closed:
-        return this.#child?.expectExit("closed");
+        return this.#child?.expectExit(`closed ${decodeText(payload)}`.trimEnd());
       default:
         invariant(false, `a frame of unknown type ${type} from the writer`);
     }
+  }
+
+  #ready(state: MachineState): void {
+    if (state.changed !== undefined) this.#changed();
+    else if (this.#state === "open") {
+      this.#lookTimer = setInterval(() => this.#child?.send(TO_WRITER.look, 0), LOOK_MS).unref();
+    }
+    this.#events.ready(state);
+  }
+
+  /** It answers nothing any more, and is asked nothing. */
+  #changed(): void {
+    this.#stopTimers();
+    if (this.#state === "open") this.#state = "changed";
   }
 
   #nextJob(): number {
@@ -240,8 +261,9 @@ export class ProcessWriter implements Writer {
   }
 
   #stopTimers(): void {
-    for (const timer of [this.#pokeTimer, this.#idleTimer, this.#closeTimer]) {
+    for (const timer of [this.#pokeTimer, this.#idleTimer, this.#closeTimer, this.#lookTimer]) {
       if (timer !== null) clearTimeout(timer);
     }
+    this.#lookTimer = null;
   }
 }

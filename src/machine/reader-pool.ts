@@ -85,9 +85,10 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
    * that had begun to answer fail.
    */
   suspend(done: () => void): void {
-    if (this.#state === "closed") return;
-    this.#state = "suspended";
     this.#onSuspended = done;
+    // An end does not wait for the new file, but whoever puts it there waits for the readers.
+    if (this.#state === "closed") return void setImmediate(() => this.#tellIfEmpty());
+    this.#state = "suspended";
     for (const reader of [...this.#readers]) {
       this.#readers.delete(reader);
       const queries = reader.takeBackAll();
@@ -433,11 +434,11 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
 
   #tellIfEmpty(): void {
     if (this.#processes > 0) return;
-    const isClosed = this.#state === "closed";
-    const done = isClosed ? this.#onClosed : this.#onSuspended;
+    const [suspended, closed] = [this.#onSuspended, this.#onClosed];
     this.#onClosed = null;
     this.#onSuspended = null;
-    done?.();
+    suspended?.();
+    closed?.();
   }
 }
 

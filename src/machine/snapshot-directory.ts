@@ -11,6 +11,7 @@
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { EntryId } from "../raft/entry.ts";
+import { CHANGED_SUFFIX, SEAL_SUFFIX } from "./file-seal.ts";
 import { takeWriterLock } from "./writer-lock.ts";
 
 const LOCK_MS_MAX = 10_000;
@@ -108,8 +109,8 @@ export class SnapshotDirectory {
     // Writers of this node are gone; this holds off one that a killed node left behind.
     const lock = takeWriterLock(this.#dataDir, LOCK_MS_MAX, () => undefined);
     try {
-      // Before the rename: SQLite would take the old WAL for the new file's.
-      for (const suffix of ["-wal", "-shm"]) {
+      // Before the rename: SQLite would take the old WAL for the new file's, and the node the old seal.
+      for (const suffix of ["-wal", "-shm", SEAL_SUFFIX, CHANGED_SUFFIX]) {
         this.onStep(`remove ${suffix}`);
         await rm(this.database + suffix, { force: true });
       }

@@ -15,7 +15,7 @@ import type {
   SnapshotFiles,
   SnapshotManifest,
 } from "../node/ports.ts";
-import type { LogIndex } from "../raft/entry.ts";
+import type { EntryId, LogIndex } from "../raft/entry.ts";
 import { BalsaError } from "../sql/errors.ts";
 import { checkManifest, PAGE_HASH_BYTES, PAGES_IN_CHUNK } from "../wire/snapshot-codec.ts";
 import type { ChildProcess } from "./child-process.ts";
@@ -239,6 +239,11 @@ export class ProcessSnapshotFiles implements SnapshotFiles {
       await directory.removeIncoming();
       throw error;
     }
+  }
+
+  /** Before the first writer. The entry at which a whole database of Balsa's stands. @throws Error naming what is wrong */
+  async inspect(): Promise<EntryId> {
+    return (await this.#run({ kind: "inspect" })) as EntryId;
   }
 
   // --- comparing ----------------------------------------------------------------------------------------------

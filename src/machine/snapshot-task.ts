@@ -1,6 +1,6 @@
 /**
  * The program of a snapshot's process: copies the database, or checks a copy, and ends. It reads whole files, which may
- * take long, and nobody waits for it but one transfer. The database itself is opened for reading only.
+ * take long, and nobody waits for it but one transfer. The database of a node that runs is opened for reading only.
  */
 
 import { createHash } from "node:crypto";
@@ -48,6 +48,12 @@ export async function runSnapshotTask(given: ChildArguments, path: string): Prom
       case "seed":
         await copyDatabase(path, task.to);
         return channel.end(FROM_SNAPSHOT.done, 0, encodeJson({}));
+      case "inspect":
+        return channel.end(
+          FROM_SNAPSHOT.done,
+          0,
+          encodeJson(inspectDatabase(path, given.extensions)),
+        );
       case "check":
         checkSnapshot(task.path, task.expected, given.extensions);
         return channel.end(FROM_SNAPSHOT.done, 0, encodeJson({}));
@@ -144,14 +150,31 @@ export function checkSnapshot(
   }
 }
 
+/** @throws Error naming what is wrong */
+export function inspectDatabase(path: string, extensions: readonly Extension[] = []): EntryId {
+  const database = new Database(path, { fileMustExist: true });
+  try {
+    return demandWhole(database, extensions);
+  } finally {
+    database.close();
+  }
+}
+
+/** Gives the entry at which it stands. */
+function demandWhole(database: Database.Database, extensions: readonly Extension[]): EntryId {
+  // Constraints and indexes may use what they bring.
+  loadExtensions(database, extensions);
+  const found = database.pragma("quick_check(1)", { simple: true });
+  if (found !== "ok") throw new Error(`the database is damaged: ${found}`);
+  database.prepare("SELECT count(*) FROM main.balsa_session").get();
+  const { index, term } = readState(database);
+  return { index, term };
+}
+
 function checkDatabase(path: string, expected: EntryId, extensions: readonly Extension[]): void {
   const database = new Database(path);
   try {
-    // Constraints and indexes may use what they bring.
-    loadExtensions(database, extensions);
-    const found = database.pragma("quick_check(1)", { simple: true });
-    if (found !== "ok") throw new Error(`the database is damaged: ${found}`);
-    const { index, term } = readState(database);
+    const { index, term } = demandWhole(database, extensions);
     if (index !== expected.index || term !== expected.term) {
       throw new Error(`it holds entry ${index} of term ${term}`);
     }

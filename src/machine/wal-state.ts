@@ -33,6 +33,15 @@ export class WalState {
     return Math.max(0, Number(log - checkpointed)) * WAL_FRAME_BYTES;
   }
 
+  /** As a checkpoint, and nothing stays in the WAL. Waits for readers as long as the connection may. False: in vain. */
+  empty(): boolean {
+    const [busy] = this.#database
+      .prepare<unknown[], CheckpointRow>("PRAGMA main.wal_checkpoint(TRUNCATE)")
+      .raw(true)
+      .get() ?? [1n, 0n, 0n];
+    return busy === 0n;
+  }
+
   checkpoint(): Checkpoint {
     const [busy, log, copied] = this.#database
       .prepare<unknown[], CheckpointRow>("PRAGMA main.wal_checkpoint(PASSIVE)")

@@ -3,11 +3,12 @@
  * write, and checkpoints between transactions. Never returns; any fault ends the process, with its reason told.
  */
 
-import type { Verdict } from "../node/ports.ts";
+import type { FileLook, MachineState, Verdict } from "../node/ports.ts";
 import { invariant } from "../sql/invariant.ts";
 import type { ClusterSettings } from "../sql/settings.ts";
 import { decodeConfiguration } from "../wire/configuration-codec.ts";
 import { ChildChannel } from "./child-channel.ts";
+import { FileChanged } from "./machine-fault.ts";
 import type { WriterEngine } from "./process-engines.ts";
 import {
   type ChildArguments,
@@ -34,33 +35,80 @@ interface Call {
   readonly payload: Uint8Array;
 }
 
-/** `open` is called when the lock is held. */
-export function runWriter(
-  given: ChildArguments,
-  parts: { takeLock(onSlow: () => void): object; open(): WriterEngine },
-): never {
-  let calls: Call[] = [];
+/** As file-seal.ts has it. */
+export interface Seal {
+  break(): FileLook;
+  opened(): void;
+  demandSameFile(): void;
+  note(what: string, state: MachineState | null): void;
+  close(engine: WriterEngine): string;
+}
+
+export interface WriterParts {
+  takeLock(onSlow: () => void): object;
+  /** Called when the lock is held. */
+  open(): WriterEngine;
+  readonly seal: Seal;
+}
+
+export function runWriter(given: ChildArguments, parts: WriterParts): never {
+  const calls: Call[] = [];
   const channel = new ChildChannel((type, id, payload) => calls.push({ type, id, payload }));
+  const takeCalls = (): Call[] => {
+    channel.receive();
+    return calls.splice(0);
+  };
+  let engine: WriterEngine | null = null;
+  let loop: WriterLoop | null = null;
   try {
     const lock = parts.takeLock(() => channel.startWatchdog());
-    const engine = parts.open();
+    const found = parts.seal.break();
+    if (found.kind === "changed") {
+      channel.send(FROM_WRITER.ready, 0, encodeJson(changedState(found, parts)));
+      channel.startWatchdog();
+      return awaitClose(channel, takeCalls);
+    }
+    engine = parts.open();
+    parts.seal.opened();
     channel.send(FROM_WRITER.ready, 0, encodeJson(engine.state));
     channel.flush();
     // A thread takes long to start, and until the first call a closed pipe is noticed without it.
     channel.startWatchdog();
-    const loop = new WriterLoop(given, channel, engine);
+    loop = new WriterLoop(given, channel, { engine, seal: parts.seal });
     for (;;) {
-      channel.receive();
-      const batch = calls;
-      calls = [];
-      for (const call of batch) loop.run(call);
+      for (const call of takeCalls()) loop.run(call);
       // Whatever the engine keeps of a call is a copy.
       channel.reuse();
       // The collector must not close the lock's file.
       invariant(lock !== null, "the writer's lock is held");
     }
   } catch (error) {
+    if (error instanceof FileChanged && engine !== null) {
+      parts.seal.note(error.message, engine.state);
+      channel.send(FROM_WRITER.changed, 0, Buffer.from(error.message));
+      if (loop?.isClosing === true) return channel.end(FROM_WRITER.closed, 0);
+      return awaitClose(channel, takeCalls);
+    }
     return channel.end(FROM_WRITER.fault, 0, Buffer.from(describe(error)));
+  }
+}
+
+/** The database stays closed, if that can be: it may be anything. */
+function changedState({ what, state }: FileLook & { kind: "changed" }, parts: WriterParts) {
+  if (state !== null) return { ...state, changed: what };
+  const engine = parts.open();
+  const found = { ...engine.state, changed: what };
+  engine.close();
+  return found;
+}
+
+/** Nothing is done any more to a file that was changed; the lock is held until the node has done with it. */
+function awaitClose(channel: ChildChannel, takeCalls: () => readonly Call[]): never {
+  for (;;) {
+    if (takeCalls().some(({ type }) => type === TO_WRITER.close)) {
+      return channel.end(FROM_WRITER.closed, 0);
+    }
+    channel.reuse();
   }
 }
 
@@ -68,13 +116,20 @@ class WriterLoop {
   readonly #given: ChildArguments;
   readonly #channel: ChildChannel;
   readonly #engine: WriterEngine;
+  readonly #seal: Seal;
+  isClosing = false;
   /** Uncopied bytes of the WAL from which on it is copied. */
   #checkpointAtBytes: number;
   /** As the node was told last. */
   #settings: ClusterSettings;
 
-  constructor(given: ChildArguments, channel: ChildChannel, engine: WriterEngine) {
+  constructor(
+    given: ChildArguments,
+    channel: ChildChannel,
+    { engine, seal }: { engine: WriterEngine; seal: Seal },
+  ) {
     this.#given = given;
+    this.#seal = seal;
     this.#channel = channel;
     this.#engine = engine;
     this.#checkpointAtBytes = given.walBytesMax;
@@ -109,9 +164,12 @@ class WriterLoop {
         return engine.settle(decodeJson(payload) as Verdict);
       case TO_WRITER.checkpoint:
         return this.#checkpoint(id);
+      case TO_WRITER.look:
+        engine.look();
+        return this.#seal.demandSameFile();
       case TO_WRITER.close:
-        engine.close();
-        return channel.end(FROM_WRITER.closed, 0);
+        this.isClosing = true;
+        return channel.end(FROM_WRITER.closed, 0, Buffer.from(this.#seal.close(engine)));
       default:
         invariant(false, `a call of unknown type ${type}`);
     }

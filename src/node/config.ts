@@ -62,6 +62,8 @@ export interface NodeOptions {
   readonly extensions?: readonly Extension[];
   /** Of a database file that is made now: what becomes of its free pages. Default none. */
   readonly autoVacuum?: AutoVacuum;
+  /** A database file that was changed from outside counts as it stands, if it is whole. For one start. Default false. */
+  readonly acceptChangedFile?: boolean;
   /** What it runs, if another than this program; for tests of upgrades. */
   readonly machineVersion?: string;
   readonly plant?: Plant;

@@ -1,4 +1,4 @@
-/** What the writer's driver is told when it is made, and what it tells. */
+/** What the writer's driver is told when it is made, what it tells, and for how long it listens to a writer. */
 
 import type { EntryId, LogIndex } from "../raft/entry.ts";
 import type { ClusterSettings } from "../sql/settings.ts";
@@ -10,6 +10,7 @@ import type {
   Logger,
   Machine,
   MachineState,
+  WriterEvents,
 } from "./ports.ts";
 import type { WriteRequest } from "./write-request.ts";
 
@@ -28,6 +29,8 @@ export interface DriverEvents {
   opened(state: MachineState): void;
   /** It has stopped in front of this entry. */
   mismatch(mismatch: DigestMismatch): void;
+  /** Somebody else wrote to its file: it does nothing any more. What was executed and not proposed did not happen. */
+  changed(what: string): void;
   /** Writers end for want of space; the next is tried after a pause. Or they have got on again. */
   resting(isResting: boolean): void;
   /** Of the log, now: milliseconds since 1970. `nowMs`: the monotonic clock. It may run backwards. */
@@ -52,4 +55,23 @@ export interface DriverParts {
   readonly environment: Environment;
   readonly logger: Logger;
   readonly events: DriverEvents;
+}
+
+/** A writer's events, passed on for as long as `isHeard`. */
+export function heardWhile(isHeard: () => boolean, events: WriterEvents): WriterEvents {
+  const tell =
+    <A extends unknown[]>(told: (...facts: A) => void) =>
+    (...facts: A): void => {
+      if (isHeard()) told(...facts);
+    };
+  return {
+    ready: tell(events.ready),
+    executed: tell(events.executed),
+    applied: tell(events.applied),
+    committed: tell(events.committed),
+    settings: tell(events.settings),
+    checkpointed: tell(events.checkpointed),
+    changed: tell(events.changed),
+    exited: tell(events.exited),
+  };
 }

@@ -22,6 +22,7 @@ import { LogKeeper } from "./log-keeper.ts";
 import { LowSpace } from "./low-space.ts";
 import { MachineVersions } from "./machine-versions.ts";
 import { Membership } from "./membership.ts";
+import { endParts } from "./node-end.ts";
 import { describeNode, idleStatus } from "./node-status.ts";
 import { type CoreView, openCore, tickMs } from "./open-core.ts";
 import { Operators } from "./operators.ts";
@@ -289,6 +290,7 @@ export class Node implements NodeService {
       settings: ({ machineVersion }) => this.#versions.applied(machineVersion),
       opened: (state) => this.#sickness.opened(state),
       mismatch: (mismatch) => this.#sickness.mismatch(mismatch),
+      changed: (what) => this.#sickness.changed(what),
       resting: (isResting) => this.#space.writer(isResting),
       timeMs: (nowMs) => this.#clock.timeMs(nowMs),
       isLowOnSpace: () => this.#space.isLow,
@@ -337,6 +339,7 @@ export class Node implements NodeService {
     this.#rounds.every(SWEEP_MS, () => this.#versions.sweep());
     this.#rounds.every(SWEEP_MS, () => this.#sickness.sweep());
     this.#rounds.every(this.#config.checksumIntervalMs, () => this.#writes.sweep());
+    if (!this.#sickness.mayLead) this.#loop.step({ kind: "abstain", isAbstaining: true });
     this.#membership.moved(raft.status());
     this.#versions.started();
     // Alone, there is nobody to wait for.
@@ -465,10 +468,7 @@ export class Node implements NodeService {
     this.#stopped = true;
     this.#stopParts();
     if (!already) this.#refuseAll(failure("CLOSED", "the node is stopping"));
-    const { transport, machine, log } = this.#parts;
-    transport.stop(() => {
-      this.#driver.stop(() => machine.readers.close(() => log.close(done)));
-    });
+    endParts(this.#parts, this.#driver, done);
   }
 
   status(): NodeStatus {

@@ -17,6 +17,7 @@ import type { EntryId, NodeId } from "../raft/entry.ts";
 import { BalsaError } from "../sql/errors.ts";
 import { checkOptions, type NodeConfig, type NodeOptions } from "./config.ts";
 import { realEnvironment } from "./environment.ts";
+import { settleFileAtStart } from "./file-at-start.ts";
 import { Node } from "./node.ts";
 import type { Log, Logger, SnapshotTransport, Transport } from "./ports.ts";
 import type { NodeService } from "./service.ts";
@@ -66,6 +67,9 @@ export async function openNode(
     const holds = ({ index, term }: EntryId) =>
       index >= dropped && index <= log.lastIndex() && log.term(index) === term;
     await machine.recover({ index: dropped, term: log.term(dropped) }, holds);
+    const { identity } = log;
+    const file = { id: config.id, identity, machine, holds, logger: parts.logger };
+    await settleFileAtStart(file, options.acceptChangedFile === true);
     const { snapshots, ...rest } = parts;
     const environment = realEnvironment;
     const own = { log, machine, environment, fetcher: snapshots, space };

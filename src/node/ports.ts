@@ -151,7 +151,18 @@ export interface MachineState {
   readonly originIndex: LogIndex;
   /** The last verdict under which entries were applied; null: none was. */
   readonly settled: Verdict | null;
+  /** The file was found changed from outside, in words: the rest is what it had applied before, and nothing is done to it. */
+  readonly changed?: string;
 }
+
+/** How the database file stands beside what the node left when it closed it. */
+export type FileLook =
+  /** It was not closed in order: nothing is known. */
+  | { readonly kind: "unsealed" }
+  | { readonly kind: "unreadable"; readonly why: string }
+  | { readonly kind: "intact" }
+  /** `state`: what it had applied when it was as it should be; null: not known. */
+  | { readonly kind: "changed"; readonly what: string; readonly state: MachineState | null };
 
 /** What an entry does: the digest of its effects, or 0, and why it has none. */
 export interface Effect {
@@ -190,6 +201,8 @@ export interface WriterEvents {
   settings(settings: ClusterSettings): void;
   /** The database file alone, without its WAL, holds everything up to `index`, durably. */
   checkpointed(index: LogIndex): void;
+  /** Somebody else wrote to the file. What was given and is not answered was not done, and nothing is from now on. */
+  changed(what: string): void;
   /** The process is gone, whatever the reason; what was not answered is not going to be. Last call. */
   exited(reason: string): void;
 }

@@ -11,6 +11,8 @@ import { NodeDisk } from "../log/node-disk.ts";
 import { openLog } from "../log/open-log.ts";
 import { DirectoryLock } from "../machine/directory-lock.ts";
 import { openWriterEngine } from "../machine/engines.ts";
+import { FileSeal } from "../machine/file-seal.ts";
+import { inspectDatabase } from "../machine/snapshot-task.ts";
 import { votersOnly } from "../raft/entry.ts";
 import { BalsaError } from "../sql/errors.ts";
 import type { Identity } from "./ports.ts";
@@ -25,21 +27,22 @@ export interface RecoveredNode {
 /**
  * `dir`: the data directory of a node that does not run. What was acknowledged by others alone is lost.
  *
- * @throws BalsaError INVALID_ARGUMENT if it is none, or never took part; what opening log and database throw
+ * @throws BalsaError INVALID_ARGUMENT if it is none, or never took part; FILE_CHANGED if the database was changed from outside,
+ * and is not accepted so; what opening log and database throw
  */
-export async function recoverNode(dir: string): Promise<RecoveredNode> {
+export async function recoverNode(dir: string, acceptChangedFile = false): Promise<RecoveredNode> {
   if (!existsSync(join(dir, "log")) || !existsSync(join(dir, "main.db"))) {
     throw new BalsaError("INVALID_ARGUMENT", `${dir} is no directory of a node`);
   }
   const lock = DirectoryLock.take(dir);
   try {
-    return await recover(dir);
+    return await recover(dir, acceptChangedFile);
   } finally {
     lock.release();
   }
 }
 
-async function recover(dir: string): Promise<RecoveredNode> {
+async function recover(dir: string, acceptChangedFile: boolean): Promise<RecoveredNode> {
   const id = loadIdentity(new NodeDisk(), join(dir, "log"))?.identity.nodeId ?? 0;
   if (id === 0) throw new BalsaError("INVALID_ARGUMENT", `${dir} does not say whose it is`);
   const log = await openLog({ dir: join(dir, "log"), nodeId: id });
@@ -50,14 +53,21 @@ async function recover(dir: string): Promise<RecoveredNode> {
       throw new BalsaError("INVALID_ARGUMENT", message);
     }
     const lastIndex = log.lastIndex();
+    const path = join(dir, "main.db");
+    const seal = new FileSeal(path);
+    const found = seal.look();
+    if (found.kind === "changed" && !acceptChangedFile) throw changedMeanwhile(dir, found.what);
+    if (found.kind === "changed") inspectDatabase(path);
+    seal.forget();
     // The database first: a crash in between leaves the old cluster's id, and the same again does no harm.
-    const engine = openWriterEngine(join(dir, "main.db"));
+    const engine = openWriterEngine(path);
     try {
       const { appliedIndex, appliedTerm } = engine.state;
       // Whatever the log says of members up to its end is overruled.
       engine.configure({ ...votersOnly([id]), index: lastIndex });
       engine.commit({ index: appliedIndex, term: appliedTerm });
       if (engine.checkpoint()?.complete !== true) throw new Error("the database cannot be synced");
+      seal.close(engine);
     } finally {
       engine.close();
     }
@@ -71,4 +81,12 @@ async function recover(dir: string): Promise<RecoveredNode> {
   } finally {
     await new Promise<void>((resolve) => log.close(resolve));
   }
+}
+
+function changedMeanwhile(dir: string, what: string): BalsaError {
+  return new BalsaError(
+    "FILE_CHANGED",
+    `${dir}/main.db was changed from outside: ${what}. Choose another node, or restore the file that the node left; if this ` +
+      "one shall count as it stands, say --accept-changed-file",
+  );
 }

@@ -31,6 +31,45 @@ export function reseeding(index: LogIndex, isLeaderRight: boolean): string {
   );
 }
 
+export function changed(what: string): string {
+  return (
+    `this node's main.db was changed from outside: ${what}. It serves nothing until it has fetched the database of a ` +
+    "healthy node"
+  );
+}
+
+export function changedAndWaiting(what: string, alike: readonly NodeId[], silent: number): string {
+  const others = alike.length === 0 ? "" : `; so was that of node ${alike.join(" and ")}`;
+  const rest = silent === 0 ? "" : `; ${silent} of the other voters have not answered`;
+  return `${changed(what)}, and none has been found yet${others}${rest}`;
+}
+
+/** Where nobody else can say what is right. */
+export function changedAlone(what: string): string {
+  return (
+    `main.db was changed from outside: ${what}. There is no other node to fetch a database from. If it shall count as it ` +
+    "stands, start the node once with --accept-changed-file (option acceptChangedFile); else restore the file that " +
+    "the node left, or begin a new cluster with a backup (balsa import)"
+  );
+}
+
+export function changedEverywhere(what: string, others: readonly NodeId[]): string {
+  return (
+    `main.db was changed from outside: ${what}. So was that of every other voter (node ${others.join(", ")}): no node is ` +
+    "left whose database is known to be right. If all directories were only copied or restored together, or hold the same, " +
+    "start every node once with --accept-changed-file and compare them with balsa verify; else choose the node whose data " +
+    "you trust (balsa export --dir shows each one's), start that one with --accept-changed-file, and the others without: they " +
+    "take its database"
+  );
+}
+
+export function changedOften(what: string): string {
+  return (
+    `main.db was changed from outside: ${what}. That was the third time within an hour or more: find the program that writes ` +
+    "to it, and start the node again"
+  );
+}
+
 const REASONS = {
   alone: "there is no other voter to ask",
   divided: "no majority of the voters found the same",

@@ -15,6 +15,7 @@ import {
   type Term,
 } from "../raft/entry.ts";
 import { isSingleton, isVoter, voterIds } from "../raft/quorum.ts";
+import { CHANGED, ChangedFile } from "./changed-file.ts";
 import { AS_LOGGED, type FindingKey, judge, keyOf, keyOfPeer, UNKNOWN } from "./findings.ts";
 import type {
   DigestMismatch,
@@ -89,6 +90,7 @@ const RESEEDS_WITHIN_MS = 3_600_000;
 
 export class Sickness {
   readonly #parts: SicknessParts;
+  readonly #changed: ChangedFile;
   #illness: Illness | null = null;
   /** As each node said last. */
   readonly #said = new Map<NodeId, PeerFinding>();
@@ -105,22 +107,31 @@ export class Sickness {
 
   constructor(parts: SicknessParts) {
     this.#parts = parts;
+    this.#changed = new ChangedFile({ ...parts, mayReseed: () => this.#mayReseed() });
   }
 
   /** Serves nothing, and leads only to say that it is right. */
   get isSick(): boolean {
-    return this.#illness !== null;
+    return this.#illness !== null || this.#changed.isFound;
   }
 
   /** May stand for leader. */
   get mayLead(): boolean {
+    if (this.#changed.isFound) return this.#changed.stands;
     return this.#illness === null || this.#illness.stage === "right" || this.#illness.stands;
   }
 
   /** A writer has opened the database. */
-  opened({ originIndex, settled }: MachineState): void {
+  opened({ originIndex, settled, changed }: MachineState): void {
     this.#originIndex = originIndex;
     this.#settled = settled;
+    if (changed !== undefined) this.changed(changed);
+  }
+
+  /** Somebody else has written to the database: whatever else was wrong with it counts no more. */
+  changed(what: string): void {
+    this.#illness = null;
+    this.#changed.found(what);
   }
 
   /** The machine has stopped in front of this entry. */
@@ -128,6 +139,7 @@ export class Sickness {
     const { log, logger } = this.#parts;
     const { index, expected, found, detail, isUnknown } = mismatch;
     const facts = { index, expected, found, detail };
+    if (this.#changed.isFound) return;
     if (this.#illness?.stage === "reseeding") return;
     if (isUnknown === true) return this.#meetUnknown(mismatch);
     logger.error(facts, "the effects of a log entry differ from its leader's");
@@ -172,7 +184,8 @@ export class Sickness {
     }
     if (asks) transport.sendFinding(from, { index, term, ...this.#own(index), asks: false });
     const illness = this.#illness;
-    if (illness !== null) this.#decide(illness);
+    if (this.#changed.isFound) this.#changed.heard(from, finding);
+    else if (illness !== null) this.#decide(illness);
     else if (finding.kind === "differs") this.#compare(index, term);
   }
 
@@ -180,6 +193,7 @@ export class Sickness {
   #own(index: LogIndex): Effect & Pick<PeerFinding, "kind"> {
     const { applied } = this.#parts.driver;
     const nothing = { digest: 0, detail: "" };
+    if (this.#changed.isFound) return { kind: "unknown", digest: 0, detail: CHANGED };
     const illness = this.#illness;
     if (illness !== null && illness.index === index && illness.found !== null)
       return { kind: "differs", ...illness.found };
@@ -228,6 +242,7 @@ export class Sickness {
 
   /** To be called from time to time: looks for a verdict, asks, proposes. */
   sweep(): void {
+    this.#changed.sweep();
     const illness = this.#illness;
     if (illness === null || illness.stage === "reseeding" || illness.stage === "unknown") return;
     if (this.#findVerdict(illness)) return;
@@ -367,11 +382,9 @@ export class Sickness {
   #reseedFrom(key: FindingKey): void {
     const illness = this.#illness;
     if (illness === null) return;
-    const { environment, trouble, reseed, mayLead } = this.#parts;
+    const { trouble, reseed, mayLead } = this.#parts;
     const { index, term } = illness;
-    const nowMs = environment.monotonicMs();
-    this.#reseeds = this.#reseeds.filter(({ atMs }) => nowMs - atMs < RESEEDS_WITHIN_MS);
-    if (this.#reseeds.length >= RESEEDS_MAX) return this.#giveUp("often");
+    if (!this.#mayReseed()) return this.#giveUp("often");
     const findings = this.#findings(index, term);
     const sources = [...findings].filter(([, found]) => found === key).map(([id]) => id);
     illness.stage = "reseeding";
@@ -380,9 +393,16 @@ export class Sickness {
     reseed(sources, index);
   }
 
+  #mayReseed(): boolean {
+    const nowMs = this.#parts.environment.monotonicMs();
+    this.#reseeds = this.#reseeds.filter(({ atMs }) => nowMs - atMs < RESEEDS_WITHIN_MS);
+    return this.#reseeds.length < RESEEDS_MAX;
+  }
+
   /** A healthy node's database has taken the place of this node's. */
   replaced(mark: EntryId): void {
-    if (this.#illness === null) return;
+    if (!this.isSick) return;
+    this.#changed.over();
     this.#reseeds.push({ atMs: this.#parts.environment.monotonicMs(), index: mark.index });
     this.#parts.logger.info({ ...mark }, "this node is healthy again");
     this.#recover();

@@ -10,7 +10,12 @@ import type { Configuration, EntryId, LogIndex } from "../raft/entry.ts";
 import type { Failure } from "../sql/errors.ts";
 import { ApplyPace } from "./apply-pace.ts";
 import { Deque } from "./deque.ts";
-import type { DriverEvents, DriverOptions, DriverParts } from "./driver-events.ts";
+import {
+  type DriverEvents,
+  type DriverOptions,
+  type DriverParts,
+  heardWhile,
+} from "./driver-events.ts";
 import {
   APPLY_BYTES_MAX,
   APPLY_ENTRIES_MAX,
@@ -32,6 +37,7 @@ import type {
   Timer,
   Verdict,
   Writer,
+  WriterEvents,
 } from "./ports.ts";
 import { WaitingWrites } from "./waiting-writes.ts";
 import { WriteCycle } from "./write-cycle.ts";
@@ -201,9 +207,8 @@ export class WriterDriver {
 
   /** A caller gave up. What waits is withdrawn; what executes is stopped if it goes on for long. */
   cancel(request: WriteRequest): void {
-    if (request.stage === "waiting") {
-      this.#waiting.withdraw(request);
-    } else if (request.stage === "executing") request.deadlineAtMs = 0;
+    if (request.stage === "waiting") this.#waiting.withdraw(request);
+    else if (request.stage === "executing") request.deadlineAtMs = 0;
   }
 
   /** Reads are being confirmed, and will ask for all that is committed: the COMMIT need not wait for them to do so. */
@@ -226,21 +231,19 @@ export class WriterDriver {
   #open(): void {
     this.#mode = "starting";
     this.#kept.closed();
+    const events: WriterEvents = {
+      ready: (state) => this.#ready(writer, state),
+      executed: (id, outcome) => this.#executed(id, outcome),
+      applied: (last, mismatch) => this.#followed(last, mismatch),
+      committed: (last) => this.#advance(last.index),
+      settings: (settings) => this.#events.settings(settings),
+      checkpointed: (index) => this.#events.checkpointed(index),
+      changed: (what) => this.#changed(what),
+      exited: (reason) => this.#exited(reason),
+    };
     // Whoever was replaced is not heard any more.
-    const mine =
-      <A extends unknown[]>(told: (...facts: A) => void) =>
-      (...facts: A): void => {
-        if (this.#writer === writer) told(...facts);
-      };
-    const writer: Writer = this.#machine.openWriter({
-      ready: mine((state) => this.#ready(writer, state)),
-      executed: mine((id, outcome) => this.#executed(id, outcome)),
-      applied: mine((last, mismatch) => this.#followed(last, mismatch)),
-      committed: mine((last) => this.#advance(last.index)),
-      settings: mine((settings) => this.#events.settings(settings)),
-      checkpointed: mine((index) => this.#events.checkpointed(index)),
-      exited: mine((reason) => this.#exited(reason)),
-    });
+    const isHeard = () => this.#writer === writer;
+    const writer: Writer = this.#machine.openWriter(heardWhile(isHeard, events));
     this.#writer = writer;
   }
 
@@ -248,7 +251,7 @@ export class WriterDriver {
     this.#kept.opened(writer, state);
     this.#events.settings(state.settings);
     this.#events.opened(state);
-    this.#mode = "following";
+    this.#mode = state.changed === undefined ? "following" : "closed";
     this.#applying = false;
     const grown = state.appliedIndex > this.#applied;
     this.#applied = state.appliedIndex;
@@ -273,8 +276,7 @@ export class WriterDriver {
   }
 
   resume(): void {
-    const stopping = this.#stopping;
-    if (stopping !== null) return stopping();
+    if (this.#stopping !== null) return this.#stopping();
     this.#open();
   }
 
@@ -300,8 +302,7 @@ export class WriterDriver {
 
   #exited(reason: string): void {
     this.#writer = null;
-    const stopping = this.#stopping;
-    if (stopping !== null) return stopping();
+    if (this.#stopping !== null) return this.#stopping();
     if (this.#rest.isDue(reason, this.#events.isLowOnSpace())) return this.#restAfter(reason);
     this.#deaths += 1;
     const message = `the writer process died while it ran this request: ${reason}`;
@@ -360,6 +361,11 @@ export class WriterDriver {
     if (mismatch !== null) this.#mode = "closed";
     this.#advance(last.index);
     if (mismatch !== null) this.#events.mismatch(mismatch);
+  }
+
+  #changed(what: string): void {
+    this.#mode = "closed";
+    this.#events.changed(what);
   }
 
   settle(verdict: Verdict): void {

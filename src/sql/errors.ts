@@ -38,6 +38,8 @@ export const BALSA_CODES = {
   PROTOCOL: "something that is not Balsa, or another version of it, answered",
   WRONG_CLUSTER: "the node belongs to another cluster",
   NOT_SERVING: "the node found that its data differs from the others' and has stopped serving",
+  FILE_CHANGED:
+    "the node's database file was changed from outside, and there is no other node to take one from; the message says the way out",
   INTERNAL: "a bug in Balsa",
 } as const;
 

@@ -62,7 +62,7 @@ async function replacements(machine: ProcessMachine, old: { kill(): void }): Pro
     await new Promise<void>((resolve) => {
       const ignore = (): void => undefined;
       const quiet = { executed: ignore, applied: ignore, committed: ignore, exited: ignore };
-      const events = { ...quiet, checkpointed: ignore, settings: ignore };
+      const events = { ...quiet, checkpointed: ignore, settings: ignore, changed: ignore };
       const writer = machine.openWriter({ ...events, ready: () => resolve() });
       old.kill();
       old = writer;
@@ -83,6 +83,7 @@ async function main(): Promise<void> {
       applied: () => undefined,
       committed: () => undefined,
       checkpointed: () => undefined,
+      changed: () => undefined,
       settings: () => undefined,
       exited: () => undefined,
     });

@@ -38,6 +38,7 @@ function opened(machine: ProcessMachine): Promise<Writer> {
     const writer = machine.openWriter({
       ...quiet,
       checkpointed: ignore,
+      changed: ignore,
       settings: ignore,
       ready: () => setImmediate(() => resolve(writer)),
     });

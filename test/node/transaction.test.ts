@@ -72,6 +72,7 @@ describe("an interactive transaction", () => {
           settings: () => undefined,
           opened: () => undefined,
           mismatch: () => undefined,
+          changed: () => undefined,
           resting: () => undefined,
           timeMs: () => logMs ?? clock.environment.wallMs(),
           isLowOnSpace: () => false,

@@ -19,6 +19,7 @@ describe("the writer driver", () => {
   let rests: boolean[];
   let isLow: boolean;
   let mismatches: number[];
+  let changes: string[];
 
   beforeEach(() => {
     clock = new Clock();
@@ -32,6 +33,7 @@ describe("the writer driver", () => {
     rests = [];
     isLow = false;
     mismatches = [];
+    changes = [];
     driver = new WriterDriver(
       { writeDeadlineMs: 30_000, dedup: true },
       {
@@ -51,6 +53,7 @@ describe("the writer driver", () => {
           checkpointed: () => undefined,
           ...{ settings() {}, opened() {} },
           mismatch: ({ index }) => mismatches.push(index),
+          changed: (what) => changes.push(what),
           resting: (isResting) => rests.push(isResting),
           timeMs: () => clock.environment.wallMs(),
           isLowOnSpace: () => isLow,

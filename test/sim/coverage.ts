@@ -37,6 +37,7 @@ export const COVERED = [
   "logs set aside",
   "range checksums",
   "rows planted",
+  "changes from outside found",
   "databases exchanged",
   "verdicts gone by",
   "decided by hand",

@@ -1,6 +1,6 @@
 /** The machine behind its port, in this process: answers come later, on virtual time, one after another. */
 
-import { MachineFault } from "../../src/machine/machine-fault.ts";
+import { FileChanged, MachineFault } from "../../src/machine/machine-fault.ts";
 import type { ReaderEngine, WriterEngine } from "../../src/machine/process-engines.ts";
 import { verdictCodec } from "../../src/machine/verdict-codec.ts";
 import type {
@@ -48,6 +48,8 @@ export interface Store {
   plant(): boolean;
   /** It holds such a row, or did when it was copied. */
   readonly isPlanted: boolean;
+  /** It was found changed from outside, in words, and nothing has taken its place; empty: it was not. */
+  changed: string;
   /** A copy as of the last commit. */
   copy(): SimSnapshot;
   /** A snapshot is here, durably, beside the database. */
@@ -77,6 +79,7 @@ export class SimMachine implements Machine {
   /** Another database has taken the place of this one; `exchange`: while the log goes on. */
   onReplaced: (mark: EntryId, how: "install" | "exchange") => void = () => {};
   onSettled: () => void = () => {};
+  onChanged: () => void = () => {};
   appliedIndex: LogIndex = 0;
   readonly #store: Store;
   readonly #dice: Prng;
@@ -101,6 +104,10 @@ export class SimMachine implements Machine {
     const watched: SimWriterEvents = {
       ...events,
       summed: () => this.onChecksum(),
+      changed: (what) => {
+        this.onChanged();
+        events.changed(what);
+      },
       ready: (state) => {
         this.appliedIndex = state.appliedIndex;
         events.ready(state);
@@ -217,8 +224,13 @@ class SimWriter implements Writer {
       if (this.#dead) return;
       if (before !== null && !before.#dead) return this.#open(before);
       this.#engine = this.#store.openWriter(this.#machineVersion);
-      this.#settings = this.#engine.state.settings;
-      this.#events.ready(this.#engine.state);
+      const { state } = this.#engine;
+      this.#settings = state.settings;
+      const { changed } = this.#store;
+      if (changed === "") return this.#events.ready(state);
+      this.#engine.close();
+      this.#engine = null;
+      this.#events.ready({ ...state, changed });
     });
   }
 
@@ -231,10 +243,19 @@ class SimWriter implements Writer {
         run(this.#engine);
       } catch (error) {
         if (!(error instanceof MachineFault)) throw error;
+        if (error instanceof FileChanged) return this.#changed(error.message);
         this.die();
         this.#events.exited(error.message);
       }
     });
+  }
+
+  /** As a real writer: nothing is done any more. */
+  #changed(what: string): void {
+    this.#store.changed = what;
+    this.#engine?.close();
+    this.#engine = null;
+    this.#events.changed(what);
   }
 
   execute(job: ExecuteJob): void {

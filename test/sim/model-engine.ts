@@ -4,6 +4,7 @@
  */
 
 import { crc32 } from "node:zlib";
+import { FileChanged } from "../../src/machine/machine-fault.ts";
 import type { Chunk, ReaderEngine, WriterEngine } from "../../src/machine/process-engines.ts";
 import type {
   DigestMismatch,
@@ -74,12 +75,16 @@ export class ModelStore implements Store {
   #checkpoint: ModelState | null = null;
   #kept: SimSnapshot | null = null;
   #writer: ModelWriter | null = null;
+  changed = "";
+  /** Somebody else wrote to it while the present writer had it open, and that shows. */
+  isTouched = false;
 
   constructor(dice: Prng) {
     this.#dice = dice;
   }
 
   openWriter(machineVersion: string): WriterEngine {
+    this.isTouched = false;
     this.#writer = new ModelWriter(this, machineVersion);
     return this.#writer;
   }
@@ -103,6 +108,7 @@ export class ModelStore implements Store {
     this.state = (kept.data as ModelState).copy();
     this.visible = new Map(this.state.counters);
     this.#checkpoint = this.state.copy();
+    this.changed = "";
     this.#kept = null;
     this.#writer = null;
   }
@@ -146,6 +152,8 @@ export class ModelStore implements Store {
   plant(): boolean {
     this.state.rows.unshift("0/0/0");
     this.state.isPlanted = true;
+    // Else it is rot.
+    this.isTouched ||= this.#dice.chance(0.5);
     return true;
   }
 
@@ -153,6 +161,7 @@ export class ModelStore implements Store {
     this.state = new ModelState();
     this.visible = new Map();
     this.#checkpoint = null;
+    this.changed = "";
     this.#kept = null;
     this.#writer = null;
   }
@@ -211,6 +220,7 @@ export class ModelWriter implements WriterEngine {
   }
 
   execute(job: ExecuteJob): ExecuteOutcome {
+    this.look();
     if (job.verb === "machineVersion") {
       const value = Buffer.from(job.batch).toString();
       const setting = { name: MACHINE_VERSION, value };
@@ -261,6 +271,7 @@ export class ModelWriter implements WriterEngine {
   }
 
   apply(entries: readonly Entry[]): { last: EntryId; mismatch: DigestMismatch | null } {
+    this.look();
     for (const entry of entries) {
       const mark = this.#undo.length;
       const mismatch = entry.kind === "command" ? this.#applyCommand(entry) : null;
@@ -321,6 +332,15 @@ export class ModelWriter implements WriterEngine {
 
   checkpoint(): { readonly complete: boolean } {
     return { complete: true };
+  }
+
+  look(): void {
+    if (this.#undo.length > 0 || !this.#file.isTouched) return;
+    throw new FileChanged("another program wrote to it");
+  }
+
+  emptyWal(): boolean {
+    return true;
   }
 
   close(): void {

@@ -19,6 +19,7 @@ export class SqliteStore implements Store {
   readonly #ready: string;
   readonly #dice: Prng;
   #kept: EntryId | null = null;
+  changed = "";
   checkpointIndex: LogIndex = 0;
 
   constructor(directory: string, id: number, dice: Prng) {
@@ -90,6 +91,7 @@ export class SqliteStore implements Store {
       rmSync(path, { force: true });
     }
     for (const path of [this.#checkpoint, this.#ready]) rmSync(path, { force: true });
+    this.changed = "";
     this.checkpointIndex = 0;
     this.#kept = null;
   }
@@ -115,6 +117,7 @@ export class SqliteStore implements Store {
     renameSync(this.#ready, this.#path);
     copyFileSync(this.#path, this.#checkpoint);
     this.checkpointIndex = mark.index;
+    this.changed = "";
     this.#kept = null;
   }
 

@@ -244,6 +244,7 @@ export class World {
       const digest = this.atlas.isPlanted(host.id) ? null : host.store.digest();
       this.guard(() => this.referee.applied(view, index, digest));
     };
+    machine.onChanged = () => this.coverage.add("changes from outside found");
     machine.onSettled = () => this.coverage.add("verdicts gone by");
     machine.onReplaced = (mark, how) => {
       this.#lookForPlants(host);

@@ -18,6 +18,7 @@ const writer = machine.openWriter({
   applied() {},
   committed() {},
   checkpointed() {},
+  changed() {},
   settings() {},
   exited() {},
 });

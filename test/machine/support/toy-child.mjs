@@ -75,12 +75,26 @@ function openWriter() {
     checkpoint() {
       if (!database.inTransaction) database.pragma("wal_checkpoint(PASSIVE)");
     },
+    look() {},
+    emptyWal: () => true,
     close() {
       if (database.inTransaction) database.exec("ROLLBACK");
       database.close();
     },
   };
 }
+
+/** Nobody looks after a toy's file. */
+const NO_SEAL = {
+  break: () => ({ kind: "unsealed" }),
+  opened() {},
+  demandSameFile() {},
+  note() {},
+  close(engine) {
+    engine.close();
+    return "";
+  },
+};
 
 function openReader() {
   const database = new Database(join(given.dir, "main.db"), { readonly: true });
@@ -119,7 +133,7 @@ function openReader() {
 const given = awaitRole();
 if (given.role === "writer") {
   const takeLock = (onSlow) => takeWriterLock(given.dir, given.lockWaitMs, onSlow);
-  runWriter(given, { takeLock, open: openWriter });
+  runWriter(given, { takeLock, open: openWriter, seal: NO_SEAL });
 } else {
   if (process.argv.includes("--no-readers")) throw new Error("no luck");
   runReader(openReader);

@@ -48,6 +48,7 @@ export type WriterEvent =
   | { readonly kind: "executed"; readonly id: number; readonly outcome: ExecuteOutcome }
   | { readonly kind: "applied"; readonly last: EntryId; readonly mismatch: DigestMismatch | null }
   | { readonly kind: "committed"; readonly last: EntryId }
+  | { readonly kind: "changed"; readonly what: string }
   | { readonly kind: "exited"; readonly reason: string };
 
 /** A writer that keeps its events; `next` waits for the one after those already taken. */
@@ -74,6 +75,7 @@ export class WatchedWriter {
       committed: (last) => take({ kind: "committed", last }),
       settings: (settings) => this.settings.push(settings),
       checkpointed: (index) => this.checkpoints.push(index),
+      changed: (what) => take({ kind: "changed", what }),
       exited: (reason) => take({ kind: "exited", reason }),
     });
     inCall = false;

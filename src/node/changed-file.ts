@@ -1,0 +1,173 @@
+/**
+ * What a node does whose database file somebody else has changed (docs/decisions/0020-changed-from-outside.md): it serves
+ * nothing, speaks for no entry, and takes the database of a node whose own is as it left it. Whether the file was changed the
+ * machine says; how it is replaced is reseed.ts's. It compares no effects: one healthy node is enough.
+ */
+
+import { NOBODY, type NodeId } from "../raft/entry.ts";
+import { isSingleton, voterIds } from "../raft/quorum.ts";
+import { BalsaError } from "../sql/errors.ts";
+import type { PeerFinding } from "./ports.ts";
+import type { SicknessParts } from "./sickness.ts";
+import {
+  changed,
+  changedAlone,
+  changedAndWaiting,
+  changedEverywhere,
+  changedOften,
+} from "./sickness-words.ts";
+
+export interface ChangedFileParts
+  extends Pick<
+    SicknessParts,
+    | "id"
+    | "environment"
+    | "electionMs"
+    | "status"
+    | "fallSick"
+    | "mayLead"
+    | "reseed"
+    | "trouble"
+    | "halt"
+  > {
+  readonly log: Pick<SicknessParts["log"], "firstIndex" | "term">;
+  readonly transport: SicknessParts["transport"];
+  readonly driver: Pick<SicknessParts["driver"], "applied">;
+  /** No database was replaced too often lately. */
+  mayReseed(): boolean;
+}
+
+/** Detail of a finding: the sender has none, because its database is nobody's. */
+export const CHANGED = "changed from outside";
+
+/** Between two rounds of questions; and when nobody has helped for long. */
+const ASK_MS = 200;
+const ASK_LATER_MS = 2_000;
+const ASK_LATER_AFTER_MS = 5_000;
+/**
+ * Before a database is taken, and before it is said that there is none: what was done to all nodes at once each of them has
+ * found by then. A writer looks every second.
+ */
+const SETTLE_MS = 2_500;
+/** Others stand within two. */
+const STAND_AFTER_ELECTIONS = 3;
+
+export class ChangedFile {
+  readonly #parts: ChangedFileParts;
+  /** null: nothing was changed. */
+  #what: string | null = null;
+  #sinceMs = 0;
+  #askedAtMs = Number.NEGATIVE_INFINITY;
+  /** As each voter said last: whether its own was changed. */
+  readonly #isChanged = new Map<NodeId, boolean>();
+  /** From whom a database is being fetched. */
+  #sources = "";
+  #leaderlessSinceMs: number | null = null;
+  /** It leads, or may, though it serves nothing: nobody else does. */
+  #stands = false;
+
+  constructor(parts: ChangedFileParts) {
+    this.#parts = parts;
+  }
+
+  get isFound(): boolean {
+    return this.#what !== null;
+  }
+
+  get stands(): boolean {
+    return this.#stands;
+  }
+
+  found(what: string): void {
+    if (this.#what !== null) return;
+    const { environment, trouble, mayLead, fallSick } = this.#parts;
+    this.#what = what;
+    this.#sinceMs = environment.monotonicMs();
+    trouble(changed(what));
+    mayLead(false);
+    fallSick();
+  }
+
+  /** Another database has taken its place. */
+  over(): void {
+    this.#what = null;
+    this.#askedAtMs = Number.NEGATIVE_INFINITY;
+    this.#isChanged.clear();
+    this.#sources = "";
+    this.#leaderlessSinceMs = null;
+    this.#stands = false;
+  }
+
+  /** From a voter, while the file is changed. */
+  heard(from: NodeId, { kind, detail }: PeerFinding): void {
+    this.#isChanged.set(from, kind === "unknown" && detail === CHANGED);
+  }
+
+  /** To be called from time to time, once the core runs. */
+  sweep(): void {
+    const what = this.#what;
+    if (what === null) return;
+    const { id, status } = this.#parts;
+    const { configuration } = status();
+    if (isSingleton(configuration, id)) return this.#giveUp(changedAlone(what));
+    if (!this.#parts.mayReseed()) return this.#giveUp(changedOften(what));
+    const others = [...voterIds(configuration)].filter((voter) => voter !== id);
+    this.#ask(others);
+    this.#standIfNeeded();
+    if (this.#parts.environment.monotonicMs() - this.#sinceMs < SETTLE_MS) return;
+    this.#decide(what, others);
+  }
+
+  #giveUp(why: string): void {
+    this.#parts.halt(new BalsaError("FILE_CHANGED", why));
+  }
+
+  #decide(what: string, others: readonly NodeId[]): void {
+    const { trouble, reseed, driver } = this.#parts;
+    const alike = others.filter((voter) => this.#isChanged.get(voter) === true);
+    if (alike.length === others.length) return this.#giveUp(changedEverywhere(what, alike));
+    const healthy = others.filter((voter) => this.#isChanged.get(voter) === false);
+    if (healthy.length === 0) {
+      this.#sources = "";
+      return trouble(changedAndWaiting(what, alike, others.length - alike.length));
+    }
+    // The leader last: it has enough to do.
+    const { leader } = this.#parts.status();
+    const sources = healthy.toSorted((a, b) => Number(a === leader) - Number(b === leader));
+    if (this.#sources !== "" && sources.some((source) => this.#isAsked(source))) return;
+    this.#sources = sources.join();
+    trouble(changed(what));
+    reseed(sources, driver.applied);
+  }
+
+  #isAsked(source: NodeId): boolean {
+    return this.#sources.split(",").includes(String(source));
+  }
+
+  #ask(others: readonly NodeId[]): void {
+    const { environment, transport, log, driver } = this.#parts;
+    const nowMs = environment.monotonicMs();
+    const isLong = nowMs - this.#sinceMs > ASK_LATER_AFTER_MS;
+    if (nowMs - this.#askedAtMs < (isLong ? ASK_LATER_MS : ASK_MS)) return;
+    this.#askedAtMs = nowMs;
+    const index = Math.max(driver.applied, log.firstIndex() - 1);
+    const own = { kind: "unknown", digest: 0, detail: CHANGED } as const;
+    for (const to of others) {
+      transport.sendFinding(to, { index, term: log.term(index), ...own, asks: true });
+    }
+  }
+
+  /** Those who could give a database may need entries that only this node has: then it leads, serving nothing. */
+  #standIfNeeded(): void {
+    const { environment, electionMs, mayLead, status } = this.#parts;
+    const { role, leader } = status();
+    const nowMs = environment.monotonicMs();
+    if (role !== "leader" && leader !== NOBODY) this.#leaderlessSinceMs = null;
+    else this.#leaderlessSinceMs ??= nowMs;
+    const sinceMs = this.#leaderlessSinceMs;
+    const stands = sinceMs !== null && nowMs - sinceMs > STAND_AFTER_ELECTIONS * electionMs;
+    if (stands === this.#stands) return;
+    this.#stands = stands;
+    mayLead(stands);
+  }
+}
