@@ -61,7 +61,7 @@ export class ChangedFile {
   /** As each voter said last: whether its own was changed. */
   readonly #isChanged = new Map<NodeId, boolean>();
   /** From whom a database is being fetched. */
-  #sources = "";
+  #sources: readonly NodeId[] = [];
   #leaderlessSinceMs: number | null = null;
   /** It leads, or may, though it serves nothing: nobody else does. */
   #stands = false;
@@ -93,7 +93,7 @@ export class ChangedFile {
     this.#what = null;
     this.#askedAtMs = Number.NEGATIVE_INFINITY;
     this.#isChanged.clear();
-    this.#sources = "";
+    this.#sources = [];
     this.#leaderlessSinceMs = null;
     this.#stands = false;
   }
@@ -126,22 +126,20 @@ export class ChangedFile {
     const { trouble, reseed, driver } = this.#parts;
     const alike = others.filter((voter) => this.#isChanged.get(voter) === true);
     if (alike.length === others.length) return this.#giveUp(changedEverywhere(what, alike));
-    const healthy = others.filter((voter) => this.#isChanged.get(voter) === false);
-    if (healthy.length === 0) {
-      this.#sources = "";
+    const isHealthy = (voter: NodeId) => this.#isChanged.get(voter) === false;
+    if (!others.some(isHealthy)) {
+      this.#sources = [];
       return trouble(changedAndWaiting(what, alike, others.length - alike.length));
     }
-    // The leader last: it has enough to do.
+    // Who has not answered may in the end be the only one left; the leader last: it has enough to do.
     const { leader } = this.#parts.status();
-    const sources = healthy.toSorted((a, b) => Number(a === leader) - Number(b === leader));
-    if (this.#sources !== "" && sources.some((source) => this.#isAsked(source))) return;
-    this.#sources = sources.join();
+    const rank = (voter: NodeId) => (isHealthy(voter) ? 0 : 2) + (voter === leader ? 1 : 0);
+    const sources = others.filter((voter) => !alike.includes(voter));
+    sources.sort((a, b) => rank(a) - rank(b));
+    if (sources.every((source) => this.#sources.includes(source))) return;
+    this.#sources = sources;
     trouble(changed(what));
     reseed(sources, driver.applied);
-  }
-
-  #isAsked(source: NodeId): boolean {
-    return this.#sources.split(",").includes(String(source));
   }
 
   #ask(others: readonly NodeId[]): void {

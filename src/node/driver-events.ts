@@ -1,4 +1,4 @@
-/** What the writer's driver is told when it is made, what it tells, and for how long it listens to a writer. */
+/** What the writer's driver is told when it is made, and what it tells. */
 
 import type { EntryId, LogIndex } from "../raft/entry.ts";
 import type { ClusterSettings } from "../sql/settings.ts";
@@ -10,7 +10,6 @@ import type {
   Logger,
   Machine,
   MachineState,
-  WriterEvents,
 } from "./ports.ts";
 import type { WriteRequest } from "./write-request.ts";
 
@@ -55,23 +54,4 @@ export interface DriverParts {
   readonly environment: Environment;
   readonly logger: Logger;
   readonly events: DriverEvents;
-}
-
-/** A writer's events, passed on for as long as `isHeard`. */
-export function heardWhile(isHeard: () => boolean, events: WriterEvents): WriterEvents {
-  const tell =
-    <A extends unknown[]>(told: (...facts: A) => void) =>
-    (...facts: A): void => {
-      if (isHeard()) told(...facts);
-    };
-  return {
-    ready: tell(events.ready),
-    executed: tell(events.executed),
-    applied: tell(events.applied),
-    committed: tell(events.committed),
-    settings: tell(events.settings),
-    checkpointed: tell(events.checkpointed),
-    changed: tell(events.changed),
-    exited: tell(events.exited),
-  };
 }

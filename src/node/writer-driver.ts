@@ -10,12 +10,7 @@ import type { Configuration, EntryId, LogIndex } from "../raft/entry.ts";
 import type { Failure } from "../sql/errors.ts";
 import { ApplyPace } from "./apply-pace.ts";
 import { Deque } from "./deque.ts";
-import {
-  type DriverEvents,
-  type DriverOptions,
-  type DriverParts,
-  heardWhile,
-} from "./driver-events.ts";
+import type { DriverEvents, DriverOptions, DriverParts } from "./driver-events.ts";
 import {
   APPLY_BYTES_MAX,
   APPLY_ENTRIES_MAX,
@@ -24,6 +19,7 @@ import {
   RUN_MS_MIN,
   WATCH_MS,
 } from "./driver-limits.ts";
+import { heardWhile } from "./heard-while.ts";
 import { KeptConfiguration } from "./kept-configuration.ts";
 import { noSpace } from "./low-space.ts";
 import type {
@@ -307,9 +303,8 @@ export class WriterDriver {
     this.#deaths += 1;
     const message = `the writer process died while it ran this request: ${reason}`;
     this.#executing.first()?.fail(failure("UNAVAILABLE", message));
-    const isOver = this.#deaths >= DEATHS_MAX;
-    if (isOver) return this.#events.broken(new Error(`the writer keeps dying: ${reason}`));
-    this.#replace(`it died: ${reason}`);
+    if (this.#deaths < DEATHS_MAX) return this.#replace(`it died: ${reason}`);
+    this.#events.broken(new Error(`the writer keeps dying: ${reason}`));
   }
 
   /** For want of space nobody halts: what was not proposed is refused, and a writer opened again later. */

@@ -39,7 +39,7 @@ export const BALSA_CODES = {
   WRONG_CLUSTER: "the node belongs to another cluster",
   NOT_SERVING: "the node found that its data differs from the others' and has stopped serving",
   FILE_CHANGED:
-    "the node's database file was changed from outside, and there is no other node to take one from; the message says the way out",
+    "the database file was changed from outside, and there is no other node to take one from; the message says what to do",
   INTERNAL: "a bug in Balsa",
 } as const;
 

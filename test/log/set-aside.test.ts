@@ -27,7 +27,7 @@ async function withLog(use: (log: Log) => Promise<void>): Promise<void> {
 }
 
 function writeDatabase(of: string): void {
-  for (const suffix of ["", "-wal", "-shm"]) {
+  for (const suffix of ["", "-wal", "-shm", ".seal", ".changed"]) {
     writeFileSync(join(dir, `main.db${suffix}`), of + suffix);
   }
 }
@@ -53,6 +53,9 @@ test("keeps the database and its WAL with the log, and a copy to compare with", 
   });
   expect(read("log.damaged-1/main.db")).toBe("old");
   expect(read("log.damaged-1/main.db-wal")).toBe("old-wal");
+  // What was noted of it says nothing of the one that comes next.
+  expect(read("log.damaged-1/main.db.seal")).toBe("old.seal");
+  expect(read("log.damaged-1/main.db.changed")).toBe("old.changed");
   expect(read("snapshots/incoming.db")).toBe("old");
   expect(readdirSync(dir).sort()).toEqual(["log", "log.damaged-1", "snapshots"]);
   expect(readdirSync(join(dir, "snapshots"))).toEqual(["incoming.db"]);

@@ -19,7 +19,15 @@ import { SnapshotDirectory } from "../../src/machine/snapshot-directory.ts";
 import { copyDatabase } from "../../src/machine/snapshot-task.ts";
 import { encodeBatch } from "../../src/wire/statement-codec.ts";
 
-const STEPS = ["remove -wal", "remove -shm", "sync the removal", "rename", "sync the rename"];
+const STEPS = [
+  "remove -wal",
+  "remove -shm",
+  "remove .seal",
+  "remove .changed",
+  "sync the removal",
+  "rename",
+  "sync the rename",
+];
 
 function fresh(): string {
   const dir = mkdtempSync(join(tmpdir(), "balsa-snapshots-"));
@@ -89,19 +97,23 @@ describe("a snapshot", () => {
     expect(readdirSync(directory.path)).toEqual([]);
   });
 
-  test("gets the database's name when the old one's WAL is gone, not before", async () => {
+  test("gets the database's name when the old one's WAL, and what was noted of it, are gone, not before", async () => {
     const { dir, directory } = await prepared();
     const database = join(dir, "main.db");
     const old = statSync(database).ino;
-    const wals = () => ["-wal", "-shm"].filter((suffix) => existsSync(database + suffix));
+    for (const suffix of [".seal", ".changed"]) writeFileSync(database + suffix, "");
+    const besides = ["-wal", "-shm", ".seal", ".changed"];
+    const wals = () => besides.filter((suffix) => existsSync(database + suffix));
     const seen: string[] = [];
     directory.onStep = (step) => {
       seen.push(`${step}: ${statSync(database).ino === old ? "old" : "new"}, ${wals().join(" ")}`);
     };
     await directory.install(MARK);
     expect(seen).toEqual([
-      "remove -wal: old, -wal -shm",
-      "remove -shm: old, -shm",
+      "remove -wal: old, -wal -shm .seal .changed",
+      "remove -shm: old, -shm .seal .changed",
+      "remove .seal: old, .seal .changed",
+      "remove .changed: old, .changed",
       "sync the removal: old, ",
       "rename: old, ",
       "sync the rename: new, ",

@@ -1,6 +1,7 @@
 /** All mutants. Their order is that of docs/SPEC.md. */
 
 import { BLOBS } from "./blobs.ts";
+import { CHANGED_FILES } from "./changed-file.ts";
 import { COMPARED_CONTENT } from "./content.ts";
 import { DAMAGED } from "./damage.ts";
 import { SAME_CONTENT } from "./determinism.ts";
@@ -31,6 +32,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...REPLICATION,
   ...FLOW_AND_BOUNDS,
   ...SICK,
+  ...CHANGED_FILES,
   ...SNAPSHOT_MUTANTS,
   ...SYNCED,
   ...DAMAGED,

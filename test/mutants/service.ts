@@ -264,7 +264,7 @@ const OF_THE_WRITER: readonly Mutant[] = [
     edits: [
       edit(
         "src/machine/machine-meta.ts",
-        "if (row?.[1] !== BigInt(appliedIndex) || row[5] !== this.#epoch) {",
+        "if (row?.[5] !== this.#epoch) {",
         "if (row?.[1] === BigInt(-1 - appliedIndex)) {",
       ),
     ],

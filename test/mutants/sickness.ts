@@ -85,7 +85,13 @@ export const SICK: readonly Mutant[] = [
     name: "databases-without-end",
     guards: ["N27"],
     removes: "a broken machine fetches one database after the other",
-    edits: [edit(SICKNESS, "this.#reseeds.length >= RESEEDS_MAX", "this.#reseeds.length < 0")],
+    edits: [
+      edit(
+        SICKNESS,
+        "return this.#reseeds.length < RESEEDS_MAX;",
+        "return this.#reseeds.length >= 0;",
+      ),
+    ],
     killedBy: [sickness("halts when its third database within an hour differs as well")],
   },
   {

@@ -251,7 +251,7 @@ const OF_FILES: readonly Mutant[] = [
     edits: [
       edit(DIRECTORY, ["        await rm(this.database + suffix, { force: true });", ""], ""),
     ],
-    killedBy: [directory("gets the database's name when the old one's WAL is gone, not before")],
+    killedBy: [directory("gets the database's name when the old one's WAL, and what was noted")],
   },
   {
     name: "wal-removed-after-rename",
@@ -260,7 +260,10 @@ const OF_FILES: readonly Mutant[] = [
     edits: [
       edit(
         DIRECTORY,
-        ["      // Before the rename: SQLite would take the old WAL for the new file's.", ""],
+        [
+          "      // Before the rename: SQLite would take the old WAL for the new file's, and the node the old seal.",
+          "",
+        ],
         ["      await rename(path, this.database);", ""],
       ),
       edit(
@@ -269,7 +272,7 @@ const OF_FILES: readonly Mutant[] = [
         ['      this.onStep("rename");', ""],
       ),
     ],
-    killedBy: [directory("gets the database's name when the old one's WAL is gone, not before")],
+    killedBy: [directory("gets the database's name when the old one's WAL, and what was noted")],
   },
   {
     name: "installation-not-finished",

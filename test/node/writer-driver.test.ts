@@ -19,7 +19,6 @@ describe("the writer driver", () => {
   let rests: boolean[];
   let isLow: boolean;
   let mismatches: number[];
-  let changes: string[];
 
   beforeEach(() => {
     clock = new Clock();
@@ -33,7 +32,6 @@ describe("the writer driver", () => {
     rests = [];
     isLow = false;
     mismatches = [];
-    changes = [];
     driver = new WriterDriver(
       { writeDeadlineMs: 30_000, dedup: true },
       {
@@ -51,9 +49,8 @@ describe("the writer driver", () => {
           observed: (request, _outcome, seen) => observed.push({ request, seen }),
           applied: (index) => applied.push(index),
           checkpointed: () => undefined,
-          ...{ settings() {}, opened() {} },
+          ...{ settings() {}, opened() {}, changed() {} },
           mismatch: ({ index }) => mismatches.push(index),
-          changed: (what) => changes.push(what),
           resting: (isResting) => rests.push(isResting),
           timeMs: () => clock.environment.wallMs(),
           isLowOnSpace: () => isLow,
