@@ -55,6 +55,7 @@ const KINDS: { readonly [name in keyof Required<EmbeddedNodeOptions>]: Kind } = 
   minFreeBytes: "number",
   extensions: "list",
   autoVacuum: "string",
+  acceptChangedFile: "boolean",
   machineVersion: "string",
   logLevel: "string",
 };
