@@ -12,8 +12,8 @@ import type { SqliteValue } from "../wire/value-codec.ts";
 import { DATE_FUNCTIONS, DateFunctions } from "./date-functions.ts";
 import { SeededRandom } from "./random.ts";
 
-/** SQLite's own bound of a value. */
-const BLOB_MAX = 1_000_000_000;
+/** Bound of a value in SQLite as better-sqlite3 opens it, below SQLite's own: the length of JavaScript's longest string. */
+const BLOB_MAX = 536_870_888;
 
 export class DeterministicFunctions {
   readonly #dates = new DateFunctions();

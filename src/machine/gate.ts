@@ -149,6 +149,8 @@ const NODE_FUNCTIONS: { readonly [name: string]: string } = {
   sqlite_compileoption_get: "nodes may be built differently; pass the value as a parameter",
   sqlite_compileoption_used: "nodes may be built differently; pass the value as a parameter",
   sqlite_offset: "where a row lies differs between nodes",
+  fts5_locale:
+    "what it gives begins with dice of the connection's; FTS5's own tokenizers know no locales",
   fts5_source_id: "nodes may run different versions; pass the value as a parameter",
   optimize: "it writes though it is called by a SELECT; use INSERT INTO f(f) VALUES ('optimize')",
 };

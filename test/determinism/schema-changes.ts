@@ -19,6 +19,7 @@ const REFUSED = [
   "INSERT INTO sink(a) SELECT rootpage FROM sqlite_schema",
   "INSERT INTO sink(a) VALUES (sqlite_version())",
   "PRAGMA optimize",
+  "INSERT INTO sink(a) VALUES (fts5_locale('en', 'x'))",
 ];
 
 export class SchemaChanges {

@@ -203,4 +203,12 @@ export const SAME_CONTENT: readonly Mutant[] = [
     ],
     killedBy: [differences("statistics of the temp schema")],
   },
+  {
+    name: "dice-of-a-connection-stored",
+    guards: ["R5"],
+    removes:
+      "fts5_locale() is taken in a write, though its blobs begin with dice of the connection's",
+    edits: [edit(GATE, "  fts5_locale:", "  fts5_locale_:")],
+    killedBy: [test("machine/same-everywhere", "every function can be called on a leader")],
+  },
 ];
