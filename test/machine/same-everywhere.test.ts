@@ -174,7 +174,8 @@ describe("what the clock, the dice and the connection say, in every position", (
     ],
     [
       "a trigger's WHEN",
-      "CREATE TABLE x (a); CREATE TRIGGER xt AFTER INSERT ON s WHEN random() % 2 = 0 AND date() > '2' BEGIN INSERT INTO x VALUES (new.a); END",
+      `CREATE TABLE x (a); CREATE TRIGGER xt AFTER INSERT ON s WHEN random() % 2 = 0 AND date() > '2' BEGIN
+        INSERT INTO x VALUES (new.a); END`,
       "INSERT INTO s SELECT id, 1 FROM t",
     ],
     [
@@ -210,12 +211,14 @@ describe("what the clock, the dice and the connection say, in every position", (
     [
       "IN, EXISTS, CASE",
       "CREATE TABLE x (a)",
-      "INSERT INTO x SELECT CASE WHEN id IN (SELECT abs(random()) % 50 FROM t) THEN random() ELSE date() END FROM t WHERE EXISTS (SELECT random())",
+      `INSERT INTO x SELECT CASE WHEN id IN (SELECT abs(random()) % 50 FROM t) THEN random() ELSE date() END
+        FROM t WHERE EXISTS (SELECT random())`,
     ],
     [
       "a recursive CTE",
       "CREATE TABLE x (a)",
-      "WITH RECURSIVE n(i, r) AS (VALUES (1, 0) UNION ALL SELECT i + 1, random() FROM n WHERE i < 9) INSERT INTO x SELECT r || date() FROM n",
+      `WITH RECURSIVE n(i, r) AS (VALUES (1, 0) UNION ALL SELECT i + 1, random() FROM n WHERE i < 9) INSERT
+        INTO x SELECT r || date() FROM n`,
     ],
     [
       "a window's frame",
@@ -225,7 +228,8 @@ describe("what the clock, the dice and the connection say, in every position", (
     ["CREATE TABLE AS", "SELECT 1", `CREATE TABLE x AS SELECT random() AS r, ${NOW} AS at FROM t`],
     [
       "last_insert_rowid() and changes() in a trigger",
-      "CREATE TABLE x (a, b); CREATE TRIGGER xt AFTER UPDATE ON t BEGIN INSERT INTO x VALUES (last_insert_rowid(), changes()); END",
+      `CREATE TABLE x (a, b); CREATE TRIGGER xt AFTER UPDATE ON t BEGIN INSERT INTO x VALUES
+        (last_insert_rowid(), changes()); END`,
       "UPDATE t SET v = last_insert_rowid() || changes() WHERE id < 5",
     ],
   ])("%s", (_where, schema, sql) => {
