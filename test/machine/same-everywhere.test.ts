@@ -271,7 +271,8 @@ describe("what the clock, the dice and the connection say, in every position", (
 /** All that this SQLite has, by name. What is missing here is new: judge it, in gate.ts if it tells of a node, and add it. */
 const JUDGED = {
   /** Give the same for the same arguments and rows; or are fed by the log; or may stand in reads alone, see gate.ts. */
-  functions: `-> ->> abs acos acosh asin asinh atan atan2 atanh avg bm25 ceil ceiling changes char coalesce concat concat_ws cos cosh
+  functions: `-> ->> abs acos acosh asin asinh atan atan2 atanh avg bm25 ceil ceiling changes char coalesce concat concat_ws cos
+    cosh
     count cume_dist current_date current_time current_timestamp date datetime degrees dense_rank exp first_value floor format
     fts3_tokenizer fts5 fts5_get_locale fts5_insttoken fts5_locale fts5_source_id geopoly_area geopoly_bbox geopoly_blob
     geopoly_ccw geopoly_contains_point geopoly_debug geopoly_group_bbox geopoly_json geopoly_overlap geopoly_regular
