@@ -45,7 +45,7 @@ export interface MachineOptions {
   readonly snapshotBytesMax?: number;
   /** How long a new writer waits for the old one to be gone. Milliseconds, default 10,000. */
   readonly lockWaitMs?: number;
-  /** The writer checkpoints, even when busy, when its WAL has grown to this. Bytes, default 8 MiB. */
+  /** The writer checkpoints, even when busy, when its WAL has grown to this. Bytes, default 64 MiB. */
   readonly walBytesMax?: number;
   /** A copy for another node is kept for so long after its last use. Milliseconds, default 120,000. */
   readonly copyKeepMs?: number;
@@ -224,7 +224,7 @@ function supplyOptions(options: MachineOptions): ChildSupplyOptions {
     machineVersion: machineVersion ?? "",
     autoVacuum: autoVacuum ?? "none",
     lockWaitMs: lockWaitMs ?? 10_000,
-    walBytesMax: walBytesMax ?? 8 * MIB,
+    walBytesMax: walBytesMax ?? 64 * MIB,
     extensions: options.extensions ?? [],
   };
   const reserve = options.reserve ?? true;

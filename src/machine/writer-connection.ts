@@ -22,8 +22,8 @@ const PRAGMAS = [
   "journal_mode = WAL",
   "synchronous = NORMAL",
   "wal_autocheckpoint = 0",
-  // A reader that held its snapshot for long leaves a large WAL: at its next reset it is cut.
-  "journal_size_limit = 67108864",
+  // A reader that held its snapshot for long leaves a large WAL: at its next reset it is cut, to twice what is usual.
+  "journal_size_limit = 134217728",
   "foreign_keys = ON",
   "recursive_triggers = ON",
   "trusted_schema = ON",
