@@ -88,7 +88,7 @@ interface Progress {
   wrote: boolean;
   inspected: boolean;
   readonly severalRows: boolean;
-  /** CREATE, DROP, ALTER, ANALYZE or REINDEX has begun to run. */
+  /** CREATE, DROP, ALTER, ANALYZE or REINDEX has begun to run, or a command to full text. */
   changedSchema: boolean;
   /** As SQLite's last_insert_rowid() would be, had the connection begun with this request. */
   rowid: bigint;
@@ -353,7 +353,7 @@ export class RequestExecutor {
       prepared.class === "inspection" || this.#nodeTables.check(prepared, args, facts);
     if (inspects) progress.inspected = true;
     const changesSchema = SCHEMA_VERBS.has(prepared.shape.verb) && !prepared.shape.explain;
-    if (changesSchema) progress.changedSchema = true;
+    if (changesSchema || tellsFullText(prepared, facts)) progress.changedSchema = true;
     if (prepared.class === "replicated") progress.wrote = true;
     const rowid = progress.native ? "native" : rowidRule(prepared, facts);
     if (rowid === "ask") progress.ownChanges += this.#setRowid.run(progress.rowid).changes;
@@ -461,6 +461,11 @@ function notHere({ judged: { shape } }: Step, isAlone: boolean): RequestOutcome 
 
 function walksSchema({ judged: { shape } }: Step): boolean {
   return shape.verb === "analyze" || shape.verb === "reindex";
+}
+
+/** Undone, what FTS5 and FTS4 were told of merges, pages and the like stays in the connection's memory. */
+function tellsFullText({ shape, class: sort }: PreparedStatement, facts: SchemaFacts): boolean {
+  return sort === "replicated" && (shape.tellsFullText || facts.tellsFullText);
 }
 
 function usesConnectionState({ judged: { shape } }: Step): boolean {

@@ -5,6 +5,7 @@
 
 import type { Database, Statement } from "better-sqlite3";
 import { findNodeTables } from "./node-tables.ts";
+import { tellsFullText } from "./statement-shape.ts";
 import { nameOf, tokenize } from "./tokenizer.ts";
 
 export interface SchemaFacts {
@@ -29,6 +30,8 @@ export interface SchemaFacts {
   /** Some table is STRICT: a statement that meets a wrong type leaves the rows before it (tried, SQLite 3.53.2). */
   readonly strict: boolean;
   readonly triggers: boolean;
+  /** Some trigger sends full text a command that its connection may remember. */
+  readonly tellsFullText: boolean;
   /** Lower-case names under which tables can be read that are not the same on all nodes (node-tables.ts). */
   readonly nodeTables: ReadonlySet<string>;
   /** Some trigger names one of them. */
@@ -94,6 +97,7 @@ export class SchemaReader {
       plain: triggers.length === 0 && !texts.some((text) => SIDE_EFFECTS.test(text)),
       strict: texts.some((text) => /\bstrict\b/i.test(text)),
       triggers: triggers.length > 0,
+      tellsFullText: triggers.some((sql) => tellsFullText(sql, tokenize(sql))),
       ...findNodeTables(objects),
     };
   }

@@ -55,6 +55,8 @@ export interface StatementShape {
   readonly wholeTables: ReadonlySet<string>;
   /** Has a `*` that stands for columns. */
   readonly allColumns: boolean;
+  /** Sends full text a command that its connection may remember: INSERT INTO f(f), INSERT INTO f(f, rank). */
+  readonly tellsFullText: boolean;
 }
 
 export function shapeOf({ text, tokens }: SplitStatement): StatementShape {
@@ -93,6 +95,7 @@ export function shapeOf({ text, tokens }: SplitStatement): StatementShape {
     severalRows: !isOneRow(text, tokens),
     wholeTables: wholeTables(text, tokens),
     allColumns: tokens.some((_, index) => isColumnsStar(text, tokens, index)),
+    tellsFullText: tellsFullText(text, tokens),
   };
 }
 
@@ -210,6 +213,22 @@ function wholeTables(text: string, tokens: readonly Token[]): ReadonlySet<string
     names.add(anyName(text, tokens[at]));
   });
   return names;
+}
+
+/** Anywhere in the text: it may be a trigger's. 'delete' names the row's columns too, and leaves nothing in memory. */
+export function tellsFullText(text: string, tokens: readonly Token[]): boolean {
+  return tokens.some((token, index) => {
+    if (leadingWord(text, token) !== "into") return false;
+    const at = isOperator(text, tokens[index + 2], ".") ? index + 3 : index + 1;
+    if (!isOperator(text, tokens[at + 1], "(")) return false;
+    const names: string[] = [];
+    for (let next = at + 2; next < tokens.length; next += 1) {
+      if (isOperator(text, tokens[next], ")")) break;
+      if (!isOperator(text, tokens[next], ",")) names.push(anyName(text, tokens[next]));
+    }
+    const own = names.includes(anyName(text, tokens[at]));
+    return own && (names.length === 1 || names.includes("rank"));
+  });
 }
 
 const BEFORE_STAR = new Set(["select", "all", "distinct", "returning"]);

@@ -108,6 +108,42 @@ describe("what differs between nodes does not get into an entry", () => {
     expectSameOnFollower(leader);
   });
 
+  // A connection whose memory of them is not the file's would merge, page and delete otherwise from then on.
+  test.each([
+    ["FTS5: secure-delete", "INSERT INTO f(f, rank) VALUES ('secure-delete', 1)"],
+    ["FTS5, in other words", `INSERT INTO main.'f'("F", 'rank') SELECT 'secure-delete', 1`],
+    ["FTS4: automerge", "INSERT INTO f4(f4) VALUES ('automerge=2')"],
+    ["a trigger's", "INSERT INTO u VALUES (1)"],
+  ])("what full text was told and was undone is not remembered: %s", (_what, sql) => {
+    const leader = leaderWith(`
+      CREATE TABLE t (a UNIQUE NOT NULL); CREATE TABLE u (a);
+      CREATE VIRTUAL TABLE f USING fts5(x); CREATE VIRTUAL TABLE f4 USING fts4(x);
+      CREATE TRIGGER tr AFTER INSERT ON u BEGIN
+        INSERT INTO f(f, rank) VALUES ('secure-delete', 1);
+        INSERT INTO f4(f4) VALUES ('automerge=2');
+      END`);
+    const words = "INSERT INTO f SELECT 'raft log ' || value FROM json_each('[1,2,3,4,5,6,7,8]')";
+    leader.run(words);
+    leader.commit();
+    const undone = leader.batch([{ sql }, { sql: "INSERT INTO t VALUES (NULL)" }]);
+    expect(undone).toMatchObject({ kind: "broken", failure: { statementIndex: 1 } });
+    leader.reopen();
+    leader.run("DELETE FROM f WHERE rowid IN (2, 5)");
+    leader.commit();
+    leader.transact("begin");
+    leader.transact("savepoint");
+    leader.step(sql);
+    expect(leader.transact("rollbackTo")).toMatchObject({ kind: "broken" });
+    leader.reopen();
+    leader.run("DELETE FROM f WHERE rowid IN (3, 7)");
+    leader.run(words.replace(" f ", " f4 "));
+    expectSameOnFollower(leader);
+    // Of what is done they know.
+    expect(leader.batch([{ sql }]).kind).toBe("proposal");
+    leader.run("DELETE FROM f WHERE rowid = 1");
+    expectSameOnFollower(leader);
+  });
+
   test("a virtual table that waits for FTS5's own table holds up its making", () => {
     const leader = leaderWith("CREATE VIRTUAL TABLE g USING fts5(block, content='f_data')");
     expect(leader.fail("CREATE VIRTUAL TABLE f USING fts5(x)").message).toMatch(/^g would be over/);

@@ -211,4 +211,18 @@ export const SAME_CONTENT: readonly Mutant[] = [
     edits: [edit(GATE, "  fts5_locale:", "  fts5_locale_:")],
     killedBy: [test("machine/same-everywhere", "every function can be called on a leader")],
   },
+  {
+    name: "undone-command-remembered",
+    guards: ["R5"],
+    removes: "a connection goes on with what it was told of full text and was undone",
+    edits: [edit(EXECUTOR, "changesSchema || tellsFullText(prepared, facts)", "changesSchema")],
+    killedBy: [differences("what full text was told and was undone")],
+  },
+  {
+    name: "undone-command-of-a-trigger-remembered",
+    guards: ["R5"],
+    removes: "it does with what a trigger told",
+    edits: [edit(EXECUTOR, "(shape.tellsFullText || facts.tellsFullText)", "shape.tellsFullText")],
+    killedBy: [differences("what full text was told and was undone")],
+  },
 ];
