@@ -20,13 +20,15 @@ const CALLERS_OVER = 40_000;
 const STREAMS = 12;
 /** Reads, and as many writes, of a client that takes no answer. */
 const UNREAD = 10_000;
-/** After the load that comes first, before memory is taken as that of an idle node. */
+/** Rows that are there before, more than SQLite's page cache of 16 MB takes, and the pause after the load that comes first. */
+const ROWS = 200_000;
 const IDLE_MS = 5_000;
 
 export async function overload(bed: Bed): Promise<void> {
   const { settings } = bed;
   const insert = bed.db.prepare(INSERT);
   const started = Memory.of(bed);
+  await bed.fill(ROWS);
   await closedLoop(64, settings.warmup, () => insert.run(bed.key(), TEXT));
   await pause(IDLE_MS);
   const idle = Memory.of(bed);
@@ -75,14 +77,14 @@ async function flood(bed: Bed, to: NodeProcess, noForward: boolean): Promise<obj
   const seconds = bed.settings.window;
   const tally = new Tally();
   const key = () => bed.key();
-  const probe = new Probe(to.endpoint);
+  const probe = noForward ? new Probe(to.endpoint) : null;
   const streams = Array.from(
     { length: STREAMS },
     () => new FloodStream(to.endpoint, key, tally, noForward),
   );
   for (const stream of streams) stream.send(Math.ceil(CALLERS_OVER / STREAMS));
   await pause(seconds * 1_000);
-  const beside = noForward ? await probe.end() : await probe.end().then(() => ({}));
+  const beside = (await probe?.end()) ?? {};
   for (const stream of streams) stream.close();
   const refusedMs = tally.refusedMs.sort((a, b) => a - b);
   return {
