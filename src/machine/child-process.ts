@@ -28,12 +28,7 @@ export interface ChildEvents {
  * A young generation grows with its load, so an idle child stays near 45 MiB; the old one is bounded so that a runaway
  * query ends its own process, not the machine's memory.
  */
-const V8_FLAGS = [
-  "--max-semi-space-size=8",
-  "--max-old-space-size=1024",
-  "--heap-growing-percent=50",
-  "--stack-size=984",
-];
+const V8_FLAGS = ["--max-semi-space-size=8", "--max-old-space-size=1024", "--stack-size=984"];
 /** Of what a child says on its standard error, kept to explain its death. */
 const STDERR_BYTES_KEPT = 4_096;
 
@@ -209,8 +204,7 @@ function entryFor(here: string): string {
 /** Local time does not exist in a child, and Node's own settings for the parent are not for it. */
 function environmentOf(): NodeJS.ProcessEnv {
   const { NODE_OPTIONS: _options, NODE_CHANNEL_FD: _channel, ...rest } = process.env;
-  // One pool for malloc is enough for one thread that works; more of them keep what the others freed.
-  return { ...rest, TZ: "UTC", MALLOC_ARENA_MAX: "2" };
+  return { ...rest, TZ: "UTC" };
 }
 
 function messageOf(error: unknown): string {
