@@ -75,6 +75,24 @@ const FLOW: readonly Mutant[] = [
     ],
   },
   {
+    name: "asked-though-the-way-is-full",
+    guards: ["P10"],
+    removes: "a follower makes a write ready that it will not pass on",
+    edits: [
+      edit(
+        "src/rpc/write-gate.ts",
+        "return noForward ? null : this.#parts.forwarder.full(batch.length);",
+        "return noForward || batch.length > 0 ? null : this.#parts.forwarder.full(0);",
+      ),
+    ],
+    killedBy: [
+      test(
+        "rpc/forwarding",
+        "on a stream, writes that are too many for the way to the leader are refused before the node is asked",
+      ),
+    ],
+  },
+  {
     name: "flood-read-on",
     guards: ["P10"],
     removes: "a stream whose requests are refused is read on",

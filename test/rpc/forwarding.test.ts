@@ -219,6 +219,26 @@ test("a caller that gives up is no longer waited for at the leader", async () =>
   await eventually(() => expect(leader.executes[0]?.cancelled).toBe(true));
 });
 
+test("on a stream, writes that are too many for the way to the leader are refused before the node is asked", async () => {
+  const { leader, follower, client } = await pair({ limits: { pendingWrites: 5 } });
+  leader.onExecute = () => {};
+  const stream = client.Connect();
+  const responses: Loose[] = [];
+  stream.on("data", (frame) => responses.push(...frame.responses));
+  stream.on("error", () => {});
+  const execute = { batch: BATCH };
+  for (let id = 1; id <= 5; id += 1) stream.write({ requests: [{ id, execute }] });
+  await eventually(() => expect(leader.executes).toHaveLength(5));
+  const more = Array.from({ length: 20 }, (_, at) => ({ id: 100 + at, execute }));
+  const here = { id: 200, execute: { ...execute, no_forward: true } };
+  stream.write({ requests: [...more, here] });
+  await eventually(() => expect(responses).toHaveLength(21));
+  for (const { id, failure } of responses) {
+    expect(failure.code).toBe(id === 200 ? "NOT_LEADER" : "OVERLOADED");
+  }
+  expect(follower.executes).toHaveLength(6);
+});
+
 test("what waits for the leader is bounded", async () => {
   const { leader, client } = await pair({ limits: { pendingWrites: 5 } });
   const sinks: ExecuteSink[] = [];
