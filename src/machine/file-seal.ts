@@ -46,6 +46,9 @@ export class FileSeal {
   /** Of the file that the writer has open; null: none yet. */
   #inode: bigint | null = null;
 
+  /** Told before each step on the disk: a test throws in it, as a crash would end it there. */
+  onStep: (step: string) => void = () => {};
+
   /** `path`: the database file. */
   constructor(path: string) {
     this.#path = path;
@@ -54,22 +57,23 @@ export class FileSeal {
   /** Compares, and changes nothing. */
   look(): FileLook {
     const changed = this.#read(CHANGED_SUFFIX);
+    const text = this.#read(SEAL_SUFFIX);
+    const seal = parse(text ?? "");
     if (changed !== null) {
       // Whatever it says: that it is there is enough.
       const { what, state } = parse(changed) ?? {};
       const words = typeof what === "string" ? what : "an earlier start or run has found that";
-      return { kind: "changed", what: words, state: toState(state) };
+      return { kind: "changed", what: words, state: toState(state) ?? toState(seal?.["state"]) };
     }
-    const text = this.#read(SEAL_SUFFIX);
     if (text === null) return { kind: "unsealed" };
-    const seal = parse(text);
-    if (seal === null || seal["version"] !== VERSION) {
-      const why = seal === null ? "it cannot be read" : `it has version ${seal["version"]}`;
+    const { version, bytes, modifiedNs, state } = seal ?? {};
+    if (version !== VERSION || !isNumber(bytes) || !isNumber(modifiedNs)) {
+      const isLater = typeof version === "number" && version > VERSION;
+      const why = isLater ? `it has version ${version}` : "it cannot be read";
       return { kind: "unreadable", why: `${this.#path}${SEAL_SUFFIX}: ${why}` };
     }
-    const what = this.#difference(String(seal["bytes"]), String(seal["modifiedNs"]));
-    if (what === "") return { kind: "intact" };
-    return { kind: "changed", what, state: toState(seal["state"]) };
+    const what = this.#difference(bytes, modifiedNs);
+    return what === "" ? { kind: "intact" } : { kind: "changed", what, state: toState(state) };
   }
 
   /**
@@ -117,17 +121,22 @@ export class FileSeal {
    * @throws FileChanged when somebody else has written to it, up to this moment
    */
   close(engine: Pick<WriterEngine, "emptyWal" | "look" | "state" | "close">): string {
+    this.onStep("empty the WAL");
     const isEmpty = engine.emptyWal();
     this.demandSameFile();
     // From here on each write shows in the file's time, and each commit before it in what the connection sees.
+    this.onStep("mark");
     const marked = isEmpty ? this.#mark() : null;
+    this.onStep("look");
     engine.look();
     const { state } = engine;
+    this.onStep("close");
     engine.close();
     if (marked === null) return "somebody still reads it";
     const { bytes, modifiedNs } = marked;
     const what = this.#difference(String(bytes), String(modifiedNs));
     if (what !== "") throw new FileChanged(what);
+    this.onStep("sync the file");
     try {
       syncPath(this.#path);
       const seal = { version: VERSION, bytes: `${bytes}`, modifiedNs: `${modifiedNs}` };
@@ -187,11 +196,14 @@ export class FileSeal {
       try {
         const bytes = Buffer.from(`${text}\n`);
         if (writeSync(file, bytes) !== bytes.length) throw new Error(`no room for ${part}`);
+        this.onStep(`sync ${suffix}`);
         fsyncSync(file);
       } finally {
         closeSync(file);
       }
+      this.onStep(`name ${suffix}`);
       renameSync(part, path);
+      this.onStep(`sync the name of ${suffix}`);
       syncPath(dirname(this.#path));
     } catch (error) {
       rmSync(part, { force: true });
@@ -211,7 +223,9 @@ export class FileSeal {
   }
 
   #remove(suffix: string): void {
-    rmSync(this.#path + suffix, { force: true });
+    this.onStep(`remove ${suffix}`);
+    for (const end of ["", ".new"]) rmSync(this.#path + suffix + end, { force: true });
+    this.onStep(`sync the removal of ${suffix}`);
     syncPath(dirname(this.#path));
   }
 }
@@ -236,6 +250,11 @@ function parse(text: string): { readonly [name: string]: unknown } | null {
   } catch {
     return null;
   }
+}
+
+/** Whole, as text: nanoseconds are more than a number holds. */
+function isNumber(given: unknown): given is string {
+  return typeof given === "string" && /^[0-9]{1,20}$/.test(given);
 }
 
 function toJson(state: MachineState): object {

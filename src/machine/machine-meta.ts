@@ -6,7 +6,7 @@
 import type { Database, Statement } from "better-sqlite3";
 import type { Verdict } from "../node/ports.ts";
 import type { EntryId } from "../raft/entry.ts";
-import { FileChanged, MachineFault } from "./machine-fault.ts";
+import { FileChanged, isSqliteError, MachineFault } from "./machine-fault.ts";
 import { SESSION_SCHEMA } from "./sessions.ts";
 
 /** Of the tables that are Balsa's own, and of what they hold. 2: something was set that a program of format 1 would not heed. */
@@ -36,6 +36,7 @@ const LATER_COLUMNS = [
 ];
 
 const WRITTEN = "another program wrote to it while the node had it open";
+const LOCKED = "another program has held it locked for writing for longer than a node waits";
 
 export interface MetaState {
   readonly applied: EntryId;
@@ -135,10 +136,10 @@ export class MachineMeta {
 
   /**
    * BEGIN IMMEDIATE: from here on nobody else can write. @throws MachineFault if a later writer has taken the file over,
-   * FileChanged if anybody else wrote to it since it was opened
+   * FileChanged if anybody else wrote to it since it was opened, or goes on writing
    */
   begin(appliedIndex: number): void {
-    this.#begin.run();
+    this.#lock();
     const row = this.#select.get();
     if (row?.[5] !== this.#epoch) {
       this.#rollback.run();
@@ -150,6 +151,16 @@ export class MachineMeta {
     if (row[1] === BigInt(appliedIndex) && this.#version.get() === this.#opened) return;
     this.#rollback.run();
     throw new FileChanged(WRITTEN);
+  }
+
+  /** Waited for as long as the connection does. No other process of the node's ever takes this lock for long. */
+  #lock(): void {
+    try {
+      this.#begin.run();
+    } catch (error) {
+      if (isSqliteError(error) && error.code === "SQLITE_BUSY") throw new FileChanged(LOCKED);
+      throw error;
+    }
   }
 
   /** Outside a transaction. @throws FileChanged as `begin` */

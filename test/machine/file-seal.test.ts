@@ -131,7 +131,7 @@ describe("a sealed file", () => {
   });
 
   it("with a seal that is torn, or of a later version, is taken as after a kill, and that is told", () => {
-    for (const text of ["", '{"version":1,"by', '{"version":2}', "null"]) {
+    for (const text of ["", '{"version":1,"by', '{"version":1}', '{"version":2}', "null"]) {
       const { path } = closed();
       writeFileSync(`${path}.seal`, text);
       expect(lookAt(path)).toMatchObject({ kind: "unreadable" });
@@ -142,24 +142,28 @@ describe("a sealed file", () => {
 
   it("whose note of a change is torn, or of a later version, is changed all the same", () => {
     for (const text of ["", '{"version":1,"wh', '{"version":2,"what":7}', "null"]) {
-      const { path } = closed();
+      const { path, leader } = closed();
       writeFileSync(`${path}.changed`, text);
+      // What it had applied the seal still says.
+      expect(lookAt(path)).toMatchObject({ kind: "changed", state: leader.core.state });
+      rmSync(`${path}.seal`);
       expect(lookAt(path)).toMatchObject({ kind: "changed", state: null });
     }
   });
 });
 
-describe("closing", () => {
-  function begun(): Closed {
-    const path = freshPath();
-    const seal = new FileSeal(path);
-    const leader = new TestLeader({ path });
-    seal.opened();
-    leader.exec("CREATE TABLE t (n)");
-    leader.commit();
-    return { path, seal, leader };
-  }
+/** A database that a writer has open. */
+function begun(): Closed {
+  const path = freshPath();
+  const seal = new FileSeal(path);
+  const leader = new TestLeader({ path });
+  seal.opened();
+  leader.exec("CREATE TABLE t (n)");
+  leader.commit();
+  return { path, seal, leader };
+}
 
+describe("closing", () => {
   it("seals nothing that somebody else has written to, even if it was all brought to the file", () => {
     const { path, seal, leader } = begun();
     run(path, "INSERT INTO t VALUES (7)");
@@ -222,6 +226,75 @@ describe("closing", () => {
   });
 });
 
+describe("a crash before any step", () => {
+  const closing = ["empty the WAL", "mark", "look", "close", "sync the file"];
+  const writing = ["sync .seal", "name .seal", "sync the name of .seal"];
+
+  it.each([...closing, ...writing])(
+    "of closing leaves no change where there was none, and hides none: %s",
+    (at) => {
+      const { path, seal, leader } = begun();
+      let isOver = false;
+      seal.onStep = (step) => {
+        isOver ||= step === at;
+        if (isOver) throw new Error("crash");
+      };
+      // A failed write is an answer, not an error: a crash in the midst of it is the same.
+      try {
+        seal.close(leader.core);
+      } catch (error) {
+        expect(String(error)).toContain("crash");
+      }
+      expect(isOver).toBe(true);
+      const left = lookAt(path).kind;
+      expect(left).toBe(at === "sync the name of .seal" ? "intact" : "unsealed");
+      leader.core.close();
+      run(path, "INSERT INTO t VALUES (7)");
+      expect(lookAt(path).kind).toBe(left === "intact" ? "changed" : "unsealed");
+    },
+  );
+
+  it.each(["remove .seal", "sync the removal of .seal"])("of a start: %s", (at) => {
+    const { path } = closed();
+    const seal = new FileSeal(path);
+    seal.onStep = (step) => {
+      if (step === at) throw new Error("crash");
+    };
+    expect(() => seal.break()).toThrow("crash");
+    // Nothing was written yet: either is true.
+    expect(lookAt(path).kind).toBe(at === "remove .seal" ? "intact" : "unsealed");
+  });
+
+  it.each(["sync .changed", "name .changed", "sync the name of .changed"])(
+    "of noting a change forgets it not: %s",
+    (at) => {
+      const { path } = closed();
+      run(path, "INSERT INTO t VALUES (7)");
+      const seal = new FileSeal(path);
+      seal.onStep = (step) => {
+        if (step === at) throw new Error("crash");
+      };
+      seal.break();
+      expect(lookAt(path).kind).toBe("changed");
+    },
+  );
+
+  it.each(["remove .changed", "sync the removal of .changed", "remove .seal"])(
+    "of accepting leaves a change, or nothing known: %s",
+    (at) => {
+      const { path } = closed();
+      run(path, "INSERT INTO t VALUES (7)");
+      new FileSeal(path).break();
+      const seal = new FileSeal(path);
+      seal.onStep = (step) => {
+        if (step === at) throw new Error("crash");
+      };
+      expect(() => seal.forget()).toThrow("crash");
+      expect(lookAt(path).kind).toBe("changed");
+    },
+  );
+});
+
 describe("an open database", () => {
   function led(): { leader: TestLeader; path: string } {
     const path = freshPath();
@@ -241,6 +314,15 @@ describe("an open database", () => {
     const file = new Database(path, { readonly: true });
     expect(file.prepare("SELECT n FROM t").pluck().all()).toEqual([7]);
     file.close();
+  });
+
+  it("that another program holds locked for writing is not worked on: what it writes may come in between two writers", () => {
+    const { leader, path } = led();
+    const other = new Database(path);
+    other.exec("BEGIN IMMEDIATE; INSERT INTO t VALUES (7)");
+    expect(() => leader.exec("INSERT INTO t VALUES (1)")).toThrow(FileChanged);
+    other.exec("ROLLBACK");
+    other.close();
   });
 
   it("whose schema, or whose applied index, another connection changes is not worked on either", () => {
