@@ -22,6 +22,13 @@ export const CHANGED_FILES: readonly Mutant[] = [
     killedBy: [seal("into which another connection commits")],
   },
   {
+    name: "locked-by-another-unseen",
+    guards: ["N30"],
+    removes: "a writer that another program locks out is replaced, and the next one takes what that program commits",
+    edits: [edit(META, 'error.code === "SQLITE_BUSY"', 'error.code === "SQLITE_NEVER"')],
+    killedBy: [seal("that another program holds locked for writing")],
+  },
+  {
     name: "changed-index-is-another-writer",
     guards: ["N30"],
     removes: "who changes the applied index passes for another writer of the node's",
@@ -65,7 +72,7 @@ export const CHANGED_FILES: readonly Mutant[] = [
         "      if (second < 0) utimesSync(this.#path, second,",
       ),
     ],
-    killedBy: [seal("is changed by a write within the same tick of the clock")],
+    killedBy: [seal("has a time that no write leaves")],
   },
   {
     name: "sealed-in-spite-of-a-change",
