@@ -24,7 +24,8 @@ export const CHANGED_FILES: readonly Mutant[] = [
   {
     name: "locked-by-another-unseen",
     guards: ["N30"],
-    removes: "a writer that another program locks out is replaced, and the next one takes what that program commits",
+    removes:
+      "a writer that another program locks out is replaced, and the next one takes what that program commits",
     edits: [edit(META, 'error.code === "SQLITE_BUSY"', 'error.code === "SQLITE_NEVER"')],
     killedBy: [seal("that another program holds locked for writing")],
   },
