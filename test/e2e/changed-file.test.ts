@@ -10,10 +10,13 @@ import Database from "better-sqlite3";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { Database as Client, NodeStatus } from "../../src/client/index.ts";
 import { readFileContent } from "../../src/machine/content-digest.ts";
-import { openNode } from "../../src/service/index.ts";
 import { TestCluster } from "../../src/testing/cluster.ts";
 import type { NodeProcess } from "../../src/testing/node-process.ts";
 import { balsa } from "../cli/command.ts";
+
+const BUILT = new URL("../../dist/service/index.js", import.meta.url);
+// The node's thread is a file of its own.
+const { openNode } = (await import(BUILT.href)) as typeof import("../../src/service/index.ts");
 
 const WAIT_MS = 40_000;
 const SAYS = "changed from outside";
@@ -274,7 +277,7 @@ describe("of a node that is alone", () => {
   async function ended(...flags: string[]): Promise<string> {
     node.start(flags);
     await until(() => node.pid === null, "it runs on");
-    return node.lastWords(1);
+    return node.lastWords(3);
   }
 
   const stands = () => db.prepare("SELECT n FROM t WHERE id = 2").get();
@@ -287,6 +290,7 @@ describe("of a node that is alone", () => {
     await cluster.ready();
     expect(await stands()).toEqual({ n: 99 });
     await node.stop();
+    before = [logOf(node)];
     expect(await minds(node)).toBe(false);
   });
 
