@@ -36,6 +36,9 @@ const MAIN = fileURLToPath(
   new URL(import.meta.url.endsWith(".ts") ? "./main.ts" : "./main.js", import.meta.url),
 );
 
+/** The nodes share one machine: helper threads of V8's collectors take from the others what they give to one. */
+const V8_FLAGS = ["--single-threaded-gc"];
+
 export class NodeProcess {
   readonly options: NodeProcessOptions;
   readonly #events: NodeProcessEvents;
@@ -59,7 +62,7 @@ export class NodeProcess {
     const { id, listen, dir, peers, flags } = this.options;
     const own = ["--id", `${id}`, "--listen", listen, "--dir", dir, "--peers", peers];
     const serve = [MAIN, "serve", ...own, "--until-eof", "--log-format", "json", ...flags];
-    const child = spawn(process.execPath, [...process.execArgv, ...serve], {
+    const child = spawn(process.execPath, [...process.execArgv, ...V8_FLAGS, ...serve], {
       stdio: ["pipe", "pipe", "pipe"],
       detached: true,
     });
