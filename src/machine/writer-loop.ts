@@ -58,15 +58,17 @@ export function runWriter(given: ChildArguments, parts: WriterParts): never {
     channel.receive();
     return calls.splice(0);
   };
+  // The collector must not close the lock's file.
+  let lock: object | null = null;
   let engine: WriterEngine | null = null;
   let loop: WriterLoop | null = null;
   try {
-    const lock = parts.takeLock(() => channel.startWatchdog());
+    lock = parts.takeLock(() => channel.startWatchdog());
     const found = parts.seal.break();
     if (found.kind === "changed") {
       channel.send(FROM_WRITER.ready, 0, encodeJson(changedState(found, parts)));
       channel.startWatchdog();
-      return awaitClose(channel, takeCalls);
+      return awaitClose(channel, takeCalls, lock);
     }
     engine = parts.open();
     parts.seal.opened();
@@ -79,7 +81,6 @@ export function runWriter(given: ChildArguments, parts: WriterParts): never {
       for (const call of takeCalls()) loop.run(call);
       // Whatever the engine keeps of a call is a copy.
       channel.reuse();
-      // The collector must not close the lock's file.
       invariant(lock !== null, "the writer's lock is held");
     }
   } catch (error) {
@@ -87,7 +88,7 @@ export function runWriter(given: ChildArguments, parts: WriterParts): never {
       parts.seal.note(error.message, engine.state);
       channel.send(FROM_WRITER.changed, 0, Buffer.from(error.message));
       if (loop?.isClosing === true) return channel.end(FROM_WRITER.closed, 0);
-      return awaitClose(channel, takeCalls);
+      return awaitClose(channel, takeCalls, lock);
     }
     return channel.end(FROM_WRITER.fault, 0, Buffer.from(describe(error)));
   }
@@ -103,8 +104,13 @@ function changedState({ what, state }: FileLook & { kind: "changed" }, parts: Wr
 }
 
 /** Nothing is done any more to a file that was changed; the lock is held until the node has done with it. */
-function awaitClose(channel: ChildChannel, takeCalls: () => readonly Call[]): never {
+function awaitClose(
+  channel: ChildChannel,
+  takeCalls: () => readonly Call[],
+  lock: object | null,
+): never {
   for (;;) {
+    invariant(lock !== null, "the writer's lock is held");
     if (takeCalls().some(({ type }) => type === TO_WRITER.close)) {
       return channel.end(FROM_WRITER.closed, 0);
     }
