@@ -250,6 +250,36 @@ describe("a blob", () => {
       if (read === 8 * MIB) (await cluster.killLeader()).start();
     }
     expect(hash.digest("hex")).toBe(written.sha256);
+    await cluster.ready();
+    await cluster.caughtUp();
+    await cluster.stopNodes();
+    const files = cluster.nodes.map(({ dir }) => readFileContent(join(dir, "main.db")));
+    expect(new Set(files.map(({ digest }) => digest)).size).toBe(1);
+    for (const node of cluster.nodes) node.start();
+    await cluster.ready();
+  });
+
+  it("whose writer is killed half way is seen by nobody, and its bytes go", async () => {
+    const script = `
+      import { connect } from ${JSON.stringify(CLIENT)};
+      const db = connect({ endpoints: ${JSON.stringify(cluster.endpoints)} });
+      function* source() { for (;;) yield Buffer.alloc(${MIB}, "x"); }
+      db.blob.write("half", source());`;
+    const before = await count("db_blob_chunk");
+    const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
+      stdio: "ignore",
+    });
+    await cluster.until("some chunks", 20_000, async () => {
+      return (await count("db_blob_chunk")) > before + 10 ? true : null;
+    });
+    child.kill("SIGKILL");
+    await once(child, "exit");
+    expect(await db.blob.stat("half")).toBeUndefined();
+    expect(await db.blob.read("half")).toBeUndefined();
+    await letTimePass();
+    await db.blob.sweep();
+    expect(await count("db_blob_chunk WHERE content NOT IN (SELECT content FROM db_blob)")).toBe(0);
+    expect(await count("db_blob_content WHERE state <> 'stored'")).toBe(0);
   });
 });
 

@@ -1,6 +1,6 @@
 /** Mutants of blobs: of what is seen of one, of what is read of it, and of what is removed. */
 
-import { edit, type Mutant, test } from "./mutant.ts";
+import { edit, type Mutant, seeds, test } from "./mutant.ts";
 
 const TABLES = "src/client/blob-tables.ts";
 const UPLOAD = "src/client/blob-upload.ts";
@@ -107,5 +107,21 @@ export const BLOBS: readonly Mutant[] = [
       ),
     ],
     killedBy: [unit("of a content that is gone, or cut short, is an error")],
+  },
+  {
+    name: "stored-blob-swept",
+    guards: ["P20"],
+    removes: "whoever sweeps takes the chunks of a blob that is there",
+    edits: [
+      edit(
+        TABLES,
+        "WHERE c.id = :content AND c.state = 'removed' AND c.keep_until <= unixepoch() AND k.content",
+        "WHERE c.id = :content AND k.content",
+      ),
+    ],
+    killedBy: [
+      tables("that is replaced, deleted or cascaded away stays for a minute"),
+      seeds(8, 1),
+    ],
   },
 ];

@@ -17,14 +17,23 @@ import type {
 import type { Configuration, Entry, EntryId, LogIndex } from "../../src/raft/entry.ts";
 import { toFailure } from "../../src/sql/errors.ts";
 import type { ClusterSettings } from "../../src/sql/settings.ts";
+import type { BlobRow } from "./checkers/whole-blobs.ts";
 import type { SimEnvironment } from "./environment.ts";
 import type { Prng } from "./prng.ts";
+
+export interface BlobsContent {
+  readonly rows: readonly BlobRow[];
+  /** Contents whose state does not tell what they are. */
+  readonly lost: number;
+}
 
 export interface Content {
   /** Ledger row → how often. */
   readonly rows: ReadonlyMap<number, number>;
   /** Everything in the users' tables, as text. */
   readonly digest: string;
+  /** Null: there is no such table. */
+  readonly blobs: BlobsContent | null;
 }
 
 /** What stays when the process dies, and how to open it again. */

@@ -176,7 +176,7 @@ export class ModelStore implements Store {
       const row = Number(text.split("/")[0]);
       rows.set(row, (rows.get(row) ?? 0) + 1);
     }
-    return { rows, digest: this.whole() };
+    return { rows, digest: this.whole(), blobs: null };
   }
 
   /** All that must be the same on every node. */

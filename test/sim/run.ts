@@ -8,7 +8,9 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Plant } from "../../src/node/config.ts";
+import { BlobClient } from "./blob-client.ts";
 import { demand } from "./checkers/violation.ts";
+import { WholeBlobs } from "./checkers/whole-blobs.ts";
 import { ClientHistory } from "./client-history.ts";
 import { Adversary, type Choice } from "./faults/adversary.ts";
 import type { Host } from "./host.ts";
@@ -16,6 +18,7 @@ import { chooseCore, mendAll, mendCore } from "./liveness.ts";
 import { ModelStore } from "./model-engine.ts";
 import { Operator } from "./operator.ts";
 import { Prng } from "./prng.ts";
+import type { SimSession } from "./sim-session.ts";
 import { SqliteStore } from "./sqlite-store.ts";
 import { SimClient, type WorkloadParts } from "./workload.ts";
 import { World } from "./world.ts";
@@ -75,7 +78,8 @@ class Simulation {
   readonly #history = new ClientHistory();
   readonly #adversary: Adversary;
   readonly #operator: Operator | null;
-  readonly #clients: SimClient[];
+  readonly #clients: readonly SimSession[];
+  readonly #blobs = new WholeBlobs();
 
   /** `directory`: for real database files; null for the model. */
   constructor(options: SimOptions, directory: string | null) {
@@ -105,7 +109,11 @@ class Simulation {
       nodes: () => this.#world.running.map(({ node }) => node),
       fail: (error) => this.#world.fail(error),
     };
-    this.#clients = [1, 2, 3, 4].map((id) => new SimClient(parts, id, 5));
+    const clients = [1, 2, 3, 4].map((id) => new SimClient(parts, id, 5));
+    // The model knows no blobs.
+    const keepers = directory === null ? [] : [new Prng(seed, "blobs")];
+    const blobs = keepers.map((own) => new BlobClient({ ...parts, dice: own }, this.#blobs));
+    this.#clients = [...clients, ...blobs];
   }
 
   run(): SimReport {
@@ -209,6 +217,9 @@ class Simulation {
     const contents = this.#members().map(({ id, store, life }) => {
       const content = store.content();
       this.#history.checkRows(id, content.rows);
+      if (content.blobs !== null) this.#blobs.check(id, content.blobs.rows);
+      const lost = content.blobs?.lost ?? 0;
+      demand(lost === 0, "a content's state tells what it is", () => `${lost} on node ${id}`);
       const trouble = life?.node.status().trouble ?? "it does not run";
       demand(trouble === "", "all serve in the end", () => `node ${id}: ${trouble}`);
       return { id, digest: content.digest };

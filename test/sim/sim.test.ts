@@ -18,6 +18,15 @@ describe("the simulator", () => {
     expect(strikes.length).toBeGreaterThan(10);
   });
 
+  it("keeps blobs where SQLite is real: made visible, deleted and taken back", () => {
+    const runs = [8, 16, 24].map((seed) => simulate({ seed }));
+    expect(runs.map(({ error }) => error)).toEqual(["", "", ""]);
+    const count = (what: string) => runs.reduce((sum, run) => sum + (run.coverage[what] ?? 0), 0);
+    expect(count("blobs published")).toBeGreaterThan(10);
+    expect(count("blobs deleted")).toBeGreaterThan(0);
+    expect(count("blobs taken back")).toBeGreaterThan(0);
+  });
+
   it("leaves out what it is told to leave out, and strikes alike otherwise", () => {
     const all = simulate({ seed: 11 }).strikes;
     const some = simulate({ seed: 11, without: new Set(["crash"]) }).strikes;

@@ -10,7 +10,8 @@ import { openReaderEngine, openWriterEngine } from "../../src/machine/engines.ts
 import type { ReaderEngine, WriterEngine } from "../../src/machine/process-engines.ts";
 import type { EntryId, LogIndex } from "../../src/raft/entry.ts";
 import { decodeConfiguration } from "../../src/wire/configuration-codec.ts";
-import type { Content, SimSnapshot, Store } from "./machine.ts";
+import { type BlobRow, LOOK_AT_BLOBS, LOST_CONTENTS } from "./checkers/whole-blobs.ts";
+import type { BlobsContent, Content, SimSnapshot, Store } from "./machine.ts";
 import type { Prng } from "./prng.ts";
 
 export class SqliteStore implements Store {
@@ -138,11 +139,20 @@ export class SqliteStore implements Store {
     const ledger = database.prepare("SELECT rowid, * FROM ledger ORDER BY rowid").all();
     const counters = database.prepare("SELECT * FROM counter ORDER BY id").all();
     const sessions = database.prepare("SELECT * FROM balsa_session ORDER BY 1").all();
+    const blobs = blobsIn(database);
+    const contents = blobs && database.prepare("SELECT * FROM db_blob_content ORDER BY id").all();
     database.close();
     const rows = new Map<number, number>();
     for (const { row } of ledger as { row: number }[]) rows.set(row, (rows.get(row) ?? 0) + 1);
-    return { rows, digest: JSON.stringify([ledger, counters, sessions]) };
+    return { rows, blobs, digest: JSON.stringify([ledger, counters, sessions, blobs, contents]) };
   }
+}
+
+function blobsIn(database: Database.Database): BlobsContent | null {
+  const isThere = "SELECT 1 FROM sqlite_schema WHERE name = 'db_blob'";
+  if (database.prepare(isThere).get() === undefined) return null;
+  const rows = database.prepare<unknown[], BlobRow>(LOOK_AT_BLOBS).all();
+  return { rows, lost: database.prepare(LOST_CONTENTS).all().length };
 }
 
 /** As the real source does with a copy. */

@@ -28,6 +28,7 @@ import { ProgressTruth } from "./progress-truth.ts";
 import { QueueBounds } from "./queue-bounds.ts";
 import { StateMachineSafety } from "./state-machine-safety.ts";
 import type { LogView, NodeView } from "./view.ts";
+import { digestOf, WholeBlobs } from "./whole-blobs.ts";
 
 class FakeLog implements LogView {
   readonly #entries: readonly Entry[];
@@ -391,5 +392,37 @@ describe("checkers of what clients see fire", () => {
     expect(() => rows.check(1, counts([1, 1], [2, 1]))).toThrow(/not-applied/);
     expect(() => rows.check(1, counts([1, 1], [9, 1]))).toThrow(/invented/);
     expect(() => rows.acknowledged(1)).toThrow(/one answer a write/);
+  });
+});
+
+describe("whole blobs", () => {
+  const bytes = Buffer.from("some bytes");
+  const row = { name: "a", size: bytes.length, sha256: digestOf(bytes), data: bytes };
+  const other = digestOf(Buffer.from("other"));
+
+  it("all bytes or nothing", () => {
+    const half = { ...row, data: bytes.subarray(0, 4) };
+    const rest = { ...row, data: bytes.subarray(4) };
+    expect([...new WholeBlobs().checkWhole(1, [half, rest]).keys()]).toEqual(["a"]);
+    expect(() => new WholeBlobs().checkWhole(1, [half])).toThrow("a blob is whole");
+    expect(() => new WholeBlobs().checkWhole(1, [{ ...row, data: null }])).toThrow("whole");
+    expect(() => new WholeBlobs().checkWhole(1, [rest, half])).toThrow("whole");
+  });
+
+  it("under a name stands what was written last, or what may have been", () => {
+    const blobs = new WholeBlobs();
+    expect(() => blobs.check(1, [row])).toThrow("no blob is invented");
+    blobs.attempted("a", row.sha256);
+    blobs.check(1, []);
+    blobs.check(1, [row]);
+    blobs.acknowledged("a", row.sha256);
+    expect(() => blobs.check(1, [])).toThrow("a is not there on node 1");
+    blobs.attempted("a", other);
+    blobs.refused("a");
+    blobs.check(1, [row]);
+    blobs.attempted("a", null);
+    blobs.check(1, []);
+    blobs.acknowledged("a", null);
+    expect(() => blobs.check(1, [row])).toThrow("written last");
   });
 });
