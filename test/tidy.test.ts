@@ -9,7 +9,13 @@ import { describe, expect, test } from "vitest";
 import manifest from "../package.json" with { type: "json" };
 import { edit, type Mutant } from "./mutants/mutant.ts";
 import { MUTANTS } from "./mutants/mutants.ts";
-import { guardFindings, readGuardRows, trapIds } from "./support/guard-table.ts";
+import {
+  guardFindings,
+  hazardFindings,
+  readGuardRows,
+  readHazardRows,
+  trapIds,
+} from "./support/guard-table.ts";
 import {
   type Finding,
   fileLength,
@@ -202,6 +208,32 @@ describe("the table of guards", () => {
     const rows = readGuardRows(readFileSync(join(ROOT, "docs", "SPEC.md"), "utf8"));
     expect(guardFindings(rows, MUTANTS, readTest)).toEqual([]);
     expect(trapIds()).toHaveLength(59);
+  });
+
+  test("names for everything that could differ between nodes a test that is there", () => {
+    const rows = readHazardRows(readFileSync(join(ROOT, "docs", "SPEC.md"), "utf8"));
+    expect(hazardFindings(rows, readTest)).toEqual([]);
+  });
+
+  test("a row of it without its test is refused", () => {
+    const rows = readHazardRows(
+      [
+        "## Of determinism",
+        "| what could differ | what Balsa does | tests |",
+        "|---|---|---|",
+        "| dice \\| seeds | x | `a/b: rolls` |",
+        "| clocks | x | `a/b: ticks`, `a/c: ticks`, `a/b` |",
+        "| versions | x | |",
+      ].join("\n"),
+    );
+    const text = (name: string) => (name === "a/b" ? 'test("rolls")' : null);
+    expect(hazardFindings(rows, text, 4)).toEqual([
+      "only 3 rows; 4 were there",
+      'clocks: a/b has no test "ticks"',
+      "clocks: no file test/a/c.test.ts",
+      "clocks: `a/b` names no title, as in `file: words`",
+      "versions: no test",
+    ]);
   });
 
   test("a table that lacks something is refused", () => {

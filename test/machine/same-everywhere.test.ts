@@ -73,6 +73,15 @@ describe("an order that nobody asked for", () => {
   });
 });
 
+test("double quotes name columns, on a leader and where a schema was made so", () => {
+  const leader = leaderWith("CREATE TABLE t (a, \"b c\" DEFAULT 'x')");
+  expect(leader.fail('INSERT INTO t(a) VALUES ("no column")').message).toMatch(/no such column/);
+  expect(leader.fail('CREATE INDEX i ON t("no column")').message).toMatch(/no such column/);
+  leader.run('UPDATE t SET a = "b c"');
+  leader.run('INSERT INTO t(a) VALUES (1) RETURNING "b c"');
+  expectSameEverywhere(leader);
+});
+
 describe("values that hang on how they are computed", () => {
   test("floating point: sums in any order, and every way of printing", () => {
     const leader = leaderWith(ROWS);

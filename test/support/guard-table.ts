@@ -90,6 +90,47 @@ function testFindings(
   return [`${id}: none of its tests is named after it, as in test("${id}: ...")`];
 }
 
+/** A row of the table of what could differ between nodes. */
+export interface HazardRow {
+  readonly hazard: string;
+  /** `file: words of a title`. */
+  readonly tests: readonly string[];
+}
+
+/** Fewer are not all that was found. */
+const HAZARDS_MIN = 45;
+
+export function readHazardRows(markdown: string): HazardRow[] {
+  const section = markdown.split(/^## /m).find((part) => part.startsWith("Of determinism\n")) ?? "";
+  return section.split("\n").flatMap((line) => {
+    const cells = line.split(/(?<!\\)\|/).map((cell) => cell.trim());
+    if (cells.length !== 5 || /^-+$/.test(cells[1] ?? "") || cells[3] === "tests") return [];
+    return [{ hazard: cells[1] ?? "", tests: quoted(cells[3] ?? "") }];
+  });
+}
+
+/** Each hazard has a test, and each test that is named is there. */
+export function hazardFindings(
+  rows: readonly HazardRow[],
+  readTest: (name: string) => string | null,
+  rowsMin = HAZARDS_MIN,
+): string[] {
+  const few = rows.length < rowsMin ? [`only ${rows.length} rows; ${rowsMin} were there`] : [];
+  return [
+    ...few,
+    ...rows.flatMap(({ hazard, tests }) => {
+      if (tests.length === 0) return [`${hazard}: no test`];
+      return tests.flatMap((test) => {
+        const [, file = "", words = ""] = /^([^:]+): (.+)$/.exec(test) ?? [];
+        if (words === "") return [`${hazard}: \`${test}\` names no title, as in \`file: words\``];
+        const text = readTest(file);
+        if (text === null) return [`${hazard}: no file test/${file}.test.ts`];
+        return text.includes(words) ? [] : [`${hazard}: ${file} has no test "${words}"`];
+      });
+    }),
+  ];
+}
+
 function quoted(cell: string): string[] {
   return [...cell.matchAll(/`([^`]+)`/g)].map((match) => match[1] ?? "");
 }
