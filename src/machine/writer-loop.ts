@@ -28,6 +28,12 @@ import {
 /** A point read holds its snapshot for far less than this; a long one is not worth waiting for. */
 const CHECKPOINT_ATTEMPTS = 3;
 const CHECKPOINT_PAUSE_MS = 1;
+/**
+ * A long WAL saves copies of pages that are written again and again, but is copied in one long stall. So a busy writer
+ * copies an eighth of it already, if it did not do so a moment ago (docs/decisions/0024-a-longer-wal.md).
+ */
+const EARLY_PART = 1 / 8;
+const EARLY_PACE_MS = 2_000;
 
 interface Call {
   readonly type: number;
@@ -126,6 +132,7 @@ class WriterLoop {
   isClosing = false;
   /** Uncopied bytes of the WAL from which on it is copied. */
   #checkpointAtBytes: number;
+  #checkpointedAtMs = performance.now();
   /** As the node was told last. */
   #settings: ClusterSettings;
 
@@ -190,9 +197,13 @@ class WriterLoop {
 
   /** The bound of the WAL while there is no idle moment. Answers go first. */
   #checkpointIfDue(): void {
-    if (this.#engine.walBytes() < this.#checkpointAtBytes) return;
+    const bytes = this.#engine.walBytes();
+    if (bytes < this.#given.walBytesMax * EARLY_PART) return;
+    const isEarly = bytes < this.#checkpointAtBytes;
+    if (isEarly && performance.now() - this.#checkpointedAtMs < EARLY_PACE_MS) return;
     this.#channel.flush();
     this.#checkpoint(0);
+    this.#checkpointedAtMs = performance.now();
     // A reader may pin the rest: then it is tried again when there is more, not after every commit.
     const { walBytesMax } = this.#given;
     this.#checkpointAtBytes = Math.max(walBytesMax, this.#engine.walBytes() + walBytesMax / 2);
