@@ -45,7 +45,7 @@ export interface MachineOptions {
   readonly snapshotBytesMax?: number;
   /** How long a new writer waits for the old one to be gone. Milliseconds, default 10,000. */
   readonly lockWaitMs?: number;
-  /** The writer checkpoints, even when busy, when its WAL has grown to this. Bytes, default 64 MiB. */
+  /** The writer checkpoints, even when busy, at so much of WAL, or at an eighth after 2 s. Bytes, default 64 MiB. */
   readonly walBytesMax?: number;
   /** A copy for another node is kept for so long after its last use. Milliseconds, default 120,000. */
   readonly copyKeepMs?: number;
