@@ -84,6 +84,38 @@ describe("rows without end", () => {
   });
 });
 
+describe("a client that stands still", () => {
+  it("costs the nodes neither memory nor readers, and learns when it goes on that its moment is gone", async () => {
+    const before = peakOf(pids());
+    const script = `
+      import { connect } from ${JSON.stringify(CLIENT)};
+      const db = connect({ endpoints: ${JSON.stringify(cluster.endpoints)} });
+      const all = Array.from({ length: 4 }, () => db.prepare(${JSON.stringify(ENDLESS)}).iterate());
+      await all[0].next();
+      for (const rows of all.slice(1)) rows.next().catch(() => {});
+      console.log("reading");
+      try { for await (const row of all[0]); } catch (error) { console.log(error.code); }
+      await db.close();`;
+    const child = spawn(process.execPath, ["--input-type=module", "-e", script]);
+    let said = "";
+    child.stdout.on("data", (chunk) => {
+      said += String(chunk);
+    });
+    await once(child.stdout, "data");
+    child.kill("SIGSTOP");
+    const all = await Promise.all(Array.from({ length: 20 }, () => small(db)));
+    expect(all).toEqual(all.map(() => ({ v: "one" })));
+    // Until its moment is too old: others are served all the while.
+    const stopped = performance.now();
+    while (performance.now() - stopped < 4_500) expect(await small(db)).toEqual({ v: "one" });
+    expect(peakOf(pids())).toBeLessThan(before + 60);
+    child.kill("SIGCONT");
+    await once(child, "exit");
+    // The connection may have been given up meanwhile: rows of another moment would not fit.
+    expect(said).toMatch(/SNAPSHOT_TOO_OLD|UNAVAILABLE/);
+  });
+});
+
 describe("a result says", () => {
   it("which node served it and how fresh it is; its index is a token for another client", async () => {
     const { index } = await db.prepare("UPDATE t SET v = 'two'").run();
