@@ -11,15 +11,16 @@ import { type StatementShape, shapeOf } from "./statement-shape.ts";
 export interface ReadingText {
   /** For SQLite to prepare. */
   readonly text: string;
-  /** It tells of a plan, and executes nothing, whatever it explains. */
-  readonly explain: boolean;
+  /** It changes nothing, whatever SQLite says of it: it explains another, or is a pragma that only tells. */
+  readonly onlyTells: boolean;
 }
 
 /** @throws BalsaError REFUSED with the way out; INVALID_ARGUMENT unless it is one statement. */
 export function readingText(sql: string): ReadingText {
   const shape = shapeOf(onlyStatement(sql));
-  judge(shape, "read");
-  return { text: readerText(shape), explain: shape.explain };
+  const found = judge(shape, "read");
+  const onlyTells = found === "inspection" || found === "readonly";
+  return { text: readerText(shape), onlyTells };
 }
 
 /** How the cluster is set is asked of the file: a reader's own switches mean nothing. */

@@ -65,11 +65,12 @@ export class LocalFile {
 
   /** @throws BalsaError REFUSED for what no reader of a node may do, INVALID_ARGUMENT for another number of statements. */
   prepare(sql: string, { pluck, raw, safeIntegers }: Form): Prepared {
-    const { text, explain } = judged(sql);
+    const { text, onlyTells } = judged(sql);
     const database = this.#database ?? this.#open();
     try {
       const statement = database.prepare(text);
-      if (!statement.reader || !(statement.readonly || explain)) throw refused("it does not read");
+      if (!statement.reader || !(statement.readonly || onlyTells))
+        throw refused("it does not read");
       if (pluck) statement.pluck(true);
       if (raw) statement.raw(true);
       if (safeIntegers) statement.safeIntegers(true);

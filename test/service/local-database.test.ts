@@ -123,6 +123,8 @@ describe("a node's own file, read in the app's process", () => {
     expect(local.prepare("EXPLAIN QUERY PLAN DELETE FROM t WHERE id = 1").all()).toHaveLength(1);
     expect(local.prepare("EXPLAIN INSERT INTO t VALUES (2, 2)").all().length).toBeGreaterThan(5);
     expect(local.prepare("PRAGMA table_info(t)").all()).toHaveLength(2);
+    // SQLite does not count this one among those that only read.
+    expect(local.prepare("PRAGMA journal_mode").pluck().get()).toMatch(/^(wal|delete)$/);
     // This connection's own switch says otherwise.
     expect(local.prepare("PRAGMA foreign_keys").get()).toEqual({ foreign_keys: 0 });
     expect(local.prepare("SELECT count(*) FROM t").pluck().get()).toBe(1);
