@@ -72,6 +72,7 @@ export class ProcessMachine implements Machine {
   readonly #pool: ReaderPool;
   readonly #directory: SnapshotDirectory;
   readonly #seal: FileSeal;
+  readonly #logger: Logger;
   readonly #snapshots: ProcessSnapshotFiles;
   readonly #snapshotMsMax: number;
   readonly #snapshotBytesMax: number;
@@ -95,6 +96,7 @@ export class ProcessMachine implements Machine {
     });
     const path = join(options.dir, "main.db");
     this.#seal = new FileSeal(path);
+    this.#logger = options.logger;
     this.#pool = new ReaderPool({
       supply: this.#supply,
       readersMin: options.readersMin ?? 1,
@@ -188,6 +190,10 @@ export class ProcessMachine implements Machine {
         events.checkpointed(index);
       },
       changed: (what) => events.changed(what),
+      unsealed: (why) => {
+        const lost = "main.db has no seal: the next start cannot tell whether it was changed";
+        this.#logger.warn({ why }, lost);
+      },
       pinned: (bytes) => this.#pinned(writer, bytes),
       exited: (reason) => {
         this.#writers.delete(writer);

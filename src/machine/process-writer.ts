@@ -43,6 +43,8 @@ const ASKED = 1;
 export interface ProcessWriterEvents extends WriterEvents {
   /** Readers kept a checkpoint from copying so much of the WAL. */
   pinned(bytes: number): void;
+  /** It was closed in order, but the file has no seal. */
+  unsealed(why: string): void;
 }
 
 type State = "open" | "changed" | "closing" | "killed" | "exited";
@@ -178,7 +180,8 @@ export class ProcessWriter implements Writer {
       case FROM_WRITER.fault:
         return this.#child?.expectExit(decodeText(payload));
       case FROM_WRITER.closed:
-        return this.#child?.expectExit(`closed ${decodeText(payload)}`.trimEnd());
+        if (payload.length > 0) this.#events.unsealed(decodeText(payload));
+        return this.#child?.expectExit("closed");
       default:
         invariant(false, `a frame of unknown type ${type} from the writer`);
     }

@@ -4,7 +4,16 @@
  */
 
 import { execFileSync } from "node:child_process";
-import { copyFileSync, existsSync, renameSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -291,6 +300,12 @@ describe("of a node that is alone", () => {
     expect(await stands()).toEqual({ n: 99 });
     await node.stop();
     before = [logOf(node)];
+    expect(await minds(node)).toBe(false);
+    // Where the seal cannot be written the node says so, and starts as after a kill.
+    mkdirSync(`${fileOf(node)}.seal.new`);
+    await node.stop();
+    expect(said(node)).toContain("main.db has no seal");
+    rmdirSync(`${fileOf(node)}.seal.new`);
     expect(await minds(node)).toBe(false);
   });
 
