@@ -9,13 +9,15 @@ import type { Environment, Timer } from "./ports.ts";
 
 export class ApplyPace {
   readonly #environment: Environment;
+  readonly #isReadLocally: boolean;
   readonly #again: () => void;
   #timer: Timer | null = null;
   #readAtMs = Number.NEGATIVE_INFINITY;
 
-  /** `again` is called when a rest is over. */
-  constructor(environment: Environment, again: () => void) {
+  /** `isReadLocally`: reads that nobody tells of take what is there. `again` is called when a rest is over. */
+  constructor(environment: Environment, isReadLocally: boolean, again: () => void) {
     this.#environment = environment;
+    this.#isReadLocally = isReadLocally;
     this.#again = again;
   }
 
@@ -32,7 +34,8 @@ export class ApplyPace {
   /** Something was handed over. */
   rest(): void {
     if (this.#timer !== null) return;
-    const isRead = this.#environment.monotonicMs() - this.#readAtMs < READ_LATELY_MS;
+    const unreadMs = this.#environment.monotonicMs() - this.#readAtMs;
+    const isRead = this.#isReadLocally || unreadMs < READ_LATELY_MS;
     this.#timer = this.#environment.after(isRead ? APPLY_PACE_READ_MS : APPLY_PACE_MS, () => {
       this.#timer = null;
       this.#again();

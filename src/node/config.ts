@@ -53,6 +53,8 @@ export interface NodeOptions {
    * Passes over the whole database are 100 of these apart; 2,400 while nothing is written.
    */
   readonly checksumIntervalMs?: number;
+  /** The app reads this node's file itself, so it is kept as fresh as where stale reads are taken. Default false. */
+  readonly isReadLocally?: boolean;
   /**
    * Free bytes on the disk below which this node takes no writes and leads only if no other can. Default 64 MiB, up to
    * 1 TiB; 0: only when there are none left.
@@ -92,6 +94,7 @@ export interface NodeConfig {
   readonly log: CompactionLimits;
   readonly scrubIntervalMs: number;
   readonly checksumIntervalMs: number;
+  readonly isReadLocally: boolean;
   readonly minFreeBytes: number;
   readonly extensions: readonly Extension[];
   readonly autoVacuum: AutoVacuum;
@@ -185,6 +188,7 @@ export function checkOptions(options: NodeOptions): NodeConfig {
       0,
       3_600_000,
     ),
+    isReadLocally: options.isReadLocally === true,
     minFreeBytes: whole("minFreeBytes", options.minFreeBytes ?? 64 * MIB, 0, 2 ** 40),
     extensions: options.extensions ?? [],
     autoVacuum: oneOf("autoVacuum", options.autoVacuum ?? "none", AUTO_VACUUM),

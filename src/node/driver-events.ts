@@ -44,6 +44,7 @@ export type ObservedOutcome = Exclude<ExecuteOutcome, { kind: "proposal" | "apar
 
 export interface DriverOptions {
   readonly writeDeadlineMs: number;
+  readonly isReadLocally: boolean;
   /** Sees each request just before it is executed; a test's plant may change it. */
   readonly dedup: boolean;
 }

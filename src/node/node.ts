@@ -126,7 +126,7 @@ export class Node implements NodeService {
     });
     this.#clock = new LogClock(shared);
     this.#driver = new WriterDriver(
-      { writeDeadlineMs: config.writeDeadlineMs, dedup: config.plant !== "no-dedup" },
+      { ...config, dedup: config.plant !== "no-dedup" },
       { ...parts, events: this.#driverEvents() },
     );
     this.#writes = new Writes(config, this.#driver, this.#admission, { ...parts, ...this.#door });

@@ -94,7 +94,7 @@ export class WriterDriver {
     this.#logger = parts.logger;
     this.#events = parts.events;
     this.#rest = new WriterRest(parts.environment, parts.events.resting);
-    this.#pace = new ApplyPace(parts.environment, () => this.#pump());
+    this.#pace = new ApplyPace(parts.environment, options.isReadLocally, () => this.#pump());
   }
 
   get applied(): LogIndex {

@@ -10,7 +10,10 @@ import type { ExtensionOptions } from "../sql/extension.ts";
 import { LOG_LEVELS, type LogLevel } from "./logger.ts";
 
 export interface EmbeddedNodeOptions
-  extends Omit<NodeOptions, "advertise" | "onCore" | "plant" | "peers" | "extensions"> {
+  extends Omit<
+    NodeOptions,
+    "advertise" | "onCore" | "plant" | "peers" | "extensions" | "isReadLocally"
+  > {
   /** HOST:PORT to bind, for peers and other clients; port 0 only with `advertise`. */
   readonly listen: string;
   /** HOST:PORT at which others reach it. Default `listen`. */

@@ -22,7 +22,7 @@ const writer = new LogWriter(2);
 const logger = openLogger({ level: logLevel, format: "auto", base: { node: options.id } }, writer);
 
 try {
-  const served = await serveNode(options, addresses, logger);
+  const served = await serveNode({ ...options, isReadLocally: true }, addresses, logger);
   served.node.onHalt = (error) => {
     logger.error({ error: error.message }, "the node has halted");
     tell({ kind: "halted", message: error.message });

@@ -5,7 +5,7 @@ import { Clock } from "./fakes.ts";
 it("a follower rests long, shortly while reads take what is there, and not for long after the last", () => {
   const clock = new Clock();
   let again = 0;
-  const pace = new ApplyPace(clock.environment, () => {
+  const pace = new ApplyPace(clock.environment, false, () => {
     again += 1;
   });
   const restMs = (): number => {
@@ -26,8 +26,19 @@ it("a follower rests long, shortly while reads take what is there, and not for l
 
 it("a rest that is cancelled wakes nobody", () => {
   const clock = new Clock();
-  const pace = new ApplyPace(clock.environment, () => expect.fail("nobody is there"));
+  const pace = new ApplyPace(clock.environment, false, () => expect.fail("nobody is there"));
   pace.rest();
   pace.cancel();
   clock.advance(100);
+});
+
+it("a file that an app reads itself is kept close, as nobody tells of such reads", () => {
+  const clock = new Clock();
+  const pace = new ApplyPace(clock.environment, true, () => {});
+  clock.advance(10_000);
+  pace.rest();
+  clock.advance(4);
+  expect(pace.isResting).toBe(true);
+  clock.advance(1);
+  expect(pace.isResting).toBe(false);
 });

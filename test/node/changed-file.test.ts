@@ -249,7 +249,7 @@ describe("the writer's driver", () => {
     [clock, log, machine, changes] = [new Clock(), new FakeLog(), new FakeMachine(), []];
     const ignored = { observed() {}, applied() {}, checkpointed() {}, settings() {}, opened() {} };
     driver = new WriterDriver(
-      { writeDeadlineMs: 30_000, dedup: true },
+      { writeDeadlineMs: 30_000, isReadLocally: false, dedup: true },
       {
         machine,
         log,

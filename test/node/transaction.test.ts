@@ -50,7 +50,7 @@ describe("an interactive transaction", () => {
       transactionTotalMs: 5_000,
     });
     driver = new WriterDriver(
-      { writeDeadlineMs: 30_000, dedup: true },
+      { writeDeadlineMs: 30_000, isReadLocally: false, dedup: true },
       {
         machine,
         log,

@@ -33,7 +33,7 @@ describe("the writer driver", () => {
     isLow = false;
     mismatches = [];
     driver = new WriterDriver(
-      { writeDeadlineMs: 30_000, dedup: true },
+      { writeDeadlineMs: 30_000, isReadLocally: false, dedup: true },
       {
         machine,
         log,
