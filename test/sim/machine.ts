@@ -55,7 +55,7 @@ export interface Store {
   content(): Content;
   /** A row that no entry made; false: it cannot be put in now. */
   plant(): boolean;
-  /** It holds such a row, or did when it was copied. */
+  /** It holds such a row, or did when it was copied; or it was found changed: then a crash that takes the row heals nothing. */
   readonly isPlanted: boolean;
   /** It was found changed from outside, in words, and nothing has taken its place; empty: it was not. */
   changed: string;

@@ -145,7 +145,7 @@ export class ModelStore implements Store {
   }
 
   get isPlanted(): boolean {
-    return this.state.isPlanted;
+    return this.changed !== "" || this.state.isPlanted;
   }
 
   /** In front: what is taken back is the last. */

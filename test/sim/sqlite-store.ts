@@ -55,6 +55,7 @@ export class SqliteStore implements Store {
   }
 
   get isPlanted(): boolean {
+    if (this.changed !== "") return true;
     return (
       this.#has("SELECT 1 FROM sqlite_schema WHERE name = 'ledger'") &&
       this.#has("SELECT 1 FROM ledger WHERE row = 0")
