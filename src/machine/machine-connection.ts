@@ -15,6 +15,7 @@ import { RequestExecutor } from "./request-executor.ts";
 import { type SessionLimits, Sessions } from "./sessions.ts";
 import { TransactionExecutor } from "./transaction-executor.ts";
 import { undeclaredNames } from "./undeclared-names.ts";
+import { WalFiles } from "./wal-files.ts";
 import { WalState } from "./wal-state.ts";
 import { openWriterConnection } from "./writer-connection.ts";
 
@@ -38,6 +39,7 @@ export class MachineConnection {
   readonly interactive: InteractiveTransactions;
   readonly ranges: RangeChecksums;
   readonly wal: WalState;
+  readonly files: WalFiles;
 
   /**
    * `counted`: log time, and the next session's id: state that is in no table yet.
@@ -67,5 +69,6 @@ export class MachineConnection {
       counted: () => [...counted(), encodeSettings(this.settings.current)],
     });
     this.wal = new WalState(this.database);
+    this.files = new WalFiles(options.path);
   }
 }

@@ -283,7 +283,9 @@ export class MachineCore {
 
   /** Has anybody else written to the file? Nobody can while a transaction is open. @throws FileChanged */
   look(): void {
-    if (!this.#on.database.inTransaction) this.#on.meta.look();
+    if (this.#on.database.inTransaction) return;
+    this.#on.files.demandSame();
+    this.#on.meta.look();
   }
 
   /** Rolls back what is open, and brings all of the WAL to the file. False: a reader is in the way. */

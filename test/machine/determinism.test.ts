@@ -215,6 +215,8 @@ describe("an entry proves itself", () => {
     follower.apply(leader.log.slice(0, 2));
     const sick = forged(leader.log[2]!, withSql("DELETE FROM t"));
     expect(follower.apply([sick])).toMatchObject({ last: { index: 2 }, mismatch: { index: 3 } });
+    // Its connection was replaced, and the WAL with it: that is no change from outside.
+    follower.look();
     // The true entry still fits.
     expect(follower.apply(leader.log.slice(2))).toMatchObject({
       last: { index: 6 },

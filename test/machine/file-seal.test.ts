@@ -331,6 +331,18 @@ describe("an open database", () => {
     }
   });
 
+  it("whose WAL, or the WAL's index, is removed is not worked on: who opens it next would read what is old", () => {
+    for (const suffix of ["-wal", "-shm"]) {
+      const { leader, path } = led();
+      leader.core.look();
+      rmSync(path + suffix);
+      expect(() => leader.core.look()).toThrow(FileChanged);
+      // A reader makes another, which the writer does not write to.
+      openReader(path).close();
+      expect(() => leader.core.look()).toThrow(FileChanged);
+    }
+  });
+
   it("does not mind its own commits and checkpoints, readers, backups, and who changes nothing", async () => {
     const { leader, path } = led();
     const reader = openReader(path);

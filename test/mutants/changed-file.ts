@@ -30,6 +30,13 @@ export const CHANGED_FILES: readonly Mutant[] = [
     killedBy: [seal("that another program holds locked for writing")],
   },
   {
+    name: "lost-wal-unseen",
+    guards: ["N30"],
+    removes: "the writer goes on in a WAL without a name, and new readers see what is old",
+    edits: [edit("src/machine/machine-core.ts", "    this.#on.files.demandSame();\n", "")],
+    killedBy: [seal("whose WAL, or the WAL's index, is removed")],
+  },
+  {
     name: "changed-index-is-another-writer",
     guards: ["N30"],
     removes: "who changes the applied index passes for another writer of the node's",
