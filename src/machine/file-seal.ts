@@ -45,6 +45,8 @@ export class FileSeal {
   readonly #path: string;
   /** Of the file that the writer has open; null: none yet. */
   #inode: bigint | null = null;
+  /** As it was looked at last. */
+  #bytes = 0n;
 
   /** Told before each step on the disk: a test throws in it, as a crash would end it there. */
   onStep: (step: string) => void = () => {};
@@ -89,15 +91,22 @@ export class FileSeal {
 
   /** The writer has the database open. */
   opened(): void {
-    this.#inode = this.#facts()?.inode ?? null;
+    const facts = this.#facts();
+    this.#inode = facts?.inode ?? null;
+    this.#bytes = facts?.bytes ?? 0n;
   }
 
-  /** @throws FileChanged when another file has taken the name of the one that is open */
+  /** @throws FileChanged when another file has taken the name of the one that is open, or that one was emptied */
   demandSameFile(): void {
     const facts = this.#facts();
     if (facts === null) throw new FileChanged("it was removed while the node had it open");
-    if (this.#inode === null || facts.inode === this.#inode) return;
-    throw new FileChanged("another file took its place while the node had it open");
+    if (this.#inode !== null && facts.inode !== this.#inode) {
+      throw new FileChanged("another file took its place while the node had it open");
+    }
+    if (facts.bytes === 0n && this.#bytes > 0n) {
+      throw new FileChanged("it was emptied while the node had it open");
+    }
+    this.#bytes = facts.bytes;
   }
 
   /** It was found changed; `state`: what it had applied before, if that is known. Durable, if there is room. */

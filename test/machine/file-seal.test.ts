@@ -12,6 +12,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  truncateSync,
   writeFileSync,
 } from "node:fs";
 import { dirname } from "node:path";
@@ -329,6 +330,17 @@ describe("an open database", () => {
       run(path, sql);
       expect(() => leader.exec("INSERT INTO t VALUES (1)")).toThrow(FileChanged);
     }
+  });
+
+  it("whose file is emptied is not worked on", () => {
+    const { leader, path } = led();
+    const seal = new FileSeal(path);
+    seal.opened();
+    seal.demandSameFile();
+    leader.core.checkpoint();
+    seal.demandSameFile();
+    truncateSync(path, 0);
+    expect(() => seal.demandSameFile()).toThrow(FileChanged);
   });
 
   it("whose WAL, or the WAL's index, is removed is not worked on: who opens it next would read what is old", () => {

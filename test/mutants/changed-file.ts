@@ -37,6 +37,14 @@ export const CHANGED_FILES: readonly Mutant[] = [
     killedBy: [seal("whose WAL, or the WAL's index, is removed")],
   },
   {
+    name: "emptied-file-unseen",
+    guards: ["N30"],
+    removes:
+      "a file that is emptied under the writer is sealed, and the next start finds no database",
+    edits: [edit(SEAL, "if (facts.bytes === 0n && this.#bytes > 0n) {", "if (facts.bytes < 0n) {")],
+    killedBy: [seal("whose file is emptied is not worked on")],
+  },
+  {
     name: "changed-index-is-another-writer",
     guards: ["N30"],
     removes: "who changes the applied index passes for another writer of the node's",
@@ -109,8 +117,8 @@ export const CHANGED_FILES: readonly Mutant[] = [
     edits: [
       edit(
         SEAL,
-        "if (this.#inode === null || facts.inode === this.#inode) return;",
-        "if (facts !== null) return;",
+        "if (this.#inode !== null && facts.inode !== this.#inode) {",
+        "if (facts === null) {",
       ),
     ],
     killedBy: [seal("sees that another file has taken its place")],
