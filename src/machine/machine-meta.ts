@@ -107,14 +107,13 @@ export class MachineMeta {
     this.#opened = this.#version.get();
   }
 
-  /** Takes the file over: whoever wrote it before finds another epoch, and writes no more. */
+  /**
+   * Takes the file over: whoever wrote it before finds another epoch, and writes no more. Not by RETURNING: its row comes before
+   * the COMMIT, and better-sqlite3 does not tell that this failed then, for want of space. @throws SQLite's error
+   */
   claim(database: Database): void {
-    this.#epoch = database
-      .prepare<unknown[], bigint>(
-        "UPDATE main.balsa_meta SET writer_epoch = writer_epoch + 1 RETURNING writer_epoch",
-      )
-      .pluck(true)
-      .get() as bigint;
+    database.prepare("UPDATE main.balsa_meta SET writer_epoch = writer_epoch + 1").run();
+    this.#epoch = this.#select.get()?.[5] ?? 0n;
   }
 
   read(): StoredMeta {

@@ -291,7 +291,10 @@ export class Node implements NodeService {
       opened: (state) => this.#sickness.opened(state),
       mismatch: (mismatch) => this.#sickness.mismatch(mismatch),
       changed: (what) => this.#sickness.changed(what),
-      resting: (isResting) => this.#space.writer(isResting),
+      resting: (isResting) => {
+        this.#space.writer(isResting);
+        this.#gate.stuck(isResting);
+      },
       timeMs: (nowMs) => this.#clock.timeMs(nowMs),
       isLowOnSpace: () => this.#space.isLow,
       broken: (error) => this.#halt(error),

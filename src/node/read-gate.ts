@@ -60,6 +60,7 @@ export class ReadGate {
   /** When the last proof was asked for whose index is applied. */
   #provenAtMs = Number.NEGATIVE_INFINITY;
   #leaderlessSinceMs: number | null = null;
+  #isStuck = false;
 
   constructor(parts: ReadGateParts) {
     this.#parts = parts;
@@ -164,6 +165,9 @@ export class ReadGate {
     // A session's index proves nothing about how fresh the node is.
     const startedAtMs = kind === "proof" ? atMs : Number.NEGATIVE_INFINITY;
     if (this.#parts.appliedIndex() >= index) return this.#release(startedAtMs, waiters);
+    if (this.#isStuck) {
+      return this.#parts.environment.soon(() => refuseEach(waiters, stuckAt(index)));
+    }
     this.#applying.push({ index, startedAtMs, waiters });
     this.#parts.demand(index);
     this.#sweepLater();
@@ -175,6 +179,15 @@ export class ReadGate {
     if (ready.length === 0) return;
     this.#applying = this.#applying.filter((group) => group.index > index);
     for (const group of ready) this.#release(group.startedAtMs, group.waiters);
+  }
+
+  /** SQLite finds no space for what is committed, or finds it again. What it lacks another node may have. */
+  stuck(isStuck: boolean): void {
+    this.#isStuck = isStuck;
+    if (!isStuck) return;
+    const groups = this.#applying;
+    this.#applying = [];
+    for (const { index, waiters } of groups) refuseEach(waiters, stuckAt(index));
   }
 
   #release(startedAtMs: number, waiters: readonly Waiter[]): void {
@@ -239,6 +252,15 @@ export class ReadGate {
     this.#gathering = [];
     this.#rounds.clear();
     this.#applying = [];
-    for (const waiter of waiters) if (!waiter.cancelled) waiter.refuse(why);
+    refuseEach(waiters, why);
   }
+}
+
+function refuseEach(waiters: readonly Waiter[], why: Failure): void {
+  for (const waiter of waiters) if (!waiter.cancelled) waiter.refuse(why);
+}
+
+function stuckAt(index: LogIndex): Failure {
+  const text = `the disk of this node is full: log entry ${index} cannot be applied`;
+  return failure("NOT_SERVING", `${text}; free some space, or ask another node`);
 }

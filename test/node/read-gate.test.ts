@@ -139,6 +139,29 @@ describe("the read gate", () => {
     expect(told.failure?.code).toBe("DEADLINE_EXCEEDED");
   });
 
+  it("while SQLite finds no space, what it lacks is to be had elsewhere, and what it has is served", () => {
+    const [early, late, now] = [waiter(), waiter(), waiter()];
+    gate.admit(read("session", { atLeast: 6 }), early);
+    gate.stuck(true);
+    expect(early.failure).toMatchObject({ code: "NOT_SERVING" });
+    gate.admit(read("session", { atLeast: 6 }), late);
+    expect(late.failure).toBeNull();
+    clock.advance(0);
+    expect(late.failure?.message).toMatch(
+      /disk of this node is full: log entry 6 cannot be applied/,
+    );
+    gate.admit(read("session", { atLeast: 5 }), now);
+    expect(now.lagMs).not.toBeNull();
+    gate.stuck(false);
+    const again = waiter();
+    gate.admit(read("session", { atLeast: 6 }), again);
+    clock.advance(0);
+    expect(again.failure).toBeNull();
+    applied = 6;
+    gate.applied(6);
+    expect(again.lagMs).not.toBeNull();
+  });
+
   it("a session read waits for its index only", () => {
     const [behind, ready] = [waiter(), waiter()];
     gate.admit(read("session", { atLeast: 5 }), ready);
