@@ -109,10 +109,15 @@ export class MachineMeta {
 
   /**
    * Takes the file over: whoever wrote it before finds another epoch, and writes no more. Not by RETURNING: its row comes before
-   * the COMMIT, and better-sqlite3 does not tell that this failed then, for want of space. @throws SQLite's error
+   * the COMMIT, and better-sqlite3 does not tell that this failed then. On a full disk the number stays: a node must start there,
+   * nothing can be written, and the lock keeps other writers out. @throws SQLite's error
    */
   claim(database: Database): void {
-    database.prepare("UPDATE main.balsa_meta SET writer_epoch = writer_epoch + 1").run();
+    try {
+      database.prepare("UPDATE main.balsa_meta SET writer_epoch = writer_epoch + 1").run();
+    } catch (error) {
+      if (!isSqliteError(error) || error.code !== "SQLITE_FULL") throw error;
+    }
     this.#epoch = this.#select.get()?.[5] ?? 0n;
   }
 
