@@ -2,7 +2,8 @@
 
 import type { KnownExtension } from "../sql/extension.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
-import { MachineCore, type MachineCoreOptions } from "./machine-core.ts";
+import { MachineCore } from "./machine-core.ts";
+import type { MachineCoreOptions } from "./machine-options.ts";
 import type { ReaderEngine, WriterEngine } from "./process-engines.ts";
 import { ReadExecutor } from "./read-executor.ts";
 

@@ -35,8 +35,6 @@ import { compare, type Difference, differences, Settling, without } from "./sett
 import type { Checkpoint } from "./wal-state.ts";
 import { commandOf, unknownEntry, type Work, workOf } from "./work.ts";
 
-export type { MachineCoreOptions } from "./machine-options.ts";
-
 const EMPTY = Buffer.alloc(0);
 
 /** A request's outcome, and what failed in it without stopping it. */

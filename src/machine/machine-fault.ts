@@ -68,10 +68,8 @@ export function toExhaustion(error: unknown, statementIndex: number): Failure | 
 export function toStatementFailure(error: unknown, statementIndex: number): Failure {
   if (error instanceof BalsaError) {
     const { code, message, outcome, facts } = error;
-    return {
-      ...{ code, message, outcome, facts },
-      statementIndex: error.statementIndex || statementIndex,
-    };
+    const index = error.statementIndex || statementIndex;
+    return { code, message, outcome, statementIndex: index, facts };
   }
   if (error instanceof SqlError) {
     const code = error.code as `SQLITE_${string}`;

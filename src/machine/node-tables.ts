@@ -57,8 +57,8 @@ export function refuseOverNodeTable({ overNodeTable }: NodeTableFacts): void {
 
 export class NodeTables {
   readonly #database: Database;
-  /** By text, for the schema as it is. */
-  readonly #known = new Map<string, boolean>();
+  /** For the schema as it is, and for as long as the statement is kept prepared. */
+  #known = new WeakMap<PreparedStatement, boolean>();
 
   constructor(database: Database) {
     this.#database = database;
@@ -66,7 +66,7 @@ export class NodeTables {
 
   /** The schema has changed. */
   clear(): void {
-    this.#known.clear();
+    this.#known = new WeakMap();
   }
 
   /** Whether a read shows one. @throws BalsaError REFUSED if a write does. */
@@ -77,13 +77,13 @@ export class NodeTables {
     if (!named && !(writes && facts.nodeTablesInTriggers)) return false;
     // What such a table reads, SQLite's program does not say.
     const isOver = named && shape.verb === "create" && shape.names.has("virtual");
-    if (!isOver && !this.#opensOne(shape.text, args, facts)) return false;
+    if (!isOver && !this.#opensOne(prepared, args, facts)) return false;
     if (writes) throw refused("the table that FTS5 keeps its index in");
     return true;
   }
 
-  #opensOne(text: string, args: readonly unknown[], facts: SchemaFacts): boolean {
-    const known = this.#known.get(text);
+  #opensOne(prepared: PreparedStatement, args: readonly unknown[], facts: SchemaFacts): boolean {
+    const known = this.#known.get(prepared);
     if (known !== undefined) return known;
     const roots = new Set(
       this.#database
@@ -95,10 +95,12 @@ export class NodeTables {
         .flatMap(([name, page]) => (facts.nodeTables.has(name) ? [page] : [])),
     );
     const opens = this.#database
-      .prepare<unknown[], { opcode: string; p2: bigint; p3: bigint }>(`EXPLAIN ${text}`)
+      .prepare<unknown[], { opcode: string; p2: bigint; p3: bigint }>(
+        `EXPLAIN ${prepared.shape.text}`,
+      )
       .all(...args)
       .some(({ opcode, p2, p3 }) => opcode.startsWith("Open") && p3 === 0n && roots.has(p2));
-    this.#known.set(text, opens);
+    this.#known.set(prepared, opens);
     return opens;
   }
 }

@@ -3,11 +3,12 @@
  * write, and checkpoints between transactions. Never returns; any fault ends the process, with its reason told.
  */
 
-import type { FileLook, MachineState, Verdict } from "../node/ports.ts";
+import type { FileLook, Verdict } from "../node/ports.ts";
 import { invariant } from "../sql/invariant.ts";
 import type { ClusterSettings } from "../sql/settings.ts";
 import { decodeConfiguration } from "../wire/configuration-codec.ts";
 import { ChildChannel } from "./child-channel.ts";
+import type { FileSeal } from "./file-seal.ts";
 import { FileChanged } from "./machine-fault.ts";
 import type { WriterEngine } from "./process-engines.ts";
 import {
@@ -41,14 +42,7 @@ interface Call {
   readonly payload: Uint8Array;
 }
 
-/** As file-seal.ts has it. */
-export interface Seal {
-  break(): FileLook;
-  opened(): void;
-  demandSameFile(): void;
-  note(what: string, state: MachineState | null): void;
-  close(engine: WriterEngine): string;
-}
+export type Seal = Pick<FileSeal, "break" | "opened" | "demandSameFile" | "note" | "close">;
 
 export interface WriterParts {
   takeLock(onSlow: () => void): object;

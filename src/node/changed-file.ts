@@ -4,9 +4,10 @@
  * machine says; how it is replaced is reseed.ts's. It compares no effects: one healthy node is enough.
  */
 
-import { NOBODY, type NodeId } from "../raft/entry.ts";
+import type { NodeId } from "../raft/entry.ts";
 import { isSingleton, voterIds } from "../raft/quorum.ts";
 import { BalsaError } from "../sql/errors.ts";
+import { HelpPace } from "./help-pace.ts";
 import type { PeerFinding } from "./ports.ts";
 import type { SicknessParts } from "./sickness.ts";
 import {
@@ -40,34 +41,27 @@ export interface ChangedFileParts
 /** Detail of a finding: the sender has none, because its database is nobody's. */
 export const CHANGED = "changed from outside";
 
-/** Between two rounds of questions; and when nobody has helped for long. */
-const ASK_MS = 200;
-const ASK_LATER_MS = 2_000;
-const ASK_LATER_AFTER_MS = 5_000;
 /**
  * Before a database is taken, and before it is said that there is none: what was done to all nodes at once each of them has
  * found by then. A writer looks every second.
  */
 const SETTLE_MS = 2_500;
-/** Others stand within two. */
-const STAND_AFTER_ELECTIONS = 3;
 
 export class ChangedFile {
   readonly #parts: ChangedFileParts;
   /** null: nothing was changed. */
   #what: string | null = null;
-  #sinceMs = 0;
-  #askedAtMs = Number.NEGATIVE_INFINITY;
+  readonly #pace: HelpPace;
   /** As each voter said last: whether its own was changed. */
   readonly #isChanged = new Map<NodeId, boolean>();
   /** From whom a database is being fetched. */
   #sources: readonly NodeId[] = [];
-  #leaderlessSinceMs: number | null = null;
   /** It leads, or may, though it serves nothing: nobody else does. */
   #stands = false;
 
   constructor(parts: ChangedFileParts) {
     this.#parts = parts;
+    this.#pace = new HelpPace(parts);
   }
 
   get isFound(): boolean {
@@ -80,9 +74,9 @@ export class ChangedFile {
 
   found(what: string): void {
     if (this.#what !== null) return;
-    const { environment, trouble, mayLead, fallSick } = this.#parts;
+    const { trouble, mayLead, fallSick } = this.#parts;
     this.#what = what;
-    this.#sinceMs = environment.monotonicMs();
+    this.#pace.begin();
     trouble(changed(what));
     mayLead(false);
     fallSick();
@@ -91,10 +85,8 @@ export class ChangedFile {
   /** Another database has taken its place. */
   over(): void {
     this.#what = null;
-    this.#askedAtMs = Number.NEGATIVE_INFINITY;
     this.#isChanged.clear();
     this.#sources = [];
-    this.#leaderlessSinceMs = null;
     this.#stands = false;
   }
 
@@ -114,7 +106,7 @@ export class ChangedFile {
     const others = [...voterIds(configuration)].filter((voter) => voter !== id);
     this.#ask(others);
     this.#standIfNeeded();
-    if (this.#parts.environment.monotonicMs() - this.#sinceMs < SETTLE_MS) return;
+    if (this.#pace.waitedMs < SETTLE_MS) return;
     this.#decide(what, others);
   }
 
@@ -143,11 +135,8 @@ export class ChangedFile {
   }
 
   #ask(others: readonly NodeId[]): void {
-    const { environment, transport, log, driver } = this.#parts;
-    const nowMs = environment.monotonicMs();
-    const isLong = nowMs - this.#sinceMs > ASK_LATER_AFTER_MS;
-    if (nowMs - this.#askedAtMs < (isLong ? ASK_LATER_MS : ASK_MS)) return;
-    this.#askedAtMs = nowMs;
+    if (!this.#pace.asksNow()) return;
+    const { transport, log, driver } = this.#parts;
     const index = Math.max(driver.applied, log.firstIndex() - 1);
     const own = { kind: "unknown", digest: 0, detail: CHANGED } as const;
     for (const to of others) {
@@ -157,15 +146,9 @@ export class ChangedFile {
 
   /** Those who could give a database may need entries that only this node has: then it leads, serving nothing. */
   #standIfNeeded(): void {
-    const { environment, electionMs, mayLead, status } = this.#parts;
-    const { role, leader } = status();
-    const nowMs = environment.monotonicMs();
-    if (role !== "leader" && leader !== NOBODY) this.#leaderlessSinceMs = null;
-    else this.#leaderlessSinceMs ??= nowMs;
-    const sinceMs = this.#leaderlessSinceMs;
-    const stands = sinceMs !== null && nowMs - sinceMs > STAND_AFTER_ELECTIONS * electionMs;
+    const stands = this.#pace.lacksLeader();
     if (stands === this.#stands) return;
     this.#stands = stands;
-    mayLead(stands);
+    this.#parts.mayLead(stands);
   }
 }

@@ -6,17 +6,11 @@
  */
 
 import type { ProposalResult, RaftStatus } from "../raft/effect.ts";
-import {
-  type Entry,
-  type EntryId,
-  type LogIndex,
-  NOBODY,
-  type NodeId,
-  type Term,
-} from "../raft/entry.ts";
+import type { Entry, EntryId, LogIndex, NodeId, Term } from "../raft/entry.ts";
 import { isSingleton, isVoter, voterIds } from "../raft/quorum.ts";
 import { CHANGED, ChangedFile } from "./changed-file.ts";
 import { AS_LOGGED, type FindingKey, judge, keyOf, keyOfPeer, UNKNOWN } from "./findings.ts";
+import { ASK_LATER_MS, HelpPace } from "./help-pace.ts";
 import type {
   DigestMismatch,
   Effect,
@@ -64,9 +58,6 @@ interface Illness {
   stage: "asking" | "right" | "reseeding" | "unknown";
   /** It leads, or may, though it is still asking: nobody else does. */
   stands: boolean;
-  /** Since when no leader is known; null: one is. */
-  leaderlessSinceMs: number | null;
-  readonly sinceMs: number;
   /** How far the log is committed and durable here, and since when. */
   reached: LogIndex;
   reachedAtMs: number;
@@ -74,14 +65,8 @@ interface Illness {
   scanned: LogIndex;
 }
 
-/** Between two rounds of questions; and when nobody has helped for long. */
-const ASK_MS = 200;
-const ASK_LATER_MS = 2_000;
-const ASK_LATER_AFTER_MS = 5_000;
 /** A log that has told nothing new for so long has no verdict to tell. */
 const VERDICT_AFTER_MS = 5_000;
-/** Others stand within two. */
-const STAND_AFTER_ELECTIONS = 3;
 /** Bytes of the log that are looked through at once. */
 const SCAN_BYTES_MAX = 4 * 1024 * 1024;
 /** A machine that falls sick so often within an hour is not helped by another database. */
@@ -97,7 +82,7 @@ export class Sickness {
   readonly #saidAtMs = new Map<NodeId, number>();
   #originIndex: LogIndex = 0;
   #settled: Verdict | null = null;
-  #askedAtMs = Number.NEGATIVE_INFINITY;
+  readonly #pace: HelpPace;
   /** The term in which this node has proposed its verdict. */
   #proposedIn: Term = 0;
   /** The entry of the last verdict that was gone by. */
@@ -107,6 +92,7 @@ export class Sickness {
 
   constructor(parts: SicknessParts) {
     this.#parts = parts;
+    this.#pace = new HelpPace(parts);
     this.#changed = new ChangedFile({ ...parts, mayReseed: () => this.#mayReseed() });
   }
 
@@ -161,11 +147,10 @@ export class Sickness {
 
   #fall(index: LogIndex, term: Term, found: Effect | null): void {
     const { environment, trouble, fallSick, mayLead } = this.#parts;
-    const sinceMs = environment.monotonicMs();
-    const stand = { stands: false, leaderlessSinceMs: null };
-    const log = { scanned: index, reached: index, reachedAtMs: sinceMs };
-    this.#illness = { index, term, found, stage: "asking", sinceMs, ...log, ...stand };
-    this.#askedAtMs = Number.NEGATIVE_INFINITY;
+    const reachedAtMs = environment.monotonicMs();
+    const log = { scanned: index, reached: index, reachedAtMs };
+    this.#illness = { index, term, found, stage: "asking", stands: false, ...log };
+    this.#pace.begin();
     this.#proposedIn = 0;
     trouble(sick(index, found));
     mayLead(false);
@@ -255,27 +240,20 @@ export class Sickness {
    * Whom it asks may need entries that only this node has: then it leads, serving nothing, until somebody who serves can.
    */
   #standIfNeeded(illness: Illness): void {
-    const { environment, electionMs, mayLead, status } = this.#parts;
-    const { role, leader } = status();
+    const { environment, mayLead } = this.#parts;
     const nowMs = environment.monotonicMs();
-    if (role !== "leader" && leader !== NOBODY) illness.leaderlessSinceMs = null;
-    else illness.leaderlessSinceMs ??= nowMs;
-    const { leaderlessSinceMs: sinceMs, index, term } = illness;
-    const isLong = sinceMs !== null && nowMs - sinceMs > STAND_AFTER_ELECTIONS * electionMs;
+    const { index, term } = illness;
     const healthy = [...this.#findings(index, term)].filter(([, key]) => key === AS_LOGGED);
     const isThere = (id: NodeId) => nowMs - (this.#saidAtMs.get(id) ?? 0) < 2 * ASK_LATER_MS;
-    const stands = isLong && !healthy.some(([id]) => isThere(id));
+    const stands = this.#pace.lacksLeader() && !healthy.some(([id]) => isThere(id));
     if (stands === illness.stands) return;
     illness.stands = stands;
     mayLead(stands);
   }
 
   #ask(illness: Illness): void {
-    const { id, environment, status, transport } = this.#parts;
-    const nowMs = environment.monotonicMs();
-    const isLong = nowMs - illness.sinceMs > ASK_LATER_AFTER_MS;
-    if (nowMs - this.#askedAtMs < (isLong ? ASK_LATER_MS : ASK_MS)) return;
-    this.#askedAtMs = nowMs;
+    if (!this.#pace.asksNow()) return;
+    const { id, status, transport } = this.#parts;
     const { index, term } = illness;
     const own = this.#own(index);
     for (const to of voterIds(status().configuration)) {
@@ -308,9 +286,9 @@ export class Sickness {
     return nowMs - illness.reachedAtMs < VERDICT_AFTER_MS;
   }
 
-  #wait({ index, found, sinceMs }: Illness, count: number): void {
-    const { environment, status, trouble } = this.#parts;
-    if (environment.monotonicMs() - sinceMs < ASK_LATER_AFTER_MS) return;
+  #wait({ index, found }: Illness, count: number): void {
+    if (!this.#pace.isLong) return;
+    const { status, trouble } = this.#parts;
     const voters = voterIds(status().configuration).length;
     trouble(`${sick(index, found)}; ${count} of ${voters} voters have said what they found`);
   }

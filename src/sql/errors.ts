@@ -37,7 +37,8 @@ export const BALSA_CODES = {
   CLOSED: "the client or the node is closed",
   PROTOCOL: "something that is not Balsa, or another version of it, answered",
   WRONG_CLUSTER: "the node belongs to another cluster",
-  NOT_SERVING: "the node found that its data differs from the others' and has stopped serving",
+  NOT_SERVING:
+    "the node cannot answer rightly: its data differs from the others', or its disk is too full to keep up; others may serve",
   FILE_CHANGED:
     "the database file was changed from outside, and there is no other node to take one from; the message says what to do",
   INTERNAL: "a bug in Balsa",

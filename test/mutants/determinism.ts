@@ -154,8 +154,8 @@ export const SAME_CONTENT: readonly Mutant[] = [
     edits: [
       edit(
         "src/machine/node-tables.ts",
-        "    if (!isOver && !this.#opensOne(shape.text, args, facts)) return false;",
-        "    if (named || !this.#opensOne(shape.text, args, facts)) return false;",
+        "    if (!isOver && !this.#opensOne(prepared, args, facts)) return false;",
+        "    if (named || !this.#opensOne(prepared, args, facts)) return false;",
       ),
     ],
     killedBy: [differences("FTS5's own table counts what one connection did first")],

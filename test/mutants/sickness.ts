@@ -38,7 +38,7 @@ export const SICK: readonly Mutant[] = [
     guards: ["N8"],
     removes: "a node that asks never leads, whoever needs its entries",
     edits: [
-      edit(SICKNESS, "    const stands = isLong && ", "    const stands = !isLong && isLong && "),
+      edit(SICKNESS, "const stands = this.#pace.lacksLeader() && ", "const stands = false && "),
     ],
     killedBy: [sickness("leads though it asks when nobody else does")],
   },

@@ -36,6 +36,29 @@ const FULL: readonly Mutant[] = [
     killedBy: [test("node/low-space", "not low only when there is an eighth more")],
   },
   {
+    name: "full-node-keeps-reads-waiting",
+    guards: ["F6"],
+    removes:
+      "a read waits on a node that has no room for what it lacks, though another could serve it",
+    edits: [
+      edit("src/node/read-gate.ts", "    this.#isStuck = isStuck;\n", "    void this.#isStuck;\n"),
+    ],
+    killedBy: [test("node/read-gate", "while SQLite finds no space, what it lacks is to be had")],
+  },
+  {
+    name: "claim-that-failed-unseen",
+    guards: ["F6"],
+    removes: "a writer believes in an epoch whose COMMIT failed",
+    edits: [
+      edit(
+        "src/machine/machine-meta.ts",
+        'writer_epoch + 1").run();',
+        'writer_epoch + 1 RETURNING 1").get();',
+      ),
+    ],
+    killedBy: [test("machine/writer-epoch", "a writer whose claim could not be committed")],
+  },
+  {
     name: "full-writer-halts-the-node",
     guards: ["L4"],
     removes: "a writer that ends for want of space is one that keeps dying",

@@ -7,10 +7,10 @@ import { settleFileAtStart } from "../../src/node/file-at-start.ts";
 import type { FileLook, PeerFinding } from "../../src/node/ports.ts";
 import { Sickness } from "../../src/node/sickness.ts";
 import { failure } from "../../src/node/write-request.ts";
-import { WriterDriver } from "../../src/node/writer-driver.ts";
+import type { WriterDriver } from "../../src/node/writer-driver.ts";
 import type { RaftStatus } from "../../src/raft/effect.ts";
 import { type EntryId, votersOnly } from "../../src/raft/entry.ts";
-import { Clock, EMPTY_STATE, FakeLog, FakeMachine, request, silent } from "./fakes.ts";
+import { Clock, EMPTY_STATE, FakeLog, FakeMachine, makeDriver, request, silent } from "./fakes.ts";
 
 const WHAT = "somebody wrote to it";
 
@@ -247,31 +247,7 @@ describe("the writer's driver", () => {
 
   beforeEach(() => {
     [clock, log, machine, changes] = [new Clock(), new FakeLog(), new FakeMachine(), []];
-    const ignored = { observed() {}, applied() {}, checkpointed() {}, settings() {}, opened() {} };
-    driver = new WriterDriver(
-      { writeDeadlineMs: 30_000, isReadLocally: false, dedup: true },
-      {
-        machine,
-        log,
-        environment: clock.environment,
-        logger: silent,
-        events: {
-          ...ignored,
-          propose: () => {
-            log.terms.push(2);
-            return { index: log.lastIndex(), term: 2 };
-          },
-          mismatch: () => undefined,
-          changed: (what) => changes.push(what),
-          resting: () => undefined,
-          timeMs: () => 0,
-          isLowOnSpace: () => false,
-          broken: (error) => {
-            throw error;
-          },
-        },
-      },
-    );
+    driver = makeDriver({ machine, log, clock }, { changed: (what) => changes.push(what) });
   });
 
   it("does nothing with a file that somebody else has changed, neither at its start nor later", () => {

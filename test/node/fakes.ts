@@ -1,6 +1,7 @@
 /** Hand-driven stand-ins for a node's ports: the test decides when anything answers. */
 
 import { verdictCodec } from "../../src/machine/verdict-codec.ts";
+import type { DriverEvents } from "../../src/node/driver-events.ts";
 import type {
   Environment,
   ExecuteJob,
@@ -17,6 +18,7 @@ import type {
 } from "../../src/node/ports.ts";
 import type { ExecuteCall } from "../../src/node/service.ts";
 import { NO_OWNER, WriteRequest } from "../../src/node/write-request.ts";
+import { WriterDriver } from "../../src/node/writer-driver.ts";
 import type { Configuration, Entry, EntryId } from "../../src/raft/entry.ts";
 import type { Failure } from "../../src/sql/errors.ts";
 import { DEFAULT_SETTINGS } from "../../src/sql/settings.ts";
@@ -218,4 +220,34 @@ export function request(deadlineAtMs = 1_000_000, verb?: TransactionVerb): Told 
     answer: null,
   };
   return told;
+}
+
+/** A driver of the fake writer. Events that are not given are ignored; what is proposed goes to the log, in term 2. */
+export function makeDriver(
+  parts: { readonly machine: FakeMachine; readonly log: FakeLog; readonly clock: Clock },
+  events: Partial<DriverEvents>,
+): WriterDriver {
+  const { machine, log, clock } = parts;
+  const { environment } = clock;
+  const ignored = { observed() {}, applied() {}, checkpointed() {}, settings() {}, opened() {} };
+  return new WriterDriver(
+    { writeDeadlineMs: 30_000, isReadLocally: false, dedup: true },
+    {
+      ...{ machine, log, environment, logger: silent },
+      events: {
+        ...ignored,
+        ...{ mismatch() {}, changed() {}, resting() {} },
+        propose: () => {
+          log.terms.push(2);
+          return { index: log.lastIndex(), term: 2 };
+        },
+        timeMs: () => environment.wallMs(),
+        isLowOnSpace: () => false,
+        broken: (error) => {
+          throw error;
+        },
+        ...events,
+      },
+    },
+  );
 }

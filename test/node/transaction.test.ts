@@ -6,10 +6,10 @@ import { checkOptions } from "../../src/node/config.ts";
 import type { ObservedOutcome } from "../../src/node/driver-events.ts";
 import type { RunningTransaction } from "../../src/node/service.ts";
 import { failure, type WriteRequest } from "../../src/node/write-request.ts";
-import { WriterDriver } from "../../src/node/writer-driver.ts";
+import type { WriterDriver } from "../../src/node/writer-driver.ts";
 import { Writes } from "../../src/node/writes.ts";
 import type { Failure } from "../../src/sql/errors.ts";
-import { Clock, FakeLog, FakeMachine, request, silent } from "./fakes.ts";
+import { Clock, FakeLog, FakeMachine, makeDriver, request } from "./fakes.ts";
 
 const NOTHING = new Uint8Array(0);
 const ANSWER = { kind: "answer", result: NOTHING, index: 0 } as const;
@@ -49,37 +49,20 @@ describe("an interactive transaction", () => {
       transactionIdleMs: 1_000,
       transactionTotalMs: 5_000,
     });
-    driver = new WriterDriver(
-      { writeDeadlineMs: 30_000, isReadLocally: false, dedup: true },
+    driver = makeDriver(
+      { machine, log, clock },
       {
-        machine,
-        log,
-        environment: clock.environment,
-        logger: silent,
-        events: {
-          propose: (proposed) => {
-            proposed.stage = "proposed";
-            committing.push(proposed);
-            log.terms.push(2);
-            return { index: log.lastIndex(), term: 2 };
-          },
-          observed: (asked, outcome: ObservedOutcome, seen) => {
-            if (outcome.kind === "answer") asked.done(outcome.result, seen.index);
-            else asked.fail(outcome.failure);
-          },
-          applied: () => undefined,
-          checkpointed: () => undefined,
-          settings: () => undefined,
-          opened: () => undefined,
-          mismatch: () => undefined,
-          changed: () => undefined,
-          resting: () => undefined,
-          timeMs: () => logMs ?? clock.environment.wallMs(),
-          isLowOnSpace: () => false,
-          broken: (error) => {
-            throw error;
-          },
+        propose: (proposed) => {
+          proposed.stage = "proposed";
+          committing.push(proposed);
+          log.terms.push(2);
+          return { index: log.lastIndex(), term: 2 };
         },
+        observed: (asked, outcome: ObservedOutcome, seen) => {
+          if (outcome.kind === "answer") asked.done(outcome.result, seen.index);
+          else asked.fail(outcome.failure);
+        },
+        timeMs: () => logMs ?? clock.environment.wallMs(),
       },
     );
     admission = new Admission(config.limits);

@@ -1,8 +1,8 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { failure, type WriteRequest } from "../../src/node/write-request.ts";
-import { WriterDriver } from "../../src/node/writer-driver.ts";
+import type { WriterDriver } from "../../src/node/writer-driver.ts";
 import type { EntryId } from "../../src/raft/entry.ts";
-import { Clock, FakeLog, FakeMachine, request, silent } from "./fakes.ts";
+import { Clock, FakeLog, FakeMachine, makeDriver, request } from "./fakes.ts";
 
 const notLeader = failure("NOT_LEADER", "node 2 leads");
 
@@ -32,30 +32,21 @@ describe("the writer driver", () => {
     rests = [];
     isLow = false;
     mismatches = [];
-    driver = new WriterDriver(
-      { writeDeadlineMs: 30_000, isReadLocally: false, dedup: true },
+    driver = makeDriver(
+      { machine, log, clock },
       {
-        machine,
-        log,
-        environment: clock.environment,
-        logger: silent,
-        events: {
-          propose: (request) => {
-            if (refuse) return null;
-            proposed.push(request);
-            log.terms.push(2);
-            return { index: log.lastIndex(), term: 2 };
-          },
-          observed: (request, _outcome, seen) => observed.push({ request, seen }),
-          applied: (index) => applied.push(index),
-          checkpointed: () => undefined,
-          ...{ settings() {}, opened() {}, changed() {} },
-          mismatch: ({ index }) => mismatches.push(index),
-          resting: (isResting) => rests.push(isResting),
-          timeMs: () => clock.environment.wallMs(),
-          isLowOnSpace: () => isLow,
-          broken: (error) => broken.push(error.message),
+        propose: (request) => {
+          if (refuse) return null;
+          proposed.push(request);
+          log.terms.push(2);
+          return { index: log.lastIndex(), term: 2 };
         },
+        observed: (request, _outcome, seen) => observed.push({ request, seen }),
+        applied: (index) => applied.push(index),
+        mismatch: ({ index }) => mismatches.push(index),
+        resting: (isResting) => rests.push(isResting),
+        isLowOnSpace: () => isLow,
+        broken: (error) => broken.push(error.message),
       },
     );
   });
