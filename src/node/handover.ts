@@ -16,6 +16,8 @@ export interface HandoverParts {
   drain(done: () => void): void;
   /** Executes again. */
   resume(): void;
+  /** Sends what waits here to who leads now. */
+  refuse(): void;
   transfer(to: NodeId): void;
   /** Whether this peer's disk has room for more. */
   hasSpace(peer: NodeId): boolean;
@@ -56,6 +58,11 @@ export class Handover {
 
   get isUnderWay(): boolean {
     return this.#done !== null;
+  }
+
+  /** The leadership has gone, and nobody knows yet to whom: what comes may wait for that, no longer than this handover. */
+  get isUndecided(): boolean {
+    return this.#done !== null && this.#parts.status().leader === NOBODY;
   }
 
   /** `done` runs once, when another node leads, or when there is none that could, or too late. */
@@ -103,6 +110,8 @@ export class Handover {
     const done = this.#done;
     this.#done = null;
     this.#timer?.cancel();
-    if (done !== null) this.#parts.environment.soon(() => done(end));
+    if (done === null) return;
+    if (this.#parts.status().role !== "leader") this.#parts.refuse();
+    this.#parts.environment.soon(() => done(end));
   }
 }

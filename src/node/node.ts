@@ -153,6 +153,7 @@ export class Node implements NodeService {
       ...shared,
       drain: (done) => this.#driver.drain(done),
       resume: () => this.#driver.resumeExecuting(),
+      refuse: () => this.#driver.refuseWaiting(this.#notLeader()),
       hasSpace: (peer) => this.#space.hasSpace(peer),
       fits: (peer) => this.#versions.fits(peer),
     });
@@ -337,10 +338,9 @@ export class Node implements NodeService {
     });
     this.#rounds.every(tickMs(this.#config), () => this.#loop?.step({ kind: "tick" }));
     this.#rounds.every(SWEEP_MS, () => this.#proposals.expire(environment.monotonicMs()));
-    this.#rounds.every(SWEEP_MS, () => this.#keeper.sweep());
-    this.#rounds.every(SWEEP_MS, () => this.#membership.sweep());
-    this.#rounds.every(SWEEP_MS, () => this.#versions.sweep());
-    this.#rounds.every(SWEEP_MS, () => this.#sickness.sweep());
+    for (const part of [this.#keeper, this.#membership, this.#versions, this.#sickness]) {
+      this.#rounds.every(SWEEP_MS, () => part.sweep());
+    }
     this.#rounds.every(this.#config.checksumIntervalMs, () => this.#writes.sweep());
     if (!this.#sickness.mayLead) this.#loop.step({ kind: "abstain", isAbstaining: true });
     this.#membership.moved(raft.status());
@@ -363,7 +363,7 @@ export class Node implements NodeService {
     if (before !== null && before !== term) {
       this.#leading = null;
       this.#proposals.leadershipLost();
-      this.#driver.follow(this.#notLeader());
+      this.#driver.follow(this.#notLeader(), this.#handover.isUndecided);
     }
     this.#proposals.committed(status.commitIndex, (index) => this.#keeper.termAt(index));
     if (term !== null && before !== term) {
@@ -393,7 +393,7 @@ export class Node implements NodeService {
 
   #refuseWrite(): Failure | null {
     if (this.#sickness.isSick || this.#stopped) return this.#notServing();
-    if (this.#leading === null) return this.#notLeader();
+    if (this.#leading === null && !this.#handover.isUndecided) return this.#notLeader();
     return this.#versions.refusal() ?? this.#space.refusal();
   }
 

@@ -147,14 +147,14 @@ export class WriterDriver {
     this.#pump();
   }
 
-  /** Not leader any more: what was not proposed did not happen. */
-  follow(answer: Failure): void {
-    if (this.#leadership === null) return;
+  /** Not leader any more: what was not proposed did not happen. `keepsWaiting`: who leads now will be known soon. */
+  follow(answer: Failure, keepsWaiting = false): void {
+    if (this.#leadership === null) return this.refuseWaiting(answer);
     this.#leadership = null;
     if (this.#mode === "leading" && this.#isWhole()) this.#commit();
     this.#hold.lose("the node does not lead any more");
     const wasClean = this.#clean();
-    const orphans = [...this.#executing.drain(), ...this.#waiting.drain()];
+    const orphans = [...this.#executing.drain(), ...(keepsWaiting ? [] : this.#waiting.drain())];
     if (this.#mode === "leading") {
       if (wasClean) this.#mode = "following";
       else this.#replace("leadership was lost");
