@@ -173,7 +173,6 @@ export class Node implements NodeService {
       refusal: () => this.#refuseRead() ?? (this.#leading === null ? this.#notLeader() : null),
     });
     this.#sickness = this.#makeSickness(core);
-    parts.log.onFailure = (error) => this.#halt(error);
   }
 
   #makeSickness(core: CoreView): Sickness {
@@ -253,7 +252,8 @@ export class Node implements NodeService {
   }
 
   start(): void {
-    const { transport, environment } = this.#parts;
+    const { transport, environment, log } = this.#parts;
+    log.onFailure = (error) => this.#halt(error);
     const door = peerDoor({
       book: this.#book,
       formation: this.#formation,

@@ -13,6 +13,7 @@ const LEADER = "src/raft/leader.ts";
 const FOLLOWER = "src/raft/follower.ts";
 const PROGRESS = "src/raft/progress.ts";
 const REPLICATION = "src/raft/replication.ts";
+const DRAINS = "drains before a handover: what was executed commits, what waits goes on waiting";
 
 const FLOW: readonly Mutant[] = [
   {
@@ -292,6 +293,34 @@ const BOUNDS: readonly Mutant[] = [
       ),
     ],
     killedBy: [test("node/handover", "D12: drains before it tells the best follower to take over")],
+  },
+  {
+    name: "handover-drops-what-waits",
+    guards: ["D12"],
+    removes: "what waits during a handover is refused before anybody knows who leads",
+    edits: [
+      edit(
+        "src/node/writer-driver.ts",
+        "...(keepsWaiting ? [] : this.#waiting.drain())",
+        "...this.#waiting.drain()",
+      ),
+    ],
+    killedBy: [test("node/writer-driver", DRAINS)],
+  },
+  {
+    name: "handover-keeps-what-waits",
+    guards: ["D12"],
+    removes: "what waited during a handover waits for ever",
+    edits: [
+      edit(
+        "src/node/handover.ts",
+        ['    if (this.#parts.status().role !== "leader") this.#parts.refuse();', ""],
+        "",
+      ),
+    ],
+    killedBy: [
+      test("node/handover", "what waits is refused in time, though nobody is known to lead"),
+    ],
   },
   {
     name: "reads-without-bound",

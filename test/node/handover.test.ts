@@ -3,7 +3,7 @@
 import { beforeEach, describe, expect, test } from "vitest";
 import { Handover } from "../../src/node/handover.ts";
 import type { RaftStatus } from "../../src/raft/effect.ts";
-import { votersOnly } from "../../src/raft/entry.ts";
+import { NOBODY, votersOnly } from "../../src/raft/entry.ts";
 import type { ProgressView } from "../../src/raft/progress.ts";
 import { Clock } from "./fakes.ts";
 
@@ -36,6 +36,7 @@ describe("handing over", () => {
       progress: () => progress,
       drain: (done) => drained.push(done),
       resume: () => told.push("resume"),
+      refuse: () => told.push(`refuse: ${status.leader} leads`),
       transfer: (to) => told.push(`transfer to ${to}`),
       hasSpace: (id) => !full.includes(id),
       fits: (id) => !others.includes(id),
@@ -55,6 +56,31 @@ describe("handing over", () => {
     for (const done of drained) done();
     expect(told).toEqual(["transfer to 3"]);
     follow(3);
+    expect(told).toEqual(["transfer to 3", "refuse: 3 leads", "done"]);
+  });
+
+  test("between two leaders it is undecided, and what waits is refused when one of them is known", () => {
+    for (const done of drained) done();
+    expect(handover.isUndecided).toBe(false);
+    follow(NOBODY);
+    expect(handover.isUndecided).toBe(true);
+    expect(told).toEqual(["transfer to 3"]);
+    follow(2);
+    expect(handover.isUndecided).toBe(false);
+    expect(told).toEqual(["transfer to 3", "refuse: 2 leads", "done"]);
+  });
+
+  test("what waits is refused in time, though nobody is known to lead", () => {
+    for (const done of drained) done();
+    follow(NOBODY);
+    clock.advance(5_000);
+    expect(handover.isUndecided).toBe(false);
+    expect(told).toEqual(["transfer to 3", `refuse: ${NOBODY} leads`, "done"]);
+  });
+
+  test("a leader that nobody followed keeps what waits", () => {
+    for (const done of drained) done();
+    clock.advance(5_000);
     expect(told).toEqual(["transfer to 3", "done"]);
   });
 
@@ -115,6 +141,7 @@ test("who was named takes over, though the core has just begun to count anew who
       done();
     },
     resume: () => told.push("resume"),
+    refuse: () => told.push("refuse"),
     transfer: (to) => told.push(`transfer to ${to}`),
     hasSpace: () => true,
     fits: () => true,
@@ -133,6 +160,7 @@ test("a follower has nothing to hand over", () => {
     progress: () => [],
     drain: () => told.push("drain"),
     resume: () => told.push("resume"),
+    refuse: () => {},
     transfer: () => told.push("transfer"),
     hasSpace: () => true,
     fits: () => true,

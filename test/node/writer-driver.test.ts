@@ -439,7 +439,9 @@ describe("the writer driver", () => {
     expect(drained).toBe(1);
     expect(machine.writer.commits).toEqual([{ index: 2, term: 2 }]);
     expect(machine.writer.jobs).toHaveLength(1);
-    driver.follow(notLeader);
+    driver.follow(notLeader, true);
+    expect(waiting.answer).toBeNull();
+    driver.refuseWaiting(notLeader);
     expect(waiting.answer).toEqual(notLeader);
   });
 
