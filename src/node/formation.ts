@@ -17,6 +17,7 @@ import type {
   PeerHello,
   Phase,
   Timer,
+  Transport,
 } from "./ports.ts";
 
 export interface FormationParts {
@@ -26,8 +27,7 @@ export interface FormationParts {
   readonly members: readonly NodeId[];
   identity(): Identity;
   store(identity: Identity, done: () => void): void;
-  sendForm(to: NodeId, request: FormRequest): void;
-  sendFormResult(to: NodeId, answer: FormAnswer): void;
+  readonly transport: Pick<Transport, "sendForm" | "sendFormResult">;
   /** This node is formed: the core may start. Called once. */
   formed(): void;
   /** Why this node cannot take part; empty when that has passed. */
@@ -232,7 +232,7 @@ export class Formation {
   #tell(peers: readonly NodeId[], { clusterId, phase, members }: Identity): void {
     if (peers.length === 0 || phase === "blank" || phase === "lost") return;
     const request = { clusterId, phase, members, admission: null };
-    for (const peer of peers) this.#parts.sendForm(peer, request);
+    for (const peer of peers) this.#parts.transport.sendForm(peer, request);
     this.#timer ??= this.#parts.environment.after(REPEAT_MS, () => {
       this.#timer = null;
       this.#advance();
@@ -262,7 +262,7 @@ export class Formation {
 
   #answer(to: NodeId): void {
     const { clusterId, phase, votesFrom } = this.#parts.identity();
-    this.#parts.sendFormResult(to, { clusterId, phase, removedAt: 0, votesFrom });
+    this.#parts.transport.sendFormResult(to, { clusterId, phase, removedAt: 0, votesFrom });
   }
 
   #mint(): string {

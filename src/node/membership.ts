@@ -16,7 +16,7 @@ import type { ProgressView } from "../raft/progress.ts";
 import { isLearner, isVoter, memberIds } from "../raft/quorum.ts";
 import type { Failure } from "../sql/errors.ts";
 import type { PeerBook, PeerView } from "./peer-book.ts";
-import type { Environment, FormRequest, Identity, Logger } from "./ports.ts";
+import type { Environment, Identity, Logger, Transport } from "./ports.ts";
 import { removedText } from "./refusals.ts";
 import type { ChangeCall, ChangeSink, MemberStep } from "./service.ts";
 import { failure } from "./write-request.ts";
@@ -32,7 +32,7 @@ export interface MembershipParts {
   propose(change: ConfigurationChange, expected: LogIndex): ProposalResult;
   /** Why this node cannot be asked: it does not lead. */
   notLeader(): Failure;
-  sendForm(to: NodeId, request: FormRequest): void;
+  readonly transport: Pick<Transport, "sendForm">;
   /** To be kept with the database. */
   configure(configuration: Configuration): void;
   /** Why this node does not serve; empty when that has passed. */
@@ -238,7 +238,7 @@ export class Membership {
     // Up to here its id may have been a voter's; from here on the configuration says that it is not.
     const admission = { incarnation, votesFrom: commitIndex };
     this.#parts.logger.info({ id, votesFrom: commitIndex }, "admitting a node");
-    this.#parts.sendForm(id, { clusterId, phase: "formed", members, admission });
+    this.#parts.transport.sendForm(id, { clusterId, phase: "formed", members, admission });
   }
 
   #promote(id: NodeId, nowMs: number): void {

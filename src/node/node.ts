@@ -32,7 +32,7 @@ import type { Identity, MachineState, NodeParts, RunningQuery } from "./ports.ts
 import { Proposals } from "./proposals.ts";
 import { ReadGate, type Waiter } from "./read-gate.ts";
 import { Reads } from "./reads.ts";
-import { notLeader, notReady, notServing } from "./refusals.ts";
+import { elsewhere, notLeader, notReady, notServing } from "./refusals.ts";
 import { Rounds } from "./rounds.ts";
 import type {
   BeginSink,
@@ -203,14 +203,11 @@ export class Node implements NodeService {
   }
 
   #makeFormation(): Formation {
-    const { transport } = this.#parts;
     return new Formation({
       ...this.#config,
       ...this.#parts,
       identity: () => this.#identity,
       store: (identity, done) => this.#storeIdentity(identity, done),
-      sendForm: (to, request) => transport.sendForm(to, request),
-      sendFormResult: (to, answer) => transport.sendFormResult(to, answer),
       formed: () => {
         this.#formed = true;
         this.#startRaft();
@@ -220,7 +217,6 @@ export class Node implements NodeService {
   }
 
   #makeMembership(core: CoreView): Membership {
-    const { transport } = this.#parts;
     return new Membership({
       ...this.#config,
       ...this.#parts,
@@ -230,7 +226,6 @@ export class Node implements NodeService {
       propose: (change, expected) =>
         this.#loop?.proposeConfiguration(change, expected) ?? NOT_RUNNING,
       notLeader: () => this.#notLeader(),
-      sendForm: (to, request) => transport.sendForm(to, request),
       configure: (configuration) => this.#driver.configure(configuration),
       trouble: (text) => this.#setTrouble(text),
     });
@@ -401,7 +396,12 @@ export class Node implements NodeService {
     this.#reads.query(call, sink);
 
   readonly overloaded = (kind: "write" | "read"): Failure | null =>
-    kind === "write" && this.#refuseWrite() !== null ? null : this.#admission.full(kind);
+    kind === "write" && (!this.#leading || this.#refuseWrite()) ? null : this.#admission.full(kind);
+
+  readonly leaderElsewhere = (): string =>
+    this.#leading !== null || this.#sickness.isSick || this.#stopped
+      ? ""
+      : elsewhere(this.#raftStatus(), this.#book, this.#config);
 
   #refuseRead(): Failure | null {
     const { isRemoved } = this.#membership;

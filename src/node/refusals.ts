@@ -26,6 +26,16 @@ export function notLeader({ id, leader }: RaftStatus, addressOf: (id: NodeId) =>
   return failure("NOT_LEADER", message, "not-applied", facts);
 }
 
+/** Where the leader is, if it is another; empty if it is this node, or nobody known. Asked for each write. */
+export function elsewhere(
+  { id, leader }: RaftStatus,
+  book: { addressOf(id: NodeId): string },
+  { advertise }: { readonly advertise: string },
+): string {
+  const address = leader === NOBODY || leader === id ? "" : book.addressOf(leader);
+  return address === advertise ? "" : address;
+}
+
 /** Of a node that is no member any more. */
 export function removedText(index: LogIndex): string {
   return (

@@ -177,6 +177,11 @@ export interface NodeService {
    * another reason. The same object for as long as that lasts. To ask costs next to nothing.
    */
   overloaded(kind: "write" | "read"): Failure | null;
+  /**
+   * Where a write is to be sent instead, HOST:PORT: this node would only say NOT_LEADER. Empty if it leads, knows of no
+   * leader, or would say something else. To ask costs next to nothing.
+   */
+  leaderElsewhere(): string;
   status(): NodeStatus;
   /** Adds, promotes or removes members; for the leader. */
   changeMembers(call: ChangeCall, sink: ChangeSink): void;

@@ -9,15 +9,15 @@ import type { ExecuteCall, ExecuteSink } from "../node/service.ts";
 import type { Failure, Outcome } from "../sql/errors.ts";
 import type { Limits } from "../sql/limits.ts";
 import {
-  type ClientRequest,
   decodeServerFrame,
   encodeClientFrame,
   encodeOpenSessionResponse,
   type RequestBody,
-  requestSize,
   type ServerResponse,
 } from "../wire/sql-codec.ts";
+import { ForwardOutbox } from "./forward-outbox.ts";
 import { SQL_METHODS } from "./grpc-methods.ts";
+import { OpenRequests } from "./open-requests.ts";
 import type { RunningWrite } from "./write-gate.ts";
 
 /** Frames are cut here. */
@@ -30,6 +30,8 @@ const IDLE_MS = 60_000;
 const DEPOSED_MS = 300;
 /** On top of a write's deadline: the leader's own answer says more than ours. */
 const GRACE_MS = 500;
+/** How often deadlines are looked at: thousands of timers would cost more than the precision is worth. */
+const SWEEP_MS = 100;
 
 const CHANNEL_OPTIONS = {
   "grpc.use_local_subchannel_pool": 1,
@@ -66,8 +68,8 @@ export class Forwarder {
     this.#parts = parts;
   }
 
-  /** The sink is called once, never inside this call. @param call with its deadline from now, above 0. */
-  forward(leader: string, call: ExecuteCall, sink: ExecuteSink): RunningWrite {
+  /** The sink is called once, never inside this call. @param timeoutMs from now, above 0; instead of the call's own. */
+  forward(leader: string, call: ExecuteCall, timeoutMs: number, sink: ExecuteSink): RunningWrite {
     const size = call.batch.length;
     const full = this.full(size);
     if (this.#closed || full !== null) {
@@ -77,11 +79,7 @@ export class Forwarder {
     }
     this.#count += 1;
     this.#bytes += size;
-    const settle = () => {
-      this.#count -= 1;
-      this.#bytes -= size;
-    };
-    return this.#stream(leader).add(call, sink, settle);
+    return this.#stream(leader).add(call, timeoutMs, sink);
   }
 
   /** Why one more of so many bytes would be refused. Counts nothing. */
@@ -112,8 +110,14 @@ export class Forwarder {
   #stream(leader: string): LeaderStream {
     const open = this.#streams.get(leader);
     if (open !== undefined) return open;
-    const stream = new LeaderStream(leader, this.#parts.logger, () => {
-      if (this.#streams.get(leader) === stream) this.#streams.delete(leader);
+    const stream = new LeaderStream(leader, this.#parts.logger, {
+      settled: (bytes) => {
+        this.#count -= 1;
+        this.#bytes -= bytes;
+      },
+      ended: () => {
+        if (this.#streams.get(leader) === stream) this.#streams.delete(leader);
+      },
     });
     this.#streams.set(leader, stream);
     stream.open();
@@ -121,23 +125,52 @@ export class Forwarder {
   }
 }
 
-interface Forwarded {
+interface StreamOwner {
+  /** A write of so many bytes has its answer, or needs none any more. */
+  settled(bytes: number): void;
+  ended(): void;
+}
+
+/** A write until its answer. One object, for thousands wait in an overload. */
+class Forwarded implements RunningWrite {
   readonly id: number;
+  readonly bytes: number;
   readonly body: RequestBody;
   readonly sink: ExecuteSink;
-  readonly settle: () => void;
-  readonly timer: NodeJS.Timeout;
+  readonly deadlineAtMs: number;
   /** It may have reached the leader. */
-  sent: boolean;
+  sent = false;
+  /** Nobody waits for it, and it was not sent. */
+  isWithdrawn = false;
+  readonly #stream: LeaderStream;
+
+  constructor(
+    id: number,
+    call: ExecuteCall,
+    timeoutMs: number,
+    sink: ExecuteSink,
+    stream: LeaderStream,
+  ) {
+    this.id = id;
+    this.bytes = call.batch.length;
+    this.body = toBody(call, timeoutMs);
+    this.sink = sink;
+    this.deadlineAtMs = performance.now() + timeoutMs + GRACE_MS;
+    this.#stream = stream;
+  }
+
+  cancel(): void {
+    this.#stream.withdraw(this);
+  }
 }
 
 /** Lives until its connection breaks; the next write opens another. */
 class LeaderStream {
   readonly #leader: string;
   readonly #logger: Logger;
-  readonly #ended: () => void;
-  readonly #pending = new Map<number, Forwarded>();
-  #outbox: ClientRequest[] = [];
+  readonly #owner: StreamOwner;
+  readonly #pending = new OpenRequests<Forwarded>();
+  readonly #outbox = new ForwardOutbox();
   #client: Client | null = null;
   #stream: ClientDuplexStream<Buffer, Buffer> | null = null;
   /** Confirmed by the leader, and taking frames. */
@@ -147,11 +180,12 @@ class LeaderStream {
   #over = false;
   #nextId = 1;
   #timer: NodeJS.Timeout | null = null;
+  #sweeper: NodeJS.Timeout | null = null;
 
-  constructor(leader: string, logger: Logger, ended: () => void) {
+  constructor(leader: string, logger: Logger, owner: StreamOwner) {
     this.#leader = leader;
     this.#logger = logger;
-    this.#ended = ended;
+    this.#owner = owner;
   }
 
   open(): void {
@@ -175,34 +209,39 @@ class LeaderStream {
     stream.on("end", () => this.close("the leader ended the stream"));
   }
 
-  add(call: ExecuteCall, sink: ExecuteSink, settle: () => void): RunningWrite {
-    const id = this.#freeId();
-    const timer = setTimeout(() => this.#timeOut(id), call.timeoutMs + GRACE_MS);
-    const entry: Forwarded = { id, body: toBody(call), sink, settle, timer, sent: false };
-    this.#pending.set(id, entry);
-    this.#outbox.push(entry);
+  add(call: ExecuteCall, timeoutMs: number, sink: ExecuteSink): RunningWrite {
+    const write = new Forwarded(this.#freeId(), call, timeoutMs, sink, this);
+    this.#pending.add(write);
+    this.#outbox.add(write);
+    this.#sweeper ??= setTimeout(() => this.#sweep(), SWEEP_MS).unref();
     this.#rest();
     this.#schedule();
-    return { cancel: () => this.#withdraw(id) };
+    return write;
+  }
+
+  /** Its caller gave up. Does nothing if it has its answer. */
+  withdraw(write: Forwarded): void {
+    if (this.#pending.get(write.id) !== write) return;
+    this.#take(write);
+    this.#takeBack(write);
   }
 
   /** Everything under way fails, each as its outcome is. */
   close(reason: string): void {
     if (this.#over) return;
     this.#over = true;
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    for (const timer of [this.#timer, this.#sweeper]) if (timer !== null) clearTimeout(timer);
     this.#stream?.cancel();
     this.#client?.close();
-    this.#ended();
+    this.#owner.ended();
     const facts = { leader: this.#leader, reason, pending: this.#pending.size };
     this.#logger.info(facts, "the stream for forwarded writes ended");
-    const entries = [...this.#pending.values()];
+    const writes = this.#pending.values();
     this.#pending.clear();
-    for (const entry of entries) {
-      clearTimeout(entry.timer);
-      entry.settle();
+    for (const { bytes, sink, sent } of writes) {
+      this.#owner.settled(bytes);
       // Not inside whatever call this is.
-      setImmediate(() => entry.sink.failed(this.#lost(entry.sent, reason)));
+      setImmediate(() => sink.failed(this.#lost(sent, reason)));
     }
   }
 
@@ -214,35 +253,36 @@ class LeaderStream {
     return { code: "UNAVAILABLE", message, outcome, statementIndex: 0, facts: { leader } };
   }
 
-  #timeOut(id: number): void {
-    const entry = this.#take(id);
-    if (entry === null) return;
-    const outcome: Outcome = entry.sent ? "unknown" : "not-applied";
+  #sweep(): void {
+    this.#sweeper = null;
+    const nowMs = performance.now();
+    for (const write of this.#pending.values()) {
+      if (write.deadlineAtMs <= nowMs) this.#timeOut(write);
+    }
+    if (this.#pending.size > 0) this.#sweeper = setTimeout(() => this.#sweep(), SWEEP_MS).unref();
+  }
+
+  #timeOut(write: Forwarded): void {
+    this.#take(write);
+    const outcome: Outcome = write.sent ? "unknown" : "not-applied";
     const message = `the leader at ${this.#leader} did not answer before the deadline`;
     const facts = { leader: this.#leader };
-    entry.sink.failed({ code: "DEADLINE_EXCEEDED", message, outcome, statementIndex: 0, facts });
-    this.#cancelAt(entry);
+    write.sink.failed({ code: "DEADLINE_EXCEEDED", message, outcome, statementIndex: 0, facts });
+    this.#takeBack(write);
   }
 
-  #withdraw(id: number): void {
-    const entry = this.#take(id);
-    if (entry !== null) this.#cancelAt(entry);
-  }
-
-  #cancelAt(entry: Forwarded): void {
-    if (entry.sent) this.#outbox.push({ id: entry.id, body: { kind: "cancel" } });
-    else this.#outbox = this.#outbox.filter((request) => request !== entry);
+  /** From the outbox, or from the leader. */
+  #takeBack(write: Forwarded): void {
+    if (write.sent) this.#outbox.add({ id: write.id, body: { kind: "cancel" } });
+    else this.#outbox.withdraw(write);
     this.#schedule();
   }
 
-  #take(id: number): Forwarded | null {
-    const entry = this.#pending.get(id);
-    if (entry === undefined) return null;
+  /** It is not under way any more. */
+  #take({ id, bytes }: Forwarded): void {
     this.#pending.delete(id);
-    clearTimeout(entry.timer);
-    entry.settle();
+    this.#owner.settled(bytes);
     this.#rest();
-    return entry;
   }
 
   /** Once the stream stands, it may only be idle for so long. */
@@ -270,25 +310,11 @@ class LeaderStream {
   #flush(): void {
     const stream = this.#stream;
     while (stream !== null && this.#ready && !this.#blocked && !this.#over) {
-      const requests = this.#nextFrame();
+      const requests = this.#outbox.take(FRAME_BYTES);
       if (requests.length === 0) return;
-      for (const { id } of requests) {
-        const entry = this.#pending.get(id);
-        if (entry !== undefined) entry.sent = true;
-      }
+      for (const request of requests) if (request instanceof Forwarded) request.sent = true;
       this.#blocked = !stream.write(encodeClientFrame(requests));
     }
-  }
-
-  #nextFrame(): ClientRequest[] {
-    let size = 0;
-    let count = 0;
-    for (const { body } of this.#outbox) {
-      size += requestSize(body);
-      if (count > 0 && size > FRAME_BYTES) break;
-      count += 1;
-    }
-    return this.#outbox.splice(0, count);
   }
 
   // --- receiving -----------------------------------------------------------------------------------------------
@@ -302,12 +328,13 @@ class LeaderStream {
       return;
     }
     for (const { id, body } of responses) {
-      const entry = this.#take(id);
-      if (entry === null) continue;
-      if (body.kind === "execute") entry.sink.done(body.result, body.index);
+      const write = this.#pending.get(id);
+      if (write === null) continue;
+      this.#take(write);
+      if (body.kind === "execute") write.sink.done(body.result, body.index);
       else if (body.kind === "openSession") {
-        entry.sink.done(encodeOpenSessionResponse(body), body.index);
-      } else if (body.kind === "failure") entry.sink.failed(body.failure);
+        write.sink.done(encodeOpenSessionResponse(body), body.index);
+      } else if (body.kind === "failure") write.sink.failed(body.failure);
       else this.close(`a ${body.kind} in answer to a write`);
     }
   }
@@ -324,13 +351,19 @@ function nextId(id: number): number {
   return id >= 0xffff_ffff ? 1 : id + 1;
 }
 
-function toBody(call: ExecuteCall): RequestBody {
-  const { timeoutMs } = call;
+/** Field by field: a spread would take V8's slow way, for each write. */
+function toBody(call: ExecuteCall, timeoutMs: number): RequestBody {
   if (call.openSession) return { kind: "openSession", timeoutMs, noForward: true };
-  const { batch, session, sequence, acknowledgedThrough } = call;
-  const numbers = { session, sequence, acknowledgedThrough };
-  const settle = call.verb === "settle";
-  return { kind: "execute", batch, ...numbers, timeoutMs, noForward: true, settle };
+  return {
+    kind: "execute",
+    batch: call.batch,
+    session: call.session,
+    sequence: call.sequence,
+    acknowledgedThrough: call.acknowledgedThrough,
+    timeoutMs,
+    noForward: true,
+    settle: call.verb === "settle",
+  };
 }
 
 function notApplied(code: "OVERLOADED" | "CLOSED", message: string): Failure {

@@ -55,10 +55,14 @@ export class WriteGate {
 
   /** The sink is called once, never inside this call. */
   execute(request: WriteRequest, sink: ExecuteSink): RunningWrite {
-    const { node, limits, defaultTimeoutMs } = this.#parts;
+    const { node, limits, forwarder, defaultTimeoutMs } = this.#parts;
     const excess = requestTooLarge(request.batch.length, limits);
     if (excess !== null) return failSoon(excess, sink);
     if (request.noForward) return node.execute(request, sink);
+    const allowedMs = request.timeoutMs === 0 ? defaultTimeoutMs : request.timeoutMs;
+    const elsewhere = node.leaderElsewhere();
+    if (elsewhere !== "") return forwarder.forward(elsewhere, request, allowedMs, sink);
+    // It leads, or is about to say why not: which may be that it has just ceased to.
     const startedMs = performance.now();
     let cancelled = false;
     let running = node.execute(request, {
@@ -69,10 +73,8 @@ export class WriteGate {
           sink.failed(failure);
           return;
         }
-        const allowedMs = request.timeoutMs === 0 ? defaultTimeoutMs : request.timeoutMs;
         const leftMs = Math.floor(allowedMs - (performance.now() - startedMs));
-        const call = { ...request, timeoutMs: Math.max(leftMs, 1) };
-        running = this.#parts.forwarder.forward(leader, call, sink);
+        running = forwarder.forward(leader, request, Math.max(leftMs, 1), sink);
       },
     });
     return {

@@ -89,7 +89,40 @@ const FLOW: readonly Mutant[] = [
     killedBy: [
       test(
         "rpc/forwarding",
-        "on a stream, writes that are too many for the way to the leader are refused before the node is asked",
+        "too many writes on a stream for the way to the leader are refused, and the stream rests; another one does not",
+      ),
+    ],
+  },
+  {
+    name: "withdrawn-and-kept",
+    guards: ["P10"],
+    removes: "writes that their callers gave up stay with a follower until the leader takes more",
+    edits: [
+      edit(
+        "src/rpc/forward-outbox.ts",
+        "if (this.#withdrawn * 2 <= this.#waiting.length) return;",
+        "if (this.#withdrawn > 0) return;",
+      ),
+    ],
+    killedBy: [
+      test("rpc/forward-outbox", "a stream that takes nothing does not keep what was withdrawn"),
+    ],
+  },
+  {
+    name: "withdrawn-and-sent",
+    guards: ["P10"],
+    removes: "a follower passes on what its caller gave up",
+    edits: [
+      edit(
+        "src/rpc/forward-outbox.ts",
+        "if (next.isWithdrawn === true) this.#withdrawn -= 1;",
+        "if (this.#withdrawn < 0) this.#withdrawn -= 1;",
+      ),
+    ],
+    killedBy: [
+      test(
+        "rpc/forward-outbox",
+        "what is added, withdrawn and taken in any order: what remains comes out once, in order",
       ),
     ],
   },

@@ -58,11 +58,13 @@ describe("forming a cluster", () => {
           done();
         });
       },
-      sendForm: (to, request: FormRequest) => {
-        if (!drop("form", id, to)) later(to, (target) => target.form(id, request));
-      },
-      sendFormResult: (to, answer: FormAnswer) => {
-        if (!drop("result", id, to)) later(to, (target) => target.formResult(id, answer));
+      transport: {
+        sendForm: (to, request: FormRequest) => {
+          if (!drop("form", id, to)) later(to, (target) => target.form(id, request));
+        },
+        sendFormResult: (to, answer: FormAnswer) => {
+          if (!drop("result", id, to)) later(to, (target) => target.formResult(id, answer));
+        },
       },
       formed: () => {
         peer.formed += 1;

@@ -79,7 +79,7 @@ beforeEach(() => {
       return { kind: "refused", reason: answer === "refused" ? "invalidChange" : answer };
     },
     notLeader: () => failure("NOT_LEADER", "node 2 leads"),
-    sendForm: (to, request) => forms.push({ to, request }),
+    transport: { sendForm: (to, request) => forms.push({ to, request }) },
     configure: (configuration) => configured.push(configuration),
     trouble: (text) => {
       trouble = text;

@@ -171,6 +171,11 @@ export class FakeNode implements NodeService {
     return this.full;
   }
 
+  leaderElsewhere(): string {
+    const { role, leaderAddress, address } = this.current;
+    return role === "leader" || leaderAddress === address ? "" : leaderAddress;
+  }
+
   query(call: QueryCall, sink: QueryCallSink): RunningQuery {
     const credit = call.window === 0 ? Number.POSITIVE_INFINITY : call.window;
     const { chunks: total, chunkBytes } = this;

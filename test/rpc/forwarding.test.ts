@@ -56,14 +56,28 @@ describe("a write at a follower", () => {
     expect(decode("Batch", seen?.batch ?? Buffer.alloc(0))).toEqual(BATCH);
     expect(seen?.timeoutMs).toBeGreaterThan(5_000);
     expect(seen?.timeoutMs).toBeLessThanOrEqual(9_000);
-    expect(follower.executes).toHaveLength(1);
+    expect(follower.executes).toHaveLength(0);
   });
 
-  test("without a deadline gets the default's rest", async () => {
+  test("without a deadline gets the default", async () => {
     const { leader, client } = await pair({ writeTimeoutMs: 7_000 });
     await execute(client, {});
-    expect(leader.executes[0]?.timeoutMs).toBeGreaterThan(5_000);
-    expect(leader.executes[0]?.timeoutMs).toBeLessThanOrEqual(7_000);
+    expect(leader.executes[0]?.timeoutMs).toBe(7_000);
+  });
+
+  test("of a node that took itself for the leader until then goes there with what is left of its time", async () => {
+    const { leader, leading, follower, client } = await pair({ writeTimeoutMs: 7_000 });
+    follower.become({ role: "leader", leaderAddress: "" });
+    for (const request of [{ timeout_ms: 9_000 }, {}]) {
+      expect((await execute(client, request)).index).toBeGreaterThan(0);
+    }
+    expect(follower.executes).toHaveLength(2);
+    const [named, bare] = leader.executes.map(({ timeoutMs }) => timeoutMs);
+    expect(named).toBeGreaterThan(5_000);
+    expect(named).toBeLessThanOrEqual(9_000);
+    expect(bare).toBeGreaterThan(5_000);
+    expect(bare).toBeLessThanOrEqual(7_000);
+    expect(leading.connections()).toBe(1);
   });
 
   test("so does the opening of a session, and a write on the stream", async () => {
@@ -124,7 +138,7 @@ describe("a write at a follower", () => {
     const refused = await failed(execute(client, {}));
     expect(refused.code).toBe("NOT_LEADER");
     expect(refused.outcome).toBe("not-applied");
-    expect(follower.executes).toHaveLength(1);
+    expect(follower.executes).toHaveLength(0);
     expect(other.executes).toHaveLength(1);
   });
 
@@ -219,24 +233,68 @@ test("a caller that gives up is no longer waited for at the leader", async () =>
   await eventually(() => expect(leader.executes[0]?.cancelled).toBe(true));
 });
 
-test("on a stream, writes that are too many for the way to the leader are refused before the node is asked", async () => {
-  const { leader, follower, client } = await pair({ limits: { pendingWrites: 5 } });
-  leader.onExecute = () => {};
-  const stream = client.Connect();
-  const responses: Loose[] = [];
-  stream.on("data", (frame) => responses.push(...frame.responses));
-  stream.on("error", () => {});
+test("too many writes on a stream for the way to the leader are refused, and the stream rests; another one does not", async () => {
+  const { leader, follower, client } = await pair({
+    limits: { pendingWrites: 5 },
+    bounds: { refusalsPerSecond: 1, restMs: 3_600_000 },
+  });
+  const sinks: ExecuteSink[] = [];
+  leader.onExecute = (_call, sink) => sinks.push(sink);
+  const open = () => {
+    const stream = client.Connect();
+    const responses: Loose[] = [];
+    stream.on("data", (frame) => responses.push(...frame.responses));
+    stream.on("error", () => {});
+    return { stream, responses };
+  };
+  const { stream, responses } = open();
   const execute = { batch: BATCH };
-  for (let id = 1; id <= 5; id += 1) stream.write({ requests: [{ id, execute }] });
-  await eventually(() => expect(leader.executes).toHaveLength(5));
-  const more = Array.from({ length: 20 }, (_, at) => ({ id: 100 + at, execute }));
+  const requests = (from: number, count: number) => {
+    return { requests: Array.from({ length: count }, (_, at) => ({ id: from + at, execute })) };
+  };
+  for (let id = 1; id <= 5; id += 1) stream.write(requests(id, 1));
+  await eventually(() => expect(sinks).toHaveLength(5));
   const here = { id: 200, execute: { ...execute, no_forward: true } };
-  stream.write({ requests: [...more, here] });
-  await eventually(() => expect(responses).toHaveLength(21));
+  stream.write({ requests: [...requests(100, 70).requests, here] });
+  await eventually(() => expect(responses).toHaveLength(71));
   for (const { id, failure } of responses) {
     expect(failure.code).toBe(id === 200 ? "NOT_LEADER" : "OVERLOADED");
   }
-  expect(follower.executes).toHaveLength(6);
+  expect(follower.executes).toHaveLength(1);
+  leader.onExecute = (_call, sink) => sink.done(EMPTY_RESULT, 1);
+  for (const sink of sinks) sink.done(EMPTY_RESULT, 1);
+  await eventually(() => expect(responses).toHaveLength(76));
+  // The first may have been on its way when the stream began to rest.
+  for (const id of [301, 302]) stream.write(requests(id, 1));
+  const other = open();
+  for (let id = 1; id <= 20; id += 1) {
+    other.stream.write(requests(id, 1));
+    await eventually(() => expect(other.responses).toHaveLength(id));
+  }
+  expect(other.responses.every(({ execute }) => execute?.index === 1)).toBe(true);
+  expect(responses.find(({ id }) => id === 302)).toBeUndefined();
+});
+
+test("a client that goes away withdraws all that waits for the leader, and what it has", async () => {
+  const { leader, leading, follower, client } = await pair();
+  leader.onExecute = () => {};
+  const kept = execute(client, { sequence: 1 });
+  await eventually(() => expect(leader.executes).toHaveLength(1));
+  const stream = client.Connect();
+  stream.on("error", () => {});
+  const requests = Array.from({ length: 3_000 }, (_, at) => {
+    return { id: at + 1, execute: { batch: BATCH, sequence: at + 2 } };
+  });
+  stream.write({ requests });
+  await eventually(() => expect(leader.executes.length).toBeGreaterThan(1));
+  stream.cancel();
+  await eventually(() => {
+    const left = leader.executes.filter(({ cancelled }) => !cancelled);
+    expect(left.map(({ sequence }) => sequence)).toEqual([1]);
+  });
+  expect(follower.executes).toHaveLength(0);
+  await leading.stop(0);
+  await failed(kept);
 });
 
 test("what waits for the leader is bounded", async () => {
