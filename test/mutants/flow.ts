@@ -89,7 +89,7 @@ const FLOW: readonly Mutant[] = [
     killedBy: [
       test(
         "rpc/forwarding",
-        "too many writes on a stream for the way to the leader are refused, and the stream rests; another one does not",
+        "too many writes on a stream for the way to the leader are refused, and it rests; another one does not",
       ),
     ],
   },

@@ -233,7 +233,7 @@ test("a caller that gives up is no longer waited for at the leader", async () =>
   await eventually(() => expect(leader.executes[0]?.cancelled).toBe(true));
 });
 
-test("too many writes on a stream for the way to the leader are refused, and the stream rests; another one does not", async () => {
+test("too many writes on a stream for the way to the leader are refused, and it rests; another one does not", async () => {
   const { leader, follower, client } = await pair({
     limits: { pendingWrites: 5 },
     bounds: { refusalsPerSecond: 1, restMs: 3_600_000 },
