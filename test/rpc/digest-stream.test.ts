@@ -64,6 +64,9 @@ test("a client that goes takes the reading with it", async () => {
   const { files, digest, events } = await asked();
   events.ready();
   await digest.ready;
+  // Before it said open, the end of its stream would do.
+  digest.open();
+  await vi.waitFor(() => expect(files.opened).toBe(1));
   digest.cancel();
   await vi.waitFor(() => expect(files.cancelled).toBeGreaterThan(0));
   await expect(digest.content).rejects.toMatchObject({ code: "CANCELLED" });
