@@ -13,7 +13,7 @@ import type {
   Verdict,
 } from "../node/ports.ts";
 import type { Configuration, Entry, EntryId } from "../raft/entry.ts";
-import { BalsaError, type Failure } from "../sql/errors.ts";
+import { BalsaError } from "../sql/errors.ts";
 import { invariant } from "../sql/invariant.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
 import { MACHINE_VERSION, type Setting } from "../sql/settings.ts";
@@ -22,28 +22,19 @@ import { type Command, decodeCommand, encodeCommand } from "../wire/log-codec.ts
 import { NOT_APPLIED, SETTING_DONE } from "../wire/result-codec.ts";
 import { encodeOpenSessionResponse } from "../wire/sql-codec.ts";
 import { type BoundBatch, decodeBatch } from "../wire/statement-codec.ts";
-import type { FailedStatement } from "../wire/transaction-codec.ts";
 import { ALREADY_ENDED } from "./interactive-transactions.ts";
 import { digestOf } from "./kept-settings.ts";
 import { MachineConnection } from "./machine-connection.ts";
 import { MachineFault, toStatementFailure } from "./machine-fault.ts";
 import type { Applied, MachineCoreOptions } from "./machine-options.ts";
-import type { RequestOutcome } from "./request-executor.ts";
 import { checkRequest, UNBOUNDED } from "./request-limits.ts";
+import { describe, type Effect, type RunOutcome } from "./run-outcome.ts";
 import { DEFAULT_SESSION_LIMITS, type SessionLimits } from "./sessions.ts";
 import { compare, type Difference, differences, Settling, without } from "./settling.ts";
 import type { Checkpoint } from "./wal-state.ts";
 import { commandOf, unknownEntry, type Work, workOf } from "./work.ts";
 
 const EMPTY = Buffer.alloc(0);
-
-/** A request's outcome, and what failed in it without stopping it. */
-type RunOutcome =
-  | (Pick<Extract<RequestOutcome, { kind: "done" }>, "kind" | "result" | "digest" | "wrote"> & {
-      readonly failed?: readonly FailedStatement[];
-    })
-  | { readonly kind: "failure"; readonly failure: Failure; readonly setting?: Setting }
-  | Extract<RequestOutcome, { kind: "broken" }>;
 
 /** What is not done to the one transaction that is open. */
 const OUTSIDE: ReadonlySet<TransactionVerb> = new Set(["begin", "settle", "checksum"]);
@@ -219,7 +210,7 @@ export class MachineCore {
     const mismatch = isBegun ? compare(verdict, difference) : null;
     const isKept = difference === null || difference.keep !== undefined;
     if (mismatch !== null || !isKept) {
-      if (this.#on.database.inTransaction) this.#on.database.exec("ROLLBACK");
+      this.#rollback();
       this.#reopen();
       if (mismatch !== null) return { last: this.#applied, mismatch };
       this.#timeMs = Math.max(this.#timeMs, decodeCommand(entry.payload).timeMs);
@@ -288,14 +279,14 @@ export class MachineCore {
 
   /** Rolls back what is open, and brings all of the WAL to the file. False: a reader is in the way. */
   emptyWal(): boolean {
-    if (this.#on.database.inTransaction) this.#on.database.exec("ROLLBACK");
+    this.#rollback();
     return this.#on.wal.empty();
   }
 
   /** Rolls back what is open, checkpoints, and closes the file. */
   close(): void {
     if (!this.#on.database.open) return;
-    if (this.#on.database.inTransaction) this.#on.database.exec("ROLLBACK");
+    this.#rollback();
     this.#on.database.close();
   }
 
@@ -303,10 +294,15 @@ export class MachineCore {
 
   #begin(): void {
     if (this.#broken !== "") throw new MachineFault(`the transaction was lost: ${this.#broken}`);
-    if (this.#on.database.inTransaction) return;
+    if (this.#on.requests.isOpen || this.#on.database.inTransaction) return;
     // What the in-memory state stands for is gone with a transaction that ended by itself.
     invariant(!this.#leading, "a leader's transaction ends by commit");
     this.#on.meta.begin(this.#applied.index);
+  }
+
+  #rollback(): void {
+    this.#on.requests.disturbed();
+    if (this.#on.database.inTransaction) this.#on.database.exec("ROLLBACK");
   }
 
   #commit(last: EntryId): void {
@@ -336,7 +332,10 @@ export class MachineCore {
 
   #runRequest(work: Work, limits: Limits): RunOutcome {
     this.#on.functions.beginRequest(work.timeMs, work.seedHigh, work.seedLow);
-    const bounds = { limits, resultBytesMax: this.#resultBytesMax(work.session, limits) };
+    const resultBytesMax = this.#resultBytesMax(work.session, limits);
+    const plain = this.#on.requests.runPlain(work.batch, limits, resultBytesMax);
+    if (plain !== null) return plain;
+    const bounds = { limits, resultBytesMax };
     const { length } = work.batch;
     let batch: BoundBatch;
     try {
@@ -391,23 +390,18 @@ export class MachineCore {
   }
 
   #applyCommand(entry: Entry, command: Command): Difference | null {
+    const { index } = entry;
     const { session, timeMs, digest } = command;
-    const differs = differences(entry.index, digest);
-    const keep = (result: Uint8Array) => (): void => {
-      this.#timeMs = timeMs;
-      if (session !== 0) this.#on.sessions.remember(command, timeMs, result, entry.index);
+    const differs = (found: number, words: string, result?: Uint8Array): Difference => {
+      const keep = result && (() => this.#keep(index, command, result));
+      return differences(index, digest)(found, words, keep);
     };
-    const settle = (found: number, result: Uint8Array): Difference | null => {
-      if (found !== digest) return differs(found, "other effects", keep(result));
-      keep(result)();
-      return null;
-    };
-    if (command.verdict !== undefined) return this.#settling.meet(command.verdict, entry.index);
+    if (command.verdict !== undefined) return this.#settling.meet(command.verdict, index);
     if (timeMs < this.#timeMs) return differs(0, `log time runs back from ${this.#timeMs}`);
     if (command.openSession) {
       const opened = this.#openSession(timeMs);
       if (opened.digest === digest) return null;
-      return differs(opened.digest, "another session's id", () => {});
+      return differences(index, digest)(opened.digest, "another session's id", () => {});
     }
     if (session !== 0) {
       const detail = this.#admissionProblem(command);
@@ -419,21 +413,37 @@ export class MachineCore {
       this.#timeMs = timeMs;
       return null;
     }
-    const { transaction, setting } = command;
+    const effect = this.#effectOf(command);
+    if (typeof effect === "string") return differs(0, effect);
+    const { digest: found, result, wrote } = effect;
+    if (!wrote) return differs(found, "it wrote nothing", result);
+    if (found !== digest) return differs(found, "other effects", result);
+    this.#keep(index, command, result);
+    return null;
+  }
+
+  #keep(index: number, command: Command, result: Uint8Array): void {
+    this.#timeMs = command.timeMs;
+    if (command.session !== 0) this.#on.sessions.remember(command, command.timeMs, result, index);
+  }
+
+  /** What it does here; in words, if it fails. */
+  #effectOf(command: Command): Effect | string {
+    const { transaction, setting, digest } = command;
     if (transaction !== undefined) {
-      if (transaction.notApplied) return settle(digest, NOT_APPLIED);
+      if (transaction.notApplied) return { digest, result: NOT_APPLIED, wrote: true };
       const ending = this.#on.interactive.replay(command, transaction, UNBOUNDED);
-      return ending.detail === "" ? settle(ending.digest, EMPTY) : differs(0, ending.detail);
+      return ending.detail || { digest: ending.digest, result: EMPTY, wrote: true };
     }
-    if (setting !== undefined) return settle(digestOf(setting), SETTING_DONE);
+    if (setting !== undefined) {
+      return { digest: digestOf(setting), result: SETTING_DONE, wrote: true };
+    }
     const outcome = this.#runRequest(command, UNBOUNDED);
     if (outcome.kind === "broken" && outcome.exhausted) {
       const { code, message } = outcome.failure;
       throw new MachineFault(message, { code });
     }
-    if (outcome.kind !== "done") return differs(0, describe(outcome.failure));
-    const { result, digest: found, wrote } = outcome;
-    return wrote ? settle(found, result) : differs(found, "it wrote nothing", keep(result));
+    return outcome.kind === "done" ? outcome : describe(outcome.failure);
   }
 
   /** The leader admitted it; a node that would not has another state. */
@@ -451,7 +461,7 @@ export class MachineCore {
    * connection that has seen nothing of it.
    */
   #applyBefore(entries: readonly Entry[], sick: Entry, mismatch: DigestMismatch): Applied {
-    if (this.#on.database.inTransaction) this.#on.database.exec("ROLLBACK");
+    this.#rollback();
     this.#reopen();
     // Some may be committed: in front of a setting.
     const { index: from } = this.#applied;
@@ -483,8 +493,4 @@ export class MachineCore {
       this.#nextSession,
     ]);
   }
-}
-
-function describe(failure: Failure): string {
-  return `${failure.code}: ${failure.message}`;
 }

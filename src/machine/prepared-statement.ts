@@ -10,6 +10,7 @@ import type { BoundArgs } from "../wire/statement-codec.ts";
 import type { SqliteValue } from "../wire/value-codec.ts";
 import { type GateMode, judge, type StatementClass } from "./gate.ts";
 import { readerText } from "./reading-text.ts";
+import type { SchemaFacts } from "./schema-facts.ts";
 import { onlyStatement } from "./split-text.ts";
 import { type ParameterList, type StatementShape, shapeOf } from "./statement-shape.ts";
 import type { SplitStatement } from "./tokenizer.ts";
@@ -22,10 +23,19 @@ export interface JudgedStatement {
 }
 
 export interface PreparedStatement extends JudgedStatement {
+  /** If it gives no rows, its run() tells the rowid as a number: exact only as far as that goes. */
   readonly statement: Statement<unknown[], SqliteValue[]>;
   readonly class: Exclude<StatementClass, "sqlite" | "setting">;
   /** Column names; null if it gives no rows. */
   readonly columns: readonly string[] | null;
+  /** Found by plain-writes.ts, under one schema. */
+  plain: {
+    readonly facts: SchemaFacts;
+    readonly isPlain: boolean;
+    readonly inserts: boolean;
+  } | null;
+  /** Since it was last passed over. */
+  wasUsed: boolean;
 }
 
 /** Texts longer than this are prepared anew each time: values written into the text would fill the cache. */
@@ -62,6 +72,14 @@ export class StatementCache {
     this.#statements.clear();
   }
 
+  /** What is kept of a text; null: nothing. */
+  known(text: string): PreparedStatement | null {
+    const known = this.#statements.get(text);
+    if (known === undefined) return null;
+    known.wasUsed = true;
+    return known;
+  }
+
   /** Judges a text with one statement; SQLite is not asked. @throws BalsaError REFUSED or INVALID_ARGUMENT. */
   find(text: string): JudgedStatement {
     return this.#statements.get(text) ?? this.judge(onlyStatement(text));
@@ -75,13 +93,8 @@ export class StatementCache {
 
   /** What `find` or `judge` gave, prepared. @throws what SQLite says of the text. */
   prepare(text: string, judged: JudgedStatement): PreparedStatement {
-    const known = this.#statements.get(text);
-    if (known !== undefined) {
-      // Moves to the end: the first of the map is the one not used for longest.
-      this.#statements.delete(text);
-      this.#statements.set(text, known);
-      return known;
-    }
+    const known = this.known(text);
+    if (known !== null) return known;
     const { shape, verdict } = judged;
     invariant(verdict !== "setting", "SQLite changes a setting when it prepares it");
     const source = this.#mode === "read" ? readerText(shape) : shape.text;
@@ -90,19 +103,35 @@ export class StatementCache {
     if (statement.reader) {
       statement.raw(true);
       columns = columnNames(statement);
-    }
+    } else statement.safeIntegers(false);
     const found = statement.readonly ? "readonly" : "replicated";
     const sort = verdict === "sqlite" ? found : verdict;
-    const prepared = { statement, shape, verdict, class: sort, columns };
+    const prepared: PreparedStatement = {
+      statement,
+      shape,
+      verdict,
+      class: sort,
+      columns,
+      plain: null,
+      wasUsed: false,
+    };
     if (text.length <= KEEP_TEXT) this.#keep(text, prepared);
     return prepared;
   }
 
+  /** One that was not used since the last time is let go. To note each use in the map's order would cost a write each. */
   #keep(text: string, prepared: PreparedStatement): void {
+    if (this.#statements.size >= this.#size) this.#letOneGo();
     this.#statements.set(text, prepared);
-    if (this.#statements.size <= this.#size) return;
-    const oldest = this.#statements.keys().next();
-    if (!oldest.done) this.#statements.delete(oldest.value);
+  }
+
+  #letOneGo(): void {
+    for (const [oldest, candidate] of this.#statements) {
+      this.#statements.delete(oldest);
+      if (!candidate.wasUsed) return;
+      candidate.wasUsed = false;
+      this.#statements.set(oldest, candidate);
+    }
   }
 }
 

@@ -3,8 +3,7 @@
  * followers, to the byte. It never begins, commits or rolls back that transaction, and knows neither log nor session.
  */
 
-import { crc32 } from "node:zlib";
-import type { Database, Statement } from "better-sqlite3";
+import type { Database, RunResult, Statement } from "better-sqlite3";
 import { BalsaError, type Failure } from "../sql/errors.ts";
 import { invariant } from "../sql/invariant.ts";
 import type { Limits } from "../sql/limits.ts";
@@ -13,10 +12,12 @@ import { BatchResultWriter } from "../wire/result-codec.ts";
 import type { BoundArgs, BoundBatch } from "../wire/statement-codec.ts";
 import { DeferredKeyProbe } from "./deferred-key-probe.ts";
 import type { DeterministicFunctions } from "./deterministic-functions.ts";
+import { digestOfEffects } from "./effect-digest.ts";
 import { settingOf } from "./gate.ts";
 import { LargestRowid } from "./largest-rowid.ts";
 import { toExhaustion, toStatementFailure } from "./machine-fault.ts";
 import { NodeTables, refuseOverNodeTable } from "./node-tables.ts";
+import { PlainWrites } from "./plain-writes.ts";
 import {
   bindArguments,
   type JudgedStatement,
@@ -25,9 +26,23 @@ import {
 } from "./prepared-statement.ts";
 import { explain, lostTransaction, resultTooLarge } from "./request-failures.ts";
 import { checkCount, checkParameters, checkRequest } from "./request-limits.ts";
+import {
+  beginProgress,
+  mayLeaveRows,
+  type Progress,
+  type TransactionProgress,
+} from "./request-progress.ts";
 import { type RowidRule, rowidRule } from "./rowid-rule.ts";
-import { type SchemaFacts, SchemaReader } from "./schema-facts.ts";
+import { SchemaReader } from "./schema-facts.ts";
 import { scriptStatements } from "./split-text.ts";
+import {
+  COUNTED_VERBS,
+  mayFailHalfway,
+  SCHEMA_VERBS,
+  tellsFullText,
+  usesConnectionState,
+  walksSchema,
+} from "./statement-rules.ts";
 import type { UndeclaredNames } from "./undeclared-names.ts";
 
 export type RequestOutcome =
@@ -62,16 +77,6 @@ export type RequestOutcome =
       readonly exhausted: boolean;
     };
 
-/** What goes on from one step of a transaction to the next. */
-export interface TransactionProgress {
-  /** Number of the next step's first statement; its dice know it. */
-  statement: number;
-  /** As Progress.rowid. */
-  rowid: bigint;
-  /** Undone, a change of the schema leaves a connection that is not like a fresh one. */
-  changedSchema: boolean;
-}
-
 /** A statement of a request, before its turn. */
 interface Step {
   readonly text: string;
@@ -79,31 +84,7 @@ interface Step {
   readonly args: BoundArgs;
 }
 
-/** What a request has come to so far. */
-interface Progress {
-  /** The statement under way, from 0. */
-  index: number;
-  /** Of the transaction that the request is a step of. */
-  readonly transaction: TransactionProgress | null;
-  wrote: boolean;
-  inspected: boolean;
-  readonly severalRows: boolean;
-  /** CREATE, DROP, ALTER, ANALYZE or REINDEX has begun to run, or a command to full text. */
-  changedSchema: boolean;
-  /** As SQLite's last_insert_rowid() would be, had the connection begun with this request. */
-  rowid: bigint;
-  /** What this program itself has put into SQLite's total_changes() meanwhile. */
-  ownChanges: number;
-  /** Rows that its statements themselves have changed; null where only SQLite's total would tell. */
-  counted: number | null;
-  /** The connection's own last_insert_rowid() and changes() began with this request. */
-  readonly native: boolean;
-  /** Bound of the rows of any one request, bytes. */
-  readonly resultBytes: number;
-}
-
 const NO_ARGS: BoundArgs = { kind: "positional", values: [] };
-const SCHEMA_VERBS = new Set(["create", "drop", "alter", "analyze", "reindex"]);
 /** SQLite forgets the schema that it knows when a change of it is undone, and reads it anew. */
 const RELOAD_SCHEMA = `
   SAVEPOINT balsa_reload;
@@ -111,9 +92,6 @@ const RELOAD_SCHEMA = `
   ROLLBACK TO balsa_reload;
   RELEASE balsa_reload;
 `;
-/** Of these better-sqlite3 tells how many rows they changed. */
-const COUNTED_VERBS = new Set(["insert", "replace", "update", "delete"]);
-const STATE_FUNCTIONS = ["last_insert_rowid", "changes"];
 
 export interface ExecutorParts {
   readonly functions: DeterministicFunctions;
@@ -131,20 +109,20 @@ export class RequestExecutor {
   readonly #schema: SchemaReader;
   readonly #probe: DeferredKeyProbe;
   readonly #writer = new BatchResultWriter();
-  readonly #tail = Buffer.alloc(16);
   readonly #savepoint: Statement;
   readonly #release: Statement;
   readonly #rollbackTo: Statement;
-  readonly #totalChanges: Statement<unknown[], bigint>;
+  readonly #totalChanges: Statement<unknown[], number>;
   readonly #state: Statement<unknown[], [changes: bigint, rowid: bigint]>;
   readonly #setRowid: Statement;
   readonly #resetChanges: Statement;
   /** SQLite's total_changes(), as far as only requests have run since it was asked; null otherwise. */
-  #total: bigint | null = null;
+  #total: number | null = null;
   /** Which statement of a request is being judged. */
   #judging = 0;
   readonly #largest: LargestRowid;
   readonly #nodeTables: NodeTables;
+  readonly #plain: PlainWrites;
 
   constructor(database: Database, parts: ExecutorParts) {
     this.#database = database;
@@ -162,7 +140,10 @@ export class RequestExecutor {
     this.#savepoint = database.prepare("SAVEPOINT balsa_request");
     this.#release = database.prepare("RELEASE balsa_request");
     this.#rollbackTo = database.prepare("ROLLBACK TO balsa_request");
-    this.#totalChanges = database.prepare<unknown[], bigint>("SELECT total_changes()").pluck(true);
+    this.#totalChanges = database
+      .prepare<unknown[], number>("SELECT total_changes()")
+      .pluck(true)
+      .safeIntegers(false);
     this.#state = database
       .prepare<unknown[], [bigint, bigint]>("SELECT changes(), last_insert_rowid()")
       .raw(true);
@@ -170,11 +151,40 @@ export class RequestExecutor {
       "INSERT OR REPLACE INTO temp.balsa_scratch(rowid, value) VALUES (?, NULL)",
     );
     this.#resetChanges = database.prepare("DELETE FROM temp.balsa_scratch WHERE 0");
+    this.#plain = new PlainWrites({
+      cache: this.#cache,
+      largest: this.#largest,
+      lastRowid: () => this.#lastRowid(),
+    });
   }
 
-  /** Something other than a request has written on this connection. */
+  /** A request has run, and nothing since: the transaction is open, without asking SQLite, which costs more than it seems. */
+  get isOpen(): boolean {
+    return this.#total !== null;
+  }
+
+  /** Something other than a request has written on this connection, or ended its transaction. */
   disturbed(): void {
     this.#total = null;
+  }
+
+  /** As `run`, of a request that is one plain write whose text was run before. Null: it is not; nothing was done. */
+  runPlain(batch: Uint8Array, limits: Limits, resultBytesMax: number): RequestOutcome | null {
+    const { known: facts } = this.#schema;
+    const prepared = this.#plain.find(batch, limits, resultBytesMax, facts);
+    if (prepared === null || facts === null) return null;
+    const before = this.#total ?? this.#totalChanges.get() ?? 0;
+    this.#total = null;
+    try {
+      const { changes, result } = this.#plain.run(prepared, facts);
+      this.#total = before + changes;
+      const digest = digestOfEffects(result, changes, 1);
+      return { kind: "done", result, digest, wrote: true, inspected: false, guarded: false };
+    } catch (error) {
+      const progress = beginProgress([prepared], null, limits);
+      progress.wrote = true;
+      return this.#undo(error, progress, false, before);
+    }
   }
 
   /**
@@ -197,7 +207,7 @@ export class RequestExecutor {
     }
     const setting = steps.find(({ judged }) => judged.verdict === "setting");
     if (setting !== undefined) return notHere(setting, steps.length === 1 && transaction === null);
-    if (steps.some(walksSchema)) {
+    if (steps.some(({ judged }) => walksSchema(judged))) {
       this.#settle();
       if (transaction !== null) {
         transaction.changedSchema = true;
@@ -205,21 +215,16 @@ export class RequestExecutor {
       }
     }
     const { facts } = this.#schema;
-    const progress: Progress = {
-      index: 0,
-      transaction,
-      wrote: false,
-      inspected: false,
-      severalRows: steps.some(({ judged }) => judged.shape.severalRows),
-      changedSchema: false,
-      rowid: transaction?.rowid ?? 0n,
-      ownChanges: 0,
-      counted: 0,
-      native: transaction !== null || facts.usesConnectionState || steps.some(usesConnectionState),
-      resultBytes: bounds.limits.resultBytes,
-    };
+    const native =
+      transaction !== null ||
+      facts.usesConnectionState ||
+      steps.some(({ judged }) => usesConnectionState(judged));
+    const judged = steps.map((step) => step.judged);
+    const progress = beginProgress(judged, transaction, bounds.limits, native);
     const guarded =
-      steps.length > 1 || facts.needsSavepoint || steps.some((step) => mayFailHalfway(step, facts));
+      steps.length > 1 ||
+      facts.needsSavepoint ||
+      steps.some(({ judged }) => mayFailHalfway(judged, facts));
     if (guarded || transaction !== null) this.#total = null;
     // Here virtual tables write what they gathered, which counts as inserts and changes.
     if (guarded) this.#savepoint.run();
@@ -296,7 +301,7 @@ export class RequestExecutor {
     guarded: boolean,
     resultBytesMax: number,
   ): RequestOutcome {
-    const before = this.#total ?? this.#totalChanges.get() ?? 0n;
+    const before = this.#total ?? this.#totalChanges.get() ?? 0;
     this.#total = null;
     this.#writer.start();
     try {
@@ -316,17 +321,17 @@ export class RequestExecutor {
     if (!guarded && !progress.changedSchema) this.#total = after;
     const changes = after - before;
     const result = this.#writer.finish();
-    const digest = this.#digest(result, changes, steps.length);
+    const digest = digestOfEffects(result, changes, steps.length);
     const { wrote, inspected } = progress;
     return { kind: "done", result, digest, wrote, inspected, guarded };
   }
 
   /** SQLite's total_changes(). After plain statements, where nothing else can have changed a row, it need not be asked. */
-  #totalAfter(before: bigint, progress: Progress, guarded: boolean): bigint {
+  #totalAfter(before: number, progress: Progress, guarded: boolean): number {
     const { counted, ownChanges, transaction } = progress;
     const isPlain = !guarded && transaction === null && ownChanges === 0;
-    if (isPlain && counted !== null && this.#schema.facts.plain) return before + BigInt(counted);
-    return this.#totalChanges.get() ?? 0n;
+    if (isPlain && counted !== null && this.#schema.facts.plain) return before + counted;
+    return this.#totalChanges.get() ?? 0;
   }
 
   /** What only the whole request shows. */
@@ -364,8 +369,9 @@ export class RequestExecutor {
         ? this.#runSilent(prepared, args, progress, rowid)
         : this.#runRows(prepared, prepared.columns, args, progress, rowid);
     if (prepared.class === "replicated" && !changesSchema) {
+      this.#plain.learn(prepared, facts);
       const after = before === null ? null : this.#totalChanges.get();
-      const totalChanges = after == null || before == null ? changes : Number(after - before);
+      const totalChanges = after == null || before == null ? changes : after - before;
       const { shape } = prepared;
       this.#largest.check({ shape, changes, totalChanges, rowid: progress.rowid }, facts);
     }
@@ -389,10 +395,18 @@ export class RequestExecutor {
     progress.counted = isCounted ? (progress.counted ?? 0) + info.changes : null;
     // Of a statement that inserts nothing SQLite would show what an earlier request inserted.
     const inserted = rowid === "inserts" ? info.changes > 0 : rowid !== "keeps";
-    if (inserted) progress.rowid = BigInt(info.lastInsertRowid);
+    if (inserted) progress.rowid = this.#rowidOf(info);
     this.#writer.beginResult([]);
     this.#writer.endResult(info.changes, progress.rowid);
     return info.changes;
+  }
+
+  #rowidOf({ lastInsertRowid }: RunResult): bigint {
+    return Number.isSafeInteger(lastInsertRowid) ? BigInt(lastInsertRowid) : this.#lastRowid();
+  }
+
+  #lastRowid(): bigint {
+    return this.#state.get()?.[1] ?? 0n;
   }
 
   #runRows(
@@ -421,7 +435,7 @@ export class RequestExecutor {
     return Number(changes);
   }
 
-  #undo(error: unknown, progress: Progress, guarded: boolean, before: bigint): RequestOutcome {
+  #undo(error: unknown, progress: Progress, guarded: boolean, before: number): RequestOutcome {
     const { inTransaction } = this.#database;
     const exhaustion = toExhaustion(error, progress.index);
     if (exhaustion !== null) return { kind: "broken", failure: exhaustion, exhausted: true };
@@ -431,19 +445,13 @@ export class RequestExecutor {
       this.#release.run();
     }
     // Without a savepoint only another connection is rid of what is left.
-    const moved = this.#totalChanges.get() !== before + BigInt(progress.ownChanges);
+    const moved = this.#totalChanges.get() !== before + progress.ownChanges;
     const lost = moved || mayLeaveRows(failure, progress, this.#schema.facts);
     const left = lost && progress.wrote && !guarded;
     if (!inTransaction || progress.changedSchema || left) {
       return { kind: "broken", failure, exhausted: false };
     }
     return { kind: "failure", failure, guarded };
-  }
-
-  #digest(result: Buffer, changes: bigint, statements: number): number {
-    this.#tail.writeBigInt64LE(changes, 0);
-    this.#tail.writeUInt32LE(statements, 8);
-    return crc32(this.#tail, crc32(result));
   }
 }
 
@@ -457,36 +465,4 @@ function notHere({ judged: { shape } }: Step, isAlone: boolean): RequestOutcome 
   const failure = toStatementFailure(new BalsaError("REFUSED", message), 0);
   const outcome = { kind: "failure", failure, guarded: false } as const;
   return isAlone ? { ...outcome, setting: settingOf(pragma) } : outcome;
-}
-
-function walksSchema({ judged: { shape } }: Step): boolean {
-  return shape.verb === "analyze" || shape.verb === "reindex";
-}
-
-/** Undone, what FTS5 and FTS4 were told of merges, pages and the like stays in the connection's memory. */
-function tellsFullText({ shape, class: sort }: PreparedStatement, facts: SchemaFacts): boolean {
-  return sort === "replicated" && (shape.tellsFullText || facts.tellsFullText);
-}
-
-function usesConnectionState({ judged: { shape } }: Step): boolean {
-  return STATE_FUNCTIONS.some((name) => shape.functions.has(name));
-}
-
-/**
- * SQLite undoes a failed statement by itself, but not after OR FAIL, nor where it believes that nothing can fail: at a wrong
- * type in a STRICT table, at a text for an INTEGER PRIMARY KEY when conflicts are ignored, when triggers recurse too deep
- * (all tried, SQLite 3.53.2). And we must if its rows are too many.
- */
-function mayFailHalfway({ judged: { shape } }: Step, facts: SchemaFacts): boolean {
-  const { names } = shape;
-  if (facts.triggers || names.has("fail") || names.has("returning")) return true;
-  return shape.severalRows && (facts.strict || names.has("ignore") || names.has("nothing"));
-}
-
-/** The failures that SQLite may not undo, met where nothing was foreseen: a row too large, foreign keys that cascade. */
-function mayLeaveRows({ code, message }: Failure, progress: Progress, facts: SchemaFacts): boolean {
-  if (code === "SQLITE_TOOBIG") return progress.severalRows;
-  if (facts.sideTables.length === 0) return false;
-  if (code === "SQLITE_MISMATCH" || code === "SQLITE_CONSTRAINT_DATATYPE") return true;
-  return message.includes("trigger recursion");
 }

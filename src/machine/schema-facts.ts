@@ -75,6 +75,11 @@ export class SchemaReader {
     this.#facts = null;
   }
 
+  /** If they were read since the schema last changed. */
+  get known(): SchemaFacts | null {
+    return this.#facts;
+  }
+
   get facts(): SchemaFacts {
     this.#facts ??= this.#read();
     return this.#facts;

@@ -230,15 +230,23 @@ export class Sessions {
     const { floor, answers } = session;
     session.floor = through;
     // The window moves by a step or two; only a jump is worth looking at every answer.
-    const sequences = through - floor <= answers.size ? range(floor + 1, through) : answers.keys();
-    for (const sequence of sequences) {
-      if (sequence > through) continue;
-      const answer = answers.get(sequence);
-      if (answer === undefined) continue;
-      answers.delete(sequence);
-      session.bytes -= answer.result.length + ANSWER_BYTES;
-      this.#bytes -= answer.result.length + ANSWER_BYTES;
+    if (through - floor <= answers.size) {
+      for (let sequence = floor + 1; sequence <= through; sequence += 1) {
+        this.#forgetOne(session, sequence);
+      }
+      return;
     }
+    for (const sequence of answers.keys()) {
+      if (sequence <= through) this.#forgetOne(session, sequence);
+    }
+  }
+
+  #forgetOne(session: Session, sequence: number): void {
+    const answer = session.answers.get(sequence);
+    if (answer === undefined) return;
+    session.answers.delete(sequence);
+    session.bytes -= answer.result.length + ANSWER_BYTES;
+    this.#bytes -= answer.result.length + ANSWER_BYTES;
   }
 
   #touch(session: Session): void {
@@ -262,10 +270,6 @@ export class Sessions {
     }
     if (oldest !== null) this.#remove(oldest);
   }
-}
-
-function* range(from: number, through: number): Generator<number> {
-  for (let value = from; value <= through; value++) yield value;
 }
 
 // Answers, by sequence: { 1: sequence, 2: result }, in the wire format of protobuf, each as field 1.

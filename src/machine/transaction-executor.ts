@@ -14,7 +14,8 @@ import { BatchResultWriter } from "../wire/result-codec.ts";
 import { type BoundBatch, type BoundStatement, decodeBatch } from "../wire/statement-codec.ts";
 import type { FailedStatement, LoggedStep } from "../wire/transaction-codec.ts";
 import { MachineFault, toStatementFailure } from "./machine-fault.ts";
-import type { RequestExecutor, RequestOutcome, TransactionProgress } from "./request-executor.ts";
+import type { RequestExecutor, RequestOutcome } from "./request-executor.ts";
+import type { TransactionProgress } from "./request-progress.ts";
 
 export interface StepBounds {
   readonly limits: Limits;

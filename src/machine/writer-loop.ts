@@ -150,7 +150,7 @@ class WriterLoop {
     switch (type) {
       case TO_WRITER.execute: {
         const outcome = engine.execute(decodeJob(id, payload));
-        return channel.send(FROM_WRITER.executed, id, ...encodeOutcome(outcome));
+        return channel.sendParts(FROM_WRITER.executed, id, encodeOutcome(outcome));
       }
       case TO_WRITER.apply: {
         const { last, mismatch } = engine.apply(decodeEntries(payload));

@@ -59,6 +59,7 @@ export interface Command {
 }
 
 const NO_BATCH = Buffer.alloc(0);
+const NONE_FAILED: readonly FailedStatement[] = [];
 const writer = new MessageWriter();
 
 export function encodeCommand(command: Command): Buffer {
@@ -71,8 +72,8 @@ export function encodeCommand(command: Command): Buffer {
   writer.uint(5, command.session);
   writer.uint(6, command.sequence);
   writer.uint(7, command.acknowledgedThrough);
-  const others = [transaction, setting, verdict, checksum];
-  const isBatch = !command.openSession && others.every((other) => other === undefined);
+  const isOther = command.openSession || transaction !== undefined || setting !== undefined;
+  const isBatch = !isOther && verdict === undefined && checksum === undefined;
   if (isBatch) writer.bytes(8, command.batch);
   writer.bool(9, command.openSession);
   writer.fixed32(10, command.digest);
@@ -81,7 +82,7 @@ export function encodeCommand(command: Command): Buffer {
     writeTransaction(writer, transaction);
     writer.endMessage(begin);
   }
-  for (const statement of failed ?? []) {
+  for (const statement of failed ?? NONE_FAILED) {
     const begin = writer.beginMessage(12);
     writeFailedStatement(writer, statement);
     writer.endMessage(begin);
@@ -141,7 +142,7 @@ export function decodeCommand(bytes: Uint8Array): Command {
   let openSession = false;
   let digest = 0;
   let transaction: LoggedTransaction | undefined;
-  const failed: FailedStatement[] = [];
+  let failed: FailedStatement[] | undefined;
   let setting: Setting | undefined;
   let checksum: LoggedChecksum | undefined;
   let verdict: LoggedVerdict | undefined;
@@ -157,8 +158,10 @@ export function decodeCommand(bytes: Uint8Array): Command {
     else if (tag === 72) openSession = reader.bool();
     else if (tag === 85) digest = reader.fixed32();
     else if (tag === 90) transaction = inside(reader, readTransaction);
-    else if (tag === 98) failed.push(inside(reader, readFailedStatement));
-    else if (tag === 106) setting = inside(reader, readSetting);
+    else if (tag === 98) {
+      failed ??= [];
+      failed.push(inside(reader, readFailedStatement));
+    } else if (tag === 106) setting = inside(reader, readSetting);
     else if (tag === 114) verdict = inside(reader, readLoggedVerdict);
     else if (tag === 122) checksum = inside(reader, readChecksum);
     else reader.skip(tag);
@@ -180,7 +183,7 @@ export function decodeCommand(bytes: Uint8Array): Command {
     openSession,
     digest,
     transaction,
-    failed: version === 1 ? undefined : failed,
+    failed: version === 1 ? undefined : (failed ?? []),
     setting,
     verdict,
     checksum,

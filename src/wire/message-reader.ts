@@ -58,6 +58,18 @@ export class MessageReader {
 
   /** A safe integer; anything larger is malformed for us. */
   uint(): number {
+    // Nearly all are of one byte or two.
+    const first = this.#buffer[this.#position] ?? 0;
+    const rest = this.#end - this.#position;
+    if (first < 0x80 && rest > 0) {
+      this.#position += 1;
+      return first;
+    }
+    const second = this.#buffer[this.#position + 1] ?? 0;
+    if (second < 0x80 && rest > 1) {
+      this.#position += 2;
+      return (first & 0x7f) | (second << 7);
+    }
     this.#varint();
     if (this.#high >= HIGH_LIMIT) throw malformed("a number beyond 2^53");
     return this.#high * TWO_32 + this.#low;
@@ -99,7 +111,9 @@ export class MessageReader {
 
   fixed32(): number {
     const at = this.#advance(4);
-    return this.#buffer.readUInt32LE(at);
+    const buffer = this.#buffer;
+    const low = (buffer[at] as number) | ((buffer[at + 1] as number) << 8);
+    return (low | ((buffer[at + 2] as number) << 16) | ((buffer[at + 3] as number) << 24)) >>> 0;
   }
 
   string(): string {

@@ -1,6 +1,6 @@
 /**
  * Writes protobuf messages whose size is not known beforehand: a growing buffer, nested messages with their length
- * put in front afterwards. Reused from message to message; never keeps what it has handed out.
+ * put in front afterwards. Reused from message to message; never writes again to what it has handed out.
  */
 
 const TWO_32 = 2 ** 32;
@@ -10,8 +10,8 @@ const START_BYTES = 16 * 1024;
 /** A string of this many UTF-16 units has a one-byte length however it is encoded (3 × 42 = 126). */
 const SHORT_STRING = 42;
 
-/** Up to here a loop is faster than a call into C++. */
-const SHORT_MESSAGE = 48;
+/** Up to here a message is handed out where it lies, and the next one begins behind it; a longer one is copied. */
+const SHORT_MESSAGE = 2 * 1024;
 
 const WIRE_VARINT = 0;
 const WIRE_FIXED64 = 1;
@@ -23,33 +23,48 @@ const float64Bytes = new Uint8Array(float64.buffer);
 
 export class MessageWriter {
   #buffer: Buffer = Buffer.allocUnsafeSlow(START_BYTES);
+  /** Where the message begins: what lies before was handed out. */
+  #begin = 0;
   #position = 0;
 
   /** Forgets whatever an earlier message, perhaps a failed one, left. */
   start(): this {
-    this.#position = 0;
+    this.#position = this.#begin;
     return this;
   }
 
   /** Bytes written since `start`. */
   get length(): number {
-    return this.#position;
+    return this.#position - this.#begin;
   }
 
   /** Takes back everything written after `length` bytes. */
   truncate(length: number): void {
-    this.#position = length;
+    this.#position = this.#begin + length;
   }
 
-  /** A copy of its own. */
+  /** Its bytes are never written again. */
   finish(): Buffer {
-    const length = this.#position;
-    const bytes = Buffer.allocUnsafe(length);
-    if (length > SHORT_MESSAGE) this.#buffer.copy(bytes, 0, 0, length);
-    else for (let i = 0; i < length; i++) bytes[i] = this.#buffer[i] ?? 0;
-    this.#position = 0;
-    if (this.#buffer.length > KEEP_BYTES) this.#buffer = Buffer.allocUnsafeSlow(START_BYTES);
+    const [begin, end] = [this.#begin, this.#position];
+    if (end - begin > SHORT_MESSAGE) return this.#copy(begin, end);
+    const bytes = this.#buffer.subarray(begin, end);
+    this.#begin = end;
+    if (this.#buffer.length - end < SHORT_MESSAGE) this.#renew();
     return bytes;
+  }
+
+  #copy(begin: number, end: number): Buffer {
+    const bytes = Buffer.allocUnsafe(end - begin);
+    this.#buffer.copy(bytes, 0, begin, end);
+    this.#position = begin;
+    if (this.#buffer.length > KEEP_BYTES) this.#renew();
+    return bytes;
+  }
+
+  #renew(): void {
+    this.#buffer = Buffer.allocUnsafeSlow(START_BYTES);
+    this.#begin = 0;
+    this.#position = 0;
   }
 
   /** Starts a nested message; give what it returns to `endMessage`. */
@@ -193,8 +208,10 @@ export class MessageWriter {
   #reserve(size: number): void {
     const needed = this.#position + size;
     if (needed <= this.#buffer.length) return;
+    const begin = this.#begin;
     const grown = Buffer.allocUnsafeSlow(Math.max(needed, this.#buffer.length * 2));
-    this.#buffer.copy(grown, 0, 0, this.#position);
+    // In its old place: whoever began a message within it knows where.
+    this.#buffer.copy(grown, begin, begin, this.#position);
     this.#buffer = grown;
   }
 }

@@ -60,6 +60,42 @@ export class BatchResultWriter {
   }
 }
 
+const plainResult = new Uint8Array(32);
+
+/** What BatchResultWriter makes of one statement without rows. */
+export function encodePlainResult(changes: number, rowid: number | bigint): Buffer {
+  let at = 2;
+  if (changes !== 0) at = putPlain(24, changes, at);
+  if (rowid !== 0 && rowid !== 0n) {
+    at = typeof rowid === "number" ? putPlain(32, rowid, at) : putExact(32, rowid, at);
+  }
+  plainResult[0] = 10;
+  plainResult[1] = at - 2;
+  const bytes = Buffer.allocUnsafe(at);
+  for (let i = 0; i < at; i += 1) bytes[i] = plainResult[i] as number;
+  return bytes;
+}
+
+/** A safe integer, not negative. Returns where it ends. */
+function putPlain(tag: number, value: number, from: number): number {
+  let at = from;
+  let rest = value;
+  plainResult[at++] = tag;
+  for (; rest >= 2 ** 31; rest = Math.floor(rest / 128)) plainResult[at++] = (rest % 128) | 0x80;
+  for (; rest >= 0x80; rest >>>= 7) plainResult[at++] = (rest & 0x7f) | 0x80;
+  plainResult[at++] = rest;
+  return at;
+}
+
+function putExact(tag: number, value: bigint, from: number): number {
+  let at = from;
+  let rest = BigInt.asUintN(64, value);
+  plainResult[at++] = tag;
+  for (; rest >= 0x80n; rest >>= 7n) plainResult[at++] = Number(rest & 0x7fn) | 0x80;
+  plainResult[at++] = Number(rest);
+  return at;
+}
+
 /** The result of a transaction whose fate was asked for: it was not applied, and never will be. */
 export const NOT_APPLIED: Uint8Array = Uint8Array.of(16, 1);
 

@@ -15,20 +15,26 @@ interface Known {
 
 export class TextCache {
   readonly #places: (Known | undefined)[] = new Array<Known | undefined>(PLACES).fill(undefined);
+  /** The one found last: often it is the next as well. */
+  #last: Known = { bytes: new Uint8Array(0), text: "" };
 
   /** The text of source[start .. end), which is UTF-8. */
   text(source: Buffer, start: number, end: number): string {
     const length = end - start;
     if (length > TEXT_BYTES_MAX) return source.toString("utf8", start, end);
+    if (isSame(this.#last.bytes, source, start, length)) return this.#last.text;
     let hash = length;
     for (let at = start; at < end; at += 1)
       hash = (Math.imul(hash, 31) + (source[at] as number)) | 0;
     const place = (hash ^ (hash >>> 8) ^ (hash >>> 16)) & (PLACES - 1);
     const known = this.#places[place];
-    if (known !== undefined && isSame(known.bytes, source, start, length)) return known.text;
-    const text = source.toString("utf8", start, end);
-    this.#places[place] = { bytes: new Uint8Array(source.subarray(start, end)), text };
-    return text;
+    if (known !== undefined && isSame(known.bytes, source, start, length)) this.#last = known;
+    else {
+      const text = source.toString("utf8", start, end);
+      this.#last = { bytes: new Uint8Array(source.subarray(start, end)), text };
+      this.#places[place] = this.#last;
+    }
+    return this.#last.text;
   }
 }
 

@@ -2,9 +2,12 @@
 
 import { edit, type Mutant, test } from "./mutant.ts";
 
+const plain = (name: string) => test("machine/plain-writes", name);
 const differences = (name: string) => test("machine/node-differences", name);
 
 const EXECUTOR = "src/machine/request-executor.ts";
+const RULES = "src/machine/statement-rules.ts";
+const PLAIN = "src/machine/plain-writes.ts";
 const GATE = "src/machine/gate.ts";
 
 export const SAME_CONTENT: readonly Mutant[] = [
@@ -73,11 +76,11 @@ export const SAME_CONTENT: readonly Mutant[] = [
     removes: "rows that SQLite leaves behind a failed statement stay on the leader",
     edits: [
       edit(
-        EXECUTOR,
+        RULES,
         'return shape.severalRows && (facts.strict || names.has("ignore") || names.has("nothing"));',
         "return false;",
       ),
-      edit(EXECUTOR, "facts.triggers || names.has", "names.has"),
+      edit(RULES, "facts.triggers || names.has", "names.has"),
     ],
     killedBy: [
       differences("a wrong type in a STRICT table"),
@@ -222,7 +225,77 @@ export const SAME_CONTENT: readonly Mutant[] = [
     name: "undone-command-of-a-trigger-remembered",
     guards: ["R5"],
     removes: "it does with what a trigger told",
-    edits: [edit(EXECUTOR, "(shape.tellsFullText || facts.tellsFullText)", "shape.tellsFullText")],
+    edits: [edit(RULES, "(shape.tellsFullText || facts.tellsFullText)", "shape.tellsFullText")],
     killedBy: [differences("what full text was told and was undone")],
+  },
+  {
+    name: "plain-in-spite-of-triggers",
+    guards: ["R5"],
+    removes: "a write takes the short way where triggers change rows that it does not count",
+    edits: [edit(RULES, "if (!facts.plain || facts.needsSavepoint", "if (facts.needsSavepoint")],
+    killedBy: [plain("a trigger ends the short way, its end lets it be found again")],
+  },
+  {
+    name: "plain-in-another-schema",
+    guards: ["R5"],
+    removes: "a write goes the short way that was found under an earlier schema",
+    edits: [
+      edit(EXECUTOR, ["      this.#cache.clear();", ""], ""),
+      edit(PLAIN, "?.facts !== facts ||", "?.facts === null ||"),
+    ],
+    killedBy: [plain("a trigger ends the short way, its end lets it be found again")],
+  },
+  {
+    name: "plain-with-a-rounded-rowid",
+    guards: ["R5"],
+    removes: "the short way takes a rowid beyond 2^53 as a number tells it",
+    edits: [edit(PLAIN, "found <= Number.MAX_SAFE_INTEGER", "found <= Infinity")],
+    killedBy: [plain("have the same outcomes, and leave the same rows")],
+  },
+  {
+    name: "rounded-rowid",
+    guards: ["R5"],
+    removes: "the long way does",
+    edits: [
+      edit(
+        EXECUTOR,
+        "return Number.isSafeInteger(lastInsertRowid) ?",
+        "return Number.isInteger(lastInsertRowid) ?",
+      ),
+    ],
+    killedBy: [plain("have the same outcomes, and leave the same rows")],
+  },
+  {
+    name: "plain-largest-rowid-taken",
+    guards: ["R5"],
+    removes: "the short way lets a table have the largest rowid",
+    edits: [edit(PLAIN, "found >= ROWID_SMALL", "found < 0")],
+    killedBy: [plain("have the same outcomes, and leave the same rows")],
+  },
+  {
+    name: "rolled-back-and-open",
+    guards: ["R5"],
+    removes: "a machine takes its transaction for open that it has rolled back",
+    edits: [
+      edit(
+        "src/machine/machine-core.ts",
+        "    this.#on.requests.disturbed();\n    if (this.#on.database",
+        "    if (this.#on.database",
+      ),
+    ],
+    killedBy: [plain("a transaction that is rolled back is open no more")],
+  },
+  {
+    name: "short-digest",
+    guards: ["R5"],
+    removes: "a digest is not what the logs so far have",
+    edits: [
+      edit(
+        "src/machine/effect-digest.ts",
+        "~word(word(crc, statements), 0)",
+        "~word(crc, statements)",
+      ),
+    ],
+    killedBy: [plain("the digest of effects is what it was in every log")],
   },
 ];

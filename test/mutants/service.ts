@@ -290,7 +290,7 @@ const OF_THE_WRITER: readonly Mutant[] = [
     edits: [
       edit(
         "src/machine/machine-core.ts",
-        'if (found !== digest) return differs(found, "other effects", keep(result));',
+        'if (found !== digest) return differs(found, "other effects", result);',
         "",
       ),
     ],
