@@ -8,13 +8,14 @@ import { BalsaError, type Failure, isBalsaCode, toFailure } from "../sql/errors.
 import { unreachable } from "../sql/invariant.ts";
 import { DEFAULT_LIMITS, type Limits } from "../sql/limits.ts";
 import type { StepKind } from "../sql/transaction.ts";
+import type { Row } from "../sql/value.ts";
 import type { ExecuteResponse } from "../wire/sql-codec.ts";
 import type { Call, CallOwner, CallTerms } from "./call.ts";
 import type { Connection } from "./connection.ts";
 import { Deadlines, type DeadlinesOwner } from "./deadlines.ts";
 import type { ClientOptions, ResolvedCallOptions, ResolvedTransactionOptions } from "./options.ts";
 import { cancelledError, closedError, deadlineError, refusalError } from "./outcome.ts";
-import { CollectCall, type ReadTerms, RowStream } from "./read-call.ts";
+import { AllRowsCall, FirstRowCall, type ReadTerms, RowStream } from "./read-call.ts";
 import { pauseMs, RETRY } from "./retry.ts";
 import { Router, type RouterOwner } from "./router.ts";
 import { type ClusterStatus, type EndpointStatus, summarize } from "./status.ts";
@@ -111,14 +112,19 @@ export class Client implements CallOwner, RouterOwner, DeadlinesOwner, WriteQueu
   }
 
   /** Reads an encoded balsa.v1.Statement. */
-  read(statement: Uint8Array, amount: "first" | "all", options: ResolvedCallOptions): CollectCall {
-    const resultBytesMax = this.options.limits.resultBytes;
-    const call = new CollectCall(this, this.#readTerms(statement, options), {
-      amount,
-      resultBytesMax,
-    });
+  read(statement: Uint8Array, options: ResolvedCallOptions): AllRowsCall {
+    const { resultBytes } = this.options.limits;
+    const call = new AllRowsCall(this, this.#readTerms(statement, options), resultBytes);
     this.#submit(call);
     return call;
+  }
+
+  /** The same for its first row. */
+  readFirst(statement: Uint8Array, options: ResolvedCallOptions): Promise<Row | undefined> {
+    const { resultBytes } = this.options.limits;
+    const call = new FirstRowCall(this, this.#readTerms(statement, options), resultBytes);
+    this.#submit(call);
+    return call.promise;
   }
 
   stream(statement: Uint8Array, options: ResolvedCallOptions): RowStream {

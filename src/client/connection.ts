@@ -25,6 +25,14 @@ const FRAME_BYTES = 900 * 1024;
 /** Frames handed to the stream and not yet taken by the socket; beyond that requests gather for a fuller frame. */
 const FRAMES_UNDER_WAY_MAX = 2;
 
+/**
+ * Answers that are given to their callers at once: these, or half of all that are awaited. What those callers ask next is sent
+ * before the rest is looked at, so that node and client work at the same time; smaller groups cost more than that gives, of
+ * writes on every node.
+ */
+const READS_MIN = 32;
+const WRITES_MIN = 128;
+
 const CHANNEL_OPTIONS = {
   // Nothing is shared between clients, so nothing of one slows the other, and closing leaves nothing behind.
   "grpc.use_local_subchannel_pool": 1,
@@ -58,6 +66,10 @@ export class Connection {
   #outbox: (Call | Control)[] = [];
   #flushScheduled = false;
   #framesUnderWay = 0;
+  /** Answers that have come and are not looked at yet. */
+  #inbox: ServerResponse[] = [];
+  /** Of them, so many in each turn; 0: no turn is coming. */
+  #groupSize = 0;
 
   /** When anything last came from the node, or was first owed by it. */
   lastHeardAt = 0;
@@ -190,8 +202,10 @@ export class Connection {
   #schedule(): void {
     if (this.#flushScheduled || this.#state !== "ready") return;
     this.#flushScheduled = true;
-    // Runs after the microtasks: all that the callers of this tick ask for travels in one frame.
-    process.nextTick(flushConnection, this);
+    // All that the callers of this turn ask for travels in one frame, also of those whose answers came from elsewhere; but
+    // in front of the answers that are still to be looked at.
+    if (this.#inbox.length > 0) process.nextTick(flushConnection, this);
+    else setImmediate(flushConnection, this);
   }
 
   /** For `flushConnection` alone. */
@@ -236,11 +250,43 @@ export class Connection {
   #onFrame(frame: Buffer): void {
     this.lastHeardAt = performance.now();
     try {
-      for (const response of decodeServerFrame(frame)) this.#onResponse(response);
+      const responses = decodeServerFrame(frame);
+      this.#inbox = this.#inbox.length === 0 ? responses : this.#inbox.concat(responses);
+      if (this.#groupSize === 0) this.#takeGroup();
     } catch (error) {
-      const text = error instanceof Error ? error.message : String(error);
-      const message = `${this.address}: an answer cannot be read: ${text}`;
-      this.#end(new BalsaError("PROTOCOL", message, { cause: error }));
+      this.#unreadable(error);
+    }
+  }
+
+  #unreadable(error: unknown): void {
+    const text = error instanceof Error ? error.message : String(error);
+    const message = `${this.address}: an answer cannot be read: ${text}`;
+    this.#inbox = [];
+    this.#end(new BalsaError("PROTOCOL", message, { cause: error }));
+  }
+
+  /** Gives a group of answers to its callers; the next one follows behind what those ask now. */
+  #takeGroup(): void {
+    const inbox = this.#inbox;
+    if (this.#groupSize === 0) {
+      const least = inbox[0]?.body.kind === "query" ? READS_MIN : WRITES_MIN;
+      this.#groupSize = Math.max(least, Math.ceil(this.#carried.size / 2));
+    }
+    const group = inbox.length <= this.#groupSize ? inbox : inbox.slice(0, this.#groupSize);
+    this.#inbox = group === inbox ? [] : inbox.slice(group.length);
+    if (this.#inbox.length === 0) this.#groupSize = 0;
+    else setImmediate(takeGroup, this);
+    for (const response of group) this.#onResponse(response);
+  }
+
+  /** For `takeGroup` alone. */
+  takeGroupNow(): void {
+    // It has ended meanwhile.
+    if (this.#inbox.length === 0) return;
+    try {
+      this.#takeGroup();
+    } catch (error) {
+      this.#unreadable(error);
     }
   }
 
@@ -259,6 +305,17 @@ export class Connection {
     call.owner.answered(call);
   }
 
+  /** What has come is no less an answer because nothing follows it. One that cannot be read is as good as none. */
+  #takeRest(): void {
+    const rest = this.#inbox;
+    this.#inbox = [];
+    try {
+      for (const response of rest) this.#onResponse(response);
+    } catch {
+      // Its call, and those behind it, are lost with the connection.
+    }
+  }
+
   #release(call: Call): void {
     this.#carried.delete(call.id);
     call.connection = null;
@@ -267,6 +324,7 @@ export class Connection {
   #end(error: BalsaError): void {
     if (this.#state === "lost") return;
     const wasReady = this.#state === "ready";
+    this.#takeRest();
     this.#state = "lost";
     this.#stopConnectTimer();
     const calls = this.#carried.takeAll();
@@ -295,6 +353,10 @@ function same(bytes: Buffer): Buffer {
 
 function flushConnection(connection: Connection): void {
   connection.flushNow();
+}
+
+function takeGroup(connection: Connection): void {
+  connection.takeGroupNow();
 }
 
 /** What gRPC reports, in our words: something else that answers is told from nothing that answers. */

@@ -1,12 +1,12 @@
 /**
- * A read on its way: its rows collected for `get` and `all`, or handed on one by one for `iterate`. The node may send
- * a few chunks ahead of what was consumed, and no more.
+ * A read on its way: its first row for `get`, its rows collected for `all`, or handed on one by one for `iterate`. The
+ * node may send a few chunks ahead of what was consumed, and no more.
  */
 
 import { BalsaError, type SqlError } from "../sql/errors.ts";
 import type { Consistency } from "../sql/statement.ts";
 import type { IntegerMode, Row, Value } from "../sql/value.ts";
-import { decodeRowChunk, toRows } from "../wire/result-codec.ts";
+import { decodeRowChunk, toRow, toRows } from "../wire/result-codec.ts";
 import type { QueryResponse, RequestBody, ResponseBody } from "../wire/sql-codec.ts";
 import { Call, type CallOwner, type CallTerms, type Receipt, unexpected } from "./call.ts";
 import { type Served, servedOf } from "./served.ts";
@@ -99,24 +99,17 @@ export abstract class ReadCall extends Call {
 
 type Cells = readonly (readonly Value[])[];
 
-/** Collects rows: the first for `get`, all of them for `all`. */
-export class CollectCall extends ReadCall {
-  readonly promise: Promise<Row[]>;
-  readonly #amount: "first" | "all";
+/** The first row, or undefined. */
+export class FirstRowCall extends ReadCall {
+  readonly promise: Promise<Row | undefined>;
   readonly #resultBytesMax: number;
-  #rows: Row[] = [];
   #resultBytes = 0;
-  #resolve: (rows: Row[]) => void = ignore;
+  #resolve: (row: Row | undefined) => void = ignore;
   #reject: (error: BalsaError | SqlError) => void = ignore;
 
-  constructor(
-    owner: CallOwner,
-    terms: ReadTerms,
-    options: { readonly amount: "first" | "all"; readonly resultBytesMax: number },
-  ) {
+  constructor(owner: CallOwner, terms: ReadTerms, resultBytesMax: number) {
     super(owner, terms);
-    this.#amount = options.amount;
-    this.#resultBytesMax = options.resultBytesMax;
+    this.#resultBytesMax = resultBytesMax;
     this.promise = new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
@@ -124,7 +117,56 @@ export class CollectCall extends ReadCall {
   }
 
   protected override get window(): number {
-    return this.#amount === "first" ? 1 : super.window;
+    return 1;
+  }
+
+  protected take({ chunk, done }: QueryResponse): Receipt {
+    const end = done ? "last" : "enough";
+    this.#resultBytes += chunk.length;
+    if (this.#resultBytes > this.#resultBytesMax) {
+      this.fail(tooLarge(this.#resultBytesMax));
+      return end;
+    }
+    try {
+      const { columns, rows } = this.decode(chunk);
+      const values = rows[0];
+      if (values === undefined && !done) {
+        this.connection?.fetch(this, 1);
+        return "more";
+      }
+      this.#resolve(values === undefined ? undefined : toRow(columns, values));
+    } catch (error) {
+      this.fail(toCallError(error));
+    }
+    return end;
+  }
+
+  override restart(): boolean {
+    this.#resultBytes = 0;
+    return super.restart();
+  }
+
+  fail(error: BalsaError | SqlError): void {
+    this.#reject(error);
+  }
+}
+
+/** Collects all rows. */
+export class AllRowsCall extends ReadCall {
+  readonly promise: Promise<Row[]>;
+  readonly #resultBytesMax: number;
+  #rows: Row[] = [];
+  #resultBytes = 0;
+  #resolve: (rows: Row[]) => void = ignore;
+  #reject: (error: BalsaError | SqlError) => void = ignore;
+
+  constructor(owner: CallOwner, terms: ReadTerms, resultBytesMax: number) {
+    super(owner, terms);
+    this.#resultBytesMax = resultBytesMax;
+    this.promise = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
   }
 
   protected take({ chunk, done }: QueryResponse): Receipt {
@@ -135,21 +177,18 @@ export class CollectCall extends ReadCall {
     }
     try {
       const { columns, rows } = this.decode(chunk);
-      const wanted = this.#amount === "first" ? rows.slice(0, 1) : rows;
-      const made = toRows(columns, wanted);
+      const made = toRows(columns, rows);
       if (this.#rows.length === 0) this.#rows = made;
       else for (const row of made) this.#rows.push(row);
     } catch (error) {
       this.fail(toCallError(error));
       return done ? "last" : "enough";
     }
-    const isEnough = this.#amount === "first" && this.#rows.length > 0;
-    if (done || isEnough) {
+    if (done) {
       this.#resolve(this.#rows);
-      return done ? "last" : "enough";
+      return "last";
     }
-    if (this.#amount === "first") this.connection?.fetch(this, 1);
-    else this.consumed();
+    this.consumed();
     return "more";
   }
 

@@ -15,8 +15,11 @@ import { pauseMs } from "./retry.ts";
 /** How long a node may take to say whether it leads before others are asked again without it. */
 const PROBE_TIMEOUT_MS = 500;
 
-/** Stale reads of one turn that go to one node: the way of a frame through sockets and pipes costs as much as 30 of them. */
-const TOGETHER_MAX = 64;
+/**
+ * Stale reads of one turn that go to one node: the way of a frame through sockets and pipes costs as much as 30 of them. Not
+ * more, as two nodes then work at once.
+ */
+const TOGETHER_MAX = 32;
 
 /** Hints followed in a row with no success before the nodes are asked instead: they may point at each other. */
 const HINTS_IN_A_ROW_MAX = 3;

@@ -19,7 +19,7 @@ import {
 /** Queries in the pipe or in the reader: enough that it never waits for the node. */
 export const IN_FLIGHT_MAX = 64;
 /** Queries that are given in one turn to the same reader, though another has less to do: a wake-up costs more than they. */
-const TOGETHER_MAX = 16;
+const TOGETHER_MAX = 32;
 /** Chunks of one query that the reader may be ahead: keeps it busy, bounds what a cancel cannot stop. */
 const AHEAD_MAX = 4;
 
@@ -125,7 +125,9 @@ export class PooledReader {
     const ahead = Math.min(query.credit, AHEAD_MAX);
     this.#given.push({ id, query, ahead });
     if (this.#given.length === 1) this.#begin(performance.now());
-    this.#child?.send(TO_READER.query, id, encodeCount(ahead), query.statement);
+    // Most reads by far.
+    if (ahead === 1) this.#child?.send(TO_READER.queryOnce, id, query.statement);
+    else this.#child?.send(TO_READER.query, id, encodeCount(ahead), query.statement);
   }
 
   /** The caller allows more chunks of the stream. */

@@ -48,11 +48,20 @@ export const FROM_WRITER = {
 } as const;
 
 /**
- * Node to reader. Each `query` gets exactly one of `last`, `failed` and `dropped`. One without a statement holds a snapshot, and
+ * Node to reader. Each `query`, and each `queryOnce`, which may send one chunk and is its statement alone, gets exactly one of
+ * `last`, `failed` and `dropped`. One without a statement holds a snapshot, and
  * each `step` in it is answered by a `chunk`. After a slow query the reader sends `sync` and waits for `go`: what was
  * cancelled meanwhile must not be started.
  */
-export const TO_READER = { query: 1, fetch: 2, cancel: 3, go: 4, close: 5, step: 6 } as const;
+export const TO_READER = {
+  query: 1,
+  fetch: 2,
+  cancel: 3,
+  go: 4,
+  close: 5,
+  step: 6,
+  queryOnce: 7,
+} as const;
 export const FROM_READER = {
   ready: 1,
   chunk: 2,

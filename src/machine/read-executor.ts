@@ -53,6 +53,8 @@ export class ReadExecutor {
   readonly #end: Database.Statement;
   #rows: Iterator<SqliteValue[]> | null = null;
   #snapshot: ReadSnapshot | null = null;
+  /** The connection is in the transaction that `hold` began. Noted here: to ask SQLite costs a tenth of a read. */
+  #isHeld = false;
   /** The plans are of the snapshot that is held. */
   #isPlanned = false;
 
@@ -82,7 +84,7 @@ export class ReadExecutor {
       const bound = decodeStatement(statement);
       const prepared = this.#prepare(bound, statement.length);
       const args = bindArguments(prepared, bound.args);
-      if (!this.#database.inTransaction) return this.#first(prepared, args);
+      if (!this.#isHeld) return this.#first(prepared, args);
       if (!this.#isPlanned) this.#plans.renew();
       this.#isPlanned = true;
       const plan = this.#plans.find(prepared);
@@ -143,6 +145,8 @@ export class ReadExecutor {
     this.#rows = null;
     if (this.#snapshot?.isOwn === true) this.#end.run();
     this.#snapshot = null;
+    // What fails badly may end the transaction.
+    this.#isHeld &&= this.#database.inTransaction;
   }
 
   /**
@@ -151,9 +155,11 @@ export class ReadExecutor {
    */
   hold(): void {
     if (!this.#database.inTransaction) this.#begin.run();
+    this.#isHeld = true;
   }
 
   release(): void {
+    this.#isHeld = false;
     this.#isPlanned = false;
     if (this.#database.inTransaction) this.#end.run();
   }
@@ -177,9 +183,7 @@ export class ReadExecutor {
   #prepare(bound: BoundStatement, bytes: number): PreparedStatement {
     const { statementBytes, valueBytes } = this.#limits;
     if (bytes > Math.min(statementBytes, valueBytes)) checkStatement(bound, this.#limits);
-    const judged = this.#cache.find(bound.sql);
-    checkParameters(judged.shape.parameters.count, this.#limits);
-    const prepared = this.#cache.prepare(bound.sql, judged);
+    const prepared = this.#cache.known(bound.sql) ?? this.#prepareNew(bound.sql);
     if (prepared.class === "replicated" && !prepared.shape.explain) {
       throw new BalsaError("REFUSED", "the statement writes: use run(), batch() or exec()");
     }
@@ -187,6 +191,12 @@ export class ReadExecutor {
       throw new BalsaError("REFUSED", "the statement gives no rows: use run(), batch() or exec()");
     }
     return prepared;
+  }
+
+  #prepareNew(text: string): PreparedStatement {
+    const judged = this.#cache.find(text);
+    checkParameters(judged.shape.parameters.count, this.#limits);
+    return this.#cache.prepare(text, judged);
   }
 
   #fill(rows: Iterator<SqliteValue[]>, first: IteratorResult<SqliteValue[]>): ReadChunk {

@@ -68,8 +68,13 @@ class ReaderLoop {
   /** A frame of the node. Only notes what it says: it comes in the middle of a query as well. */
   take(type: number, id: number, payload: Uint8Array): void {
     switch (type) {
-      case TO_READER.query:
-        this.#queue.push({ id, ...decodeQuery(payload), cancelled: false, steps: [] });
+      case TO_READER.query: {
+        const { credit, statement } = decodeQuery(payload);
+        this.#queue.push({ id, statement, credit, cancelled: false, steps: [] });
+        return;
+      }
+      case TO_READER.queryOnce:
+        this.#queue.push({ id, statement: payload, credit: 1, cancelled: false, steps: [] });
         return;
       case TO_READER.fetch:
         if (this.#running?.id === id) this.#running.credit += decodeCount(payload);
@@ -144,7 +149,7 @@ class ReaderLoop {
 
   /** Was more than one chunk sent? */
   #run(query: Query): boolean {
-    let chunk = this.#step(query, () => this.#engine.start(query.statement));
+    let chunk = this.#step(query, "start");
     if (chunk === null || chunk.done) return false;
     while (chunk !== null && !chunk.done) {
       // Waiting is the only place where a fetch or a cancel is heard; a few chunks of credit are soon used up.
@@ -154,15 +159,17 @@ class ReaderLoop {
         this.#channel.send(FROM_READER.dropped, query.id);
         return true;
       }
-      chunk = this.#step(query, () => this.#engine.next(query.steps.shift()));
+      chunk = this.#step(query, "next");
     }
     return true;
   }
 
   /** Computes one chunk and sends it. Null if the query failed. */
-  #step(query: Query, compute: () => Chunk): Chunk | null {
+  #step(query: Query, verb: "start" | "next"): Chunk | null {
+    const engine = this.#engine;
     try {
-      const chunk = compute();
+      const chunk =
+        verb === "start" ? engine.start(query.statement) : engine.next(query.steps.shift());
       const type = chunk.done ? FROM_READER.last : FROM_READER.chunk;
       query.credit = Math.max(0, query.credit - 1);
       this.#channel.send(type, query.id, chunk.bytes);

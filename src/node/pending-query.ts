@@ -5,6 +5,7 @@ import type { QuerySink, ReaderLimits, RunningQuery } from "./ports.ts";
 import type { Waiter } from "./read-gate.ts";
 import type { QueryCall, QueryCallSink, Served } from "./service.ts";
 
+/** The same for all reads of a node: each makes enough objects of its own. */
 export interface PendingQueryParts {
   dispatch(statement: Uint8Array, limits: ReaderLimits, sink: QuerySink): RunningQuery;
   served(lagMs: number): Served;
@@ -65,9 +66,13 @@ export class PendingQuery implements RunningQuery, Waiter, QuerySink {
   admit(lagMs: number): void {
     if (this.#ended) return;
     this.#served = this.#parts.served(lagMs);
+    this.#running = this.#parts.dispatch(this.#call.statement, this.#limitsNow(), this);
+  }
+
+  #limitsNow(): ReaderLimits {
+    if (this.#credit === 0) return this.#limits;
     const { deadlineMs, window } = this.#limits;
-    const limits = { deadlineMs, window: window + this.#credit };
-    this.#running = this.#parts.dispatch(this.#call.statement, limits, this);
+    return { deadlineMs, window: window + this.#credit };
   }
 
   refuse(failure: Failure): void {

@@ -3,7 +3,7 @@
 import type { Failure } from "../sql/errors.ts";
 import type { Admission } from "./admission.ts";
 import type { NodeConfig } from "./config.ts";
-import { PendingQuery, queryBounds } from "./pending-query.ts";
+import { PendingQuery, type PendingQueryParts, queryBounds } from "./pending-query.ts";
 import type { Environment, Machine, RunningQuery } from "./ports.ts";
 import type { Waiter } from "./read-gate.ts";
 import type { QueryCall, QueryCallSink } from "./service.ts";
@@ -23,23 +23,24 @@ export class Reads {
   readonly #config: NodeConfig;
   readonly #admission: Admission;
   readonly #parts: ReadsParts;
+  readonly #pending: PendingQueryParts;
 
   constructor(config: NodeConfig, admission: Admission, parts: ReadsParts) {
     this.#config = config;
     this.#admission = admission;
     this.#parts = parts;
+    const { machine, appliedIndex } = parts;
+    this.#pending = {
+      dispatch: (statement, limits, sink) => machine.readers.query(statement, limits, sink),
+      served: (lagMs) => ({ node: config.id, index: appliedIndex(), lagMs }),
+      ended: (query) => admission.leaveRead(query.bytes),
+    };
   }
 
   query(call: QueryCall, sink: QueryCallSink): RunningQuery {
-    const { environment, machine, appliedIndex, refuseRead, admit } = this.#parts;
-    const { id, readDeadlineMs } = this.#config;
-    const bounds = queryBounds(call, readDeadlineMs, environment.monotonicMs());
-    const query = new PendingQuery(call, bounds, sink, {
-      dispatch: (statement, readerLimits, querySink) =>
-        machine.readers.query(statement, readerLimits, querySink),
-      served: (lagMs) => ({ node: id, index: appliedIndex(), lagMs }),
-      ended: (ended) => this.#admission.leaveRead(ended.bytes),
-    });
+    const { environment, refuseRead, admit } = this.#parts;
+    const bounds = queryBounds(call, this.#config.readDeadlineMs, environment.monotonicMs());
+    const query = new PendingQuery(call, bounds, sink, this.#pending);
     const full = this.#admission.enterRead(query.bytes);
     // To a reader it would mean a snapshot to be held, by nobody who would let it go.
     const isEmpty = call.statement.length === 0;

@@ -7,19 +7,17 @@
 import type { ServerDuplexStream } from "@grpc/grpc-js";
 import { Metadata } from "@grpc/grpc-js";
 import type { RunningQuery } from "../node/ports.ts";
-import type { ExecuteSink, NodeService, Served } from "../node/service.ts";
+import type { ExecuteSink, NodeService, QueryCallSink, Served } from "../node/service.ts";
 import { BalsaError, type Failure, toFailure } from "../sql/errors.ts";
 import { unreachable } from "../sql/invariant.ts";
+import { AnswerFrames } from "../wire/answer-frames.ts";
 import { lagOnWire } from "../wire/cluster-codec.ts";
 import { keepEncoded } from "../wire/failure-codec.ts";
 import {
   type ClientRequest,
   decodeOpenSessionResponse,
-  encodeServerFrame,
   type QueryRequest,
   type ResponseBody,
-  responseSize,
-  type ServerResponse,
 } from "../wire/sql-codec.ts";
 import { toGrpc } from "../wire/status.ts";
 import type { StepRequest } from "../wire/transaction-codec.ts";
@@ -32,8 +30,6 @@ import { type RunningWrite, toWrite, type WriteGate, type WriteRequest } from ".
 
 /** Refused requests that make a stream rest; one that brings few is let alone, though others bring many. */
 const FLOOD = 64;
-/** A frame of answers is closed when it has grown this large; a single larger answer travels alone. */
-const FRAME_BYTES = 900_000;
 /** Chunks that the node may have ready for one read, beyond the first. */
 const CHUNKS_AHEAD = 4;
 /** Asked for at first: most reads end with it. */
@@ -66,13 +62,36 @@ class StreamWrite implements ExecuteSink {
   }
 }
 
-interface Query {
+/** What a read of this stream tells it. */
+interface QueryOwner {
+  chunk(query: StreamQuery, rows: Uint8Array, done: boolean, served: Served): void;
+  refused(query: StreamQuery, failure: Failure): void;
+}
+
+/** A read of this stream until its last answer. A class for the same reason. */
+class StreamQuery implements QueryCallSink {
   readonly id: number;
-  running: RunningQuery | null;
+  running: RunningQuery | null = null;
   /** Chunks that the client will still take; Infinity if it set no window. */
   credit: number;
   /** Chunks asked of the node and not yet come. */
   granted: number;
+  readonly #owner: QueryOwner;
+
+  constructor(id: number, credit: number, granted: number, owner: QueryOwner) {
+    this.id = id;
+    this.credit = credit;
+    this.granted = granted;
+    this.#owner = owner;
+  }
+
+  chunk(rows: Uint8Array, done: boolean, served: Served): void {
+    this.#owner.chunk(this, rows, done, served);
+  }
+
+  failed(failure: Failure): void {
+    this.#owner.refused(this, failure);
+  }
 }
 
 export interface ConnectStreamParts {
@@ -86,16 +105,16 @@ export interface ConnectStreamParts {
   ended(): void;
 }
 
-export class ConnectStream {
+export class ConnectStream implements QueryOwner {
   readonly #call: ServerDuplexStream<Buffer, Buffer>;
   readonly #parts: ConnectStreamParts;
   readonly #writes = new OpenRequests<StreamWrite>();
-  readonly #queries = new OpenRequests<Query>();
+  readonly #queries = new OpenRequests<StreamQuery>();
   readonly #transactions: StreamTransactions;
   readonly #inbox: RequestInbox;
   #writeBytes = 0;
   #granted = 0;
-  #answers: ServerResponse[] = [];
+  readonly #answers = new AnswerFrames();
   /** Of `#answers`, and of frames that the socket has not taken. */
   #answerBytes = 0;
   #flushing = false;
@@ -265,41 +284,38 @@ export class ConnectStream {
     }
     const asked = request.window === 0 ? Number.POSITIVE_INFINITY : request.window;
     const first = Math.min(asked, CHUNKS_FIRST);
-    const query: Query = { id, running: null, credit: asked - first, granted: first };
+    const query = new StreamQuery(id, asked - first, first, this);
     this.#granted += first;
     this.#queries.add(query);
-    query.running = node.query(
-      {
-        statement: request.statement,
-        consistency: request.consistency,
-        atLeast: request.atLeast,
-        maxStalenessMs: request.maxStalenessMs,
-        timeoutMs: request.timeoutMs,
-        window: first,
-      },
-      {
-        chunk: (rows, done, served) => this.#chunk(id, query, rows, done, served),
-        failed: (failure) => {
-          if (this.#queries.get(id) !== query) return;
-          this.#forgetQuery(id, query);
-          this.#answer(id, { kind: "failure", failure });
-        },
-      },
-    );
+    const { statement, consistency, atLeast, maxStalenessMs, timeoutMs } = request;
+    const call = { statement, consistency, atLeast, maxStalenessMs, timeoutMs, window: first };
+    query.running = node.query(call, query);
   }
 
-  #chunk(id: number, query: Query, chunk: Uint8Array, done: boolean, served: Served): void {
+  /** For its queries alone. */
+  chunk(query: StreamQuery, chunk: Uint8Array, done: boolean, served: Served): void {
+    const { id } = query;
     if (this.#queries.get(id) !== query) return;
     query.granted -= 1;
     this.#granted -= 1;
     const { node, index } = served;
     if (done) this.#forgetQuery(id, query);
-    this.#answer(id, { kind: "query", chunk, done, node, index, lagMs: lagOnWire(served.lagMs) });
+    if (this.#over) return;
+    const lagMs = lagOnWire(served.lagMs);
+    this.#gathered(this.#answers.query(id, { chunk, done, node, index, lagMs }));
     if (!done) this.#grant(query);
   }
 
+  /** For its queries alone. */
+  refused(query: StreamQuery, failure: Failure): void {
+    const { id } = query;
+    if (this.#queries.get(id) !== query) return;
+    this.#forgetQuery(id, query);
+    this.#answer(id, { kind: "failure", failure });
+  }
+
   /** Asks the node for as many chunks as client and stream can take. */
-  #grant(query: Query): void {
+  #grant(query: StreamQuery): void {
     if (this.#congested || query.running === null) return;
     const chunks = Math.min(CHUNKS_AHEAD - query.granted, query.credit);
     if (chunks <= 0) return;
@@ -329,7 +345,7 @@ export class ConnectStream {
     this.#writeBytes -= write.bytes;
   }
 
-  #forgetQuery(id: number, query: Query): void {
+  #forgetQuery(id: number, query: StreamQuery): void {
     this.#queries.delete(id);
     this.#granted -= query.granted;
     query.granted = 0;
@@ -337,11 +353,13 @@ export class ConnectStream {
 
   // --- answers -------------------------------------------------------------------------------------------------
 
-  /** Gathers what one turn of the loop brings, from whatever process it comes. */
   #answer(id: number, body: ResponseBody): void {
-    if (this.#over) return;
-    this.#answers.push({ id, body });
-    this.#answerBytes += responseSize(body);
+    if (!this.#over) this.#gathered(this.#answers.add(id, body));
+  }
+
+  /** What one turn of the loop brings, from whatever process it comes, leaves together. */
+  #gathered(bytes: number): void {
+    this.#answerBytes += bytes;
     if (this.#answerBytes > this.#parts.bounds.answerBytes) this.#congested = true;
     if (this.#flushing) return;
     this.#flushing = true;
@@ -353,28 +371,14 @@ export class ConnectStream {
 
   #flush(): void {
     if (this.#over) return;
-    const answers = this.#answers;
-    this.#answers = [];
-    let from = 0;
-    let size = 0;
-    answers.forEach(({ body }, at) => {
-      const own = responseSize(body);
-      if (at > from && size + own > FRAME_BYTES) {
-        this.#send(answers.slice(from, at), size);
-        from = at;
-        size = 0;
-      }
-      size += own;
-    });
-    if (from < answers.length) this.#send(answers.slice(from), size);
+    for (const frame of this.#answers.take()) this.#send(frame);
     this.#regulate();
     this.#endIfIdle();
   }
 
-  /** @param size as it was counted in `#answerBytes`. */
-  #send(answers: readonly ServerResponse[], size: number): void {
-    this.#call.write(encodeServerFrame(answers), () => {
-      this.#answerBytes -= size;
+  #send(frame: Buffer): void {
+    this.#call.write(frame, () => {
+      this.#answerBytes -= frame.length;
       this.#relieve();
     });
   }
@@ -427,7 +431,7 @@ export class ConnectStream {
 
   #endIfIdle(): void {
     if (this.#over || !(this.#halfClosed || this.#draining) || !this.#inbox.isEmpty) return;
-    if (this.#writes.size > 0 || this.#queries.size > 0 || this.#answers.length > 0) return;
+    if (this.#writes.size > 0 || this.#queries.size > 0 || !this.#answers.isEmpty) return;
     if (this.#transactions.size > 0) return;
     this.#over = true;
     this.#call.end();
@@ -455,7 +459,7 @@ export class ConnectStream {
     const running = [...this.#writes.values(), ...this.#queries.values()];
     this.#writes.clear();
     this.#queries.clear();
-    this.#answers = [];
+    this.#answers.take();
     for (const one of running) one.running?.cancel();
     this.#transactions.cancelAll();
     this.#parts.ended();

@@ -10,6 +10,9 @@ const START_BYTES = 16 * 1024;
 /** A string of this many UTF-16 units has a one-byte length however it is encoded (3 × 42 = 126). */
 const SHORT_STRING = 42;
 
+/** Up to here room is reserved for the worst case: to ask for the size of its UTF-8 costs as much as to write it. */
+const MIDDLE_STRING = 127;
+
 /** Up to here a message is handed out where it lies, and the next one begins behind it; a longer one is copied. */
 const SHORT_MESSAGE = 2 * 1024;
 
@@ -139,7 +142,7 @@ export class MessageWriter {
   /** Written also when empty; lone surrogates become U+FFFD. */
   string(field: number, value: string): void {
     const units = value.length;
-    if (units > SHORT_STRING) {
+    if (units > MIDDLE_STRING) {
       const size = Buffer.byteLength(value);
       this.#reserve(size + 16);
       this.#tag(field, WIRE_BYTES);
@@ -147,10 +150,16 @@ export class MessageWriter {
       this.#position += this.#buffer.write(value, this.#position);
       return;
     }
-    this.#reserve(160);
+    this.#reserve(3 * MIDDLE_STRING + 16);
     this.#tag(field, WIRE_BYTES);
     const begin = ++this.#position;
     const buffer = this.#buffer;
+    if (units > SHORT_STRING) {
+      // As if it had a length of one byte: it nearly always has.
+      this.#position += buffer.write(value, begin);
+      this.endMessage(begin);
+      return;
+    }
     for (let i = 0; i < units; i++) {
       const unit = value.charCodeAt(i);
       if (unit > 0x7f) {

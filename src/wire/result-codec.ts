@@ -9,6 +9,7 @@ import type { IntegerMode, Row, Value } from "../sql/value.ts";
 import { readFailure, writeFailure } from "./failure-codec.ts";
 import { MessageReader } from "./message-reader.ts";
 import { MessageWriter } from "./message-writer.ts";
+import { TextCache } from "./text-cache.ts";
 import { readValue, type SqliteValue, toInteger, writeSqliteValue } from "./value-codec.ts";
 
 export interface RowChunk {
@@ -174,12 +175,15 @@ function readStatementResult(reader: MessageReader, integers: IntegerMode): Deco
   return failure === null ? result : { ...result, failure };
 }
 
+/** One and the same string for each name: as a row's property it need not be looked for among all strings again. */
+const names = new TextCache();
+
 export function decodeRowChunk(bytes: Uint8Array, integers: IntegerMode): RowChunk {
   const reader = new MessageReader(bytes);
   const columns: string[] = [];
   const rows: Value[][] = [];
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
-    if (tag === 10) columns.push(reader.string());
+    if (tag === 10) columns.push(reader.knownString(names));
     else if (tag === 18) rows.push(readRow(reader, integers));
     else reader.skip(tag);
   }
@@ -199,16 +203,18 @@ function readRow(reader: MessageReader, integers: IntegerMode): Value[] {
 
 /** Rows by column name; of columns with one name the last stays. */
 export function toRows(columns: readonly string[], rows: readonly (readonly Value[])[]): Row[] {
-  const assign = columns.includes("__proto__") ? defineCell : setCell;
-  return rows.map((values) => {
-    const row: Row = {};
-    for (let i = 0; i < columns.length; i++) assign(row, columns[i] ?? "", values[i] ?? null);
-    return row;
-  });
+  return rows.map((values) => toRow(columns, values));
 }
 
-function setCell(row: Row, column: string, value: Value): void {
-  row[column] = value;
+export function toRow(columns: readonly string[], values: readonly Value[]): Row {
+  const row: Row = {};
+  for (let i = 0; i < columns.length; i++) {
+    const column = columns[i] as string;
+    const value = values[i] ?? null;
+    if (column === "__proto__") defineCell(row, column, value);
+    else row[column] = value;
+  }
+  return row;
 }
 
 /** A column called __proto__ must not replace the row's prototype. */

@@ -121,14 +121,6 @@ export function requestSize(body: RequestBody): number {
   return ENVELOPE_BYTES;
 }
 
-/** As requestSize, of a response. */
-export function responseSize(body: ResponseBody): number {
-  if (body.kind === "execute") return body.result.length + ENVELOPE_BYTES;
-  if (body.kind === "query") return body.chunk.length + ENVELOPE_BYTES;
-  if (body.kind === "failure") return body.failure.message.length * 3 + 256;
-  return ENVELOPE_BYTES;
-}
-
 // --- each message's fields, in the order of sql.proto --------------------------------------------------------
 
 function writeExecuteRequest(target: MessageWriter, request: ExecuteRequest): void {

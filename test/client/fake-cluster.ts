@@ -89,6 +89,7 @@ export class FakeNode {
   says: Partial<StatusResponse> = {};
   script: Script = () => false;
   frames = 0;
+  readonly requestsOfFrames: number[] = [];
 
   constructor(cluster: FakeCluster, id: number) {
     this.cluster = cluster;
@@ -158,7 +159,9 @@ export class FakeNode {
     stream.sendMetadata(new Metadata());
     stream.on("data", (frame: Buffer) => {
       this.frames += 1;
-      for (const request of decodeClientFrame(frame)) {
+      const requests = decodeClientFrame(frame);
+      this.requestsOfFrames.push(requests.length);
+      for (const request of requests) {
         this.received.push(request);
         if (this.isFrozen || this.script(request, fake)) continue;
         this.cluster.serve(request, fake);
