@@ -164,7 +164,7 @@ function addTuning(command: Command): void {
   whole("log-tail-bytes", "bytes of these, if that is less", 64 * mib, 4096, 2 ** 40);
   whole("log-hold-bytes", "kept at most for followers behind", 1024 * mib, 4096, 2 ** 40);
   whole("min-free-bytes", "with less, take no writes; 0 off", 64 * mib, 0, 2 ** 40);
-  whole("checksum-interval-ms", "between two range checksums, 0 off", 250, 0, 3_600_000);
+  whole("checksum-interval-ms", "for range checksums of 2,000 rows, 0 off", 250, 0, 3_600_000);
   whole("scrub-interval-ms", "between two checks of the stored log, 0 off", 3_600_000, 0, DAY_MS);
   for (const [name, what] of Object.entries(LIMIT_TEXTS)) {
     const limit = name as keyof Limits;

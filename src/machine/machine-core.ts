@@ -31,7 +31,7 @@ import { checkRequest, UNBOUNDED } from "./request-limits.ts";
 import { describe, type Effect, type RunOutcome } from "./run-outcome.ts";
 import { DEFAULT_SESSION_LIMITS, type SessionLimits } from "./sessions.ts";
 import { compare, type Difference, differences, Settling, without } from "./settling.ts";
-import type { Checkpoint } from "./wal-state.ts";
+import { type Checkpoint, NO_WAL, type WalSize } from "./wal-state.ts";
 import { commandOf, unknownEntry, type Work, workOf } from "./work.ts";
 
 const EMPTY = Buffer.alloc(0);
@@ -260,9 +260,9 @@ export class MachineCore {
     return this.#applyCommand(entry, command);
   }
 
-  /** Bytes of the WAL that are not in the file yet; 0 while a transaction is open. */
-  walBytes(): number {
-    return this.#on.database.inTransaction ? 0 : this.#on.wal.bytes();
+  /** Nothing while a transaction is open. */
+  walSize(): WalSize {
+    return this.#on.database.inTransaction ? NO_WAL : this.#on.wal.size();
   }
 
   /** Copies the WAL into the file as far as readers allow, and syncs. Null while a transaction is open. */

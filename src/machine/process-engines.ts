@@ -21,8 +21,8 @@ export interface WriterEngine {
   configure(configuration: Configuration): void;
   /** What is applied from now on is applied under this verdict, as far as it goes. */
   settle(verdict: Verdict): void;
-  /** Bytes of the WAL that no checkpoint has copied into the file; 0 while a transaction is open. */
-  walBytes(): number;
+  /** In bytes: the WAL, and what of it no checkpoint has copied into the file. 0 while a transaction is open. */
+  walSize(): { readonly all: number; readonly uncopied: number };
   /** Does nothing while a transaction is open. Waits for no reader. `complete`: the file holds all that is applied. */
   checkpoint(): { readonly complete: boolean } | null;
   /** Outside a transaction. @throws FileChanged if somebody else has written to the file */

@@ -190,6 +190,9 @@ export class ProcessMachine implements Machine {
         events.checkpointed(index);
       },
       changed: (what) => events.changed(what),
+      copierFailed: (why) => {
+        this.#logger.warn({ why }, "the writer copies its WAL by itself: writes wait for it");
+      },
       unsealed: (why) => {
         const lost = "main.db has no seal: the next start cannot tell whether it was changed";
         this.#logger.warn({ why }, lost);

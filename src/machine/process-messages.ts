@@ -21,8 +21,9 @@ import type { AutoVacuum, ClusterSettings } from "../sql/settings.ts";
 /**
  * Node to writer. The id of `execute` comes back in `executed`; the others are answered in order. `checkpointed` has id 1
  * if it answers, 0 if it came by itself, and the entry up to which the file is complete; `pinned` comes instead if it is not,
- * with the bytes of WAL that readers hold back.
+ * with the bytes of WAL that readers hold back, or `copying`, and it may be asked for again soon.
  * `configure`, `settle` and `look` are not answered; `changed` may come at any time, and then nothing but the end.
+ * `copierFailed` says why the writer copies its WAL for itself; it comes once.
  */
 export const TO_WRITER = {
   execute: 1,
@@ -45,6 +46,8 @@ export const FROM_WRITER = {
   settings: 8,
   pinned: 9,
   changed: 10,
+  copying: 11,
+  copierFailed: 12,
 } as const;
 
 /**
@@ -120,7 +123,7 @@ export interface ChildArguments {
   readonly autoVacuum?: AutoVacuum;
   /** How long a writer waits for the one before it to be gone. */
   readonly lockWaitMs: number;
-  /** The writer checkpoints between transactions when its WAL has grown to this. */
+  /** The writer checkpoints between transactions when its WAL has grown to this, at the latest. */
   readonly walBytesMax: number;
   /** Loaded into each connection that may need them. */
   readonly extensions: readonly KnownExtension[];

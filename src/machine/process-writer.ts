@@ -35,6 +35,8 @@ const CLOSE_MS_MAX = 5_000;
 
 /** A reader pinned a part of the WAL: time for another checkpoint, if the writer is still idle. */
 const RETRY_MS = 500;
+/** The WAL is being copied beside the writer, which takes less than this for what comes at once. */
+const COPYING_MS = 50;
 /** Has somebody else written to the file? A writer that works looks with each transaction as well. */
 const LOOK_MS = 1_000;
 /** Id of a checkpoint that was asked for; those that the writer makes by itself have none. */
@@ -43,6 +45,8 @@ const ASKED = 1;
 export interface ProcessWriterEvents extends WriterEvents {
   /** Readers kept a checkpoint from copying so much of the WAL. */
   pinned(bytes: number): void;
+  /** Nothing copies the WAL beside the writer, for this reason: it does so by itself, as it can. Told once. */
+  copierFailed(why: string): void;
   /** It was closed in order, but the file has no seal. */
   unsealed(why: string): void;
 }
@@ -116,7 +120,7 @@ export class ProcessWriter implements Writer {
     this.#child?.send(TO_WRITER.settle, 0, encodeJson(verdict));
   }
 
-  /** `checkpointed` or `pinned` follows. */
+  /** `checkpointed` or `pinned` follows, or it is asked for again while the WAL is being copied. */
   checkpoint(): void {
     if (this.#state !== "open") return;
     this.#dirty = false;
@@ -174,6 +178,10 @@ export class ProcessWriter implements Writer {
         return this.#checkpointed(id === ASKED, payload);
       case FROM_WRITER.pinned:
         return this.#pinned(id === ASKED, payload);
+      case FROM_WRITER.copying:
+        return this.#again(id === ASKED, COPYING_MS);
+      case FROM_WRITER.copierFailed:
+        return this.#events.copierFailed(decodeText(payload));
       case FROM_WRITER.changed:
         this.#changed();
         return this.#events.changed(decodeText(payload));
@@ -245,11 +253,15 @@ export class ProcessWriter implements Writer {
   }
 
   #pinned(wasAsked: boolean, payload: Uint8Array): void {
-    if (wasAsked) this.#awaited -= 1;
-    this.#dirty = true;
-    if (this.#awaited === 0) this.#armIdle(RETRY_MS);
+    this.#again(wasAsked, RETRY_MS);
     const { bytes } = decodeJson(payload) as { readonly bytes: number };
     this.#events.pinned(bytes);
+  }
+
+  #again(wasAsked: boolean, delayMs: number): void {
+    if (wasAsked) this.#awaited -= 1;
+    this.#dirty = true;
+    if (this.#awaited === 0) this.#armIdle(delayMs);
   }
 
   #onIdle(): void {

@@ -15,9 +15,9 @@ import { type RowsRead, readRows } from "./stored-rows.ts";
 import { type StoredTable, StoredTables } from "./stored-table.ts";
 import { commandOf, type Work } from "./work.ts";
 
-/** Of one checksum: a few ms of reading. The row that passes the bytes is its last. */
-const ROWS_MAX = 2_000;
-const BYTES_MAX = 1024 * 1024;
+/** Of one checksum: a ms or two of reading, in which nothing is written. The row that passes the bytes is its last. */
+const ROWS_MAX = 500;
+const BYTES_MAX = 256 * 1024;
 const RANGES_MAX = 256;
 const NO_BATCH = Buffer.alloc(0);
 const KEY_BYTES_MAX = 64 * 1024;

@@ -10,10 +10,20 @@ export interface Checkpoint {
   readonly copiedPages: number;
 }
 
+/** In bytes. */
+export interface WalSize {
+  /** Since it was last begun anew. */
+  readonly all: number;
+  /** Of these, what is not in the file yet. */
+  readonly uncopied: number;
+}
+
+export const NO_WAL: WalSize = { all: 0, uncopied: 0 };
+
 type CheckpointRow = [busy: bigint, log: bigint, checkpointed: bigint];
 
 /** A frame of the WAL: a page and its header. */
-const WAL_FRAME_BYTES = 4096 + 24;
+export const WAL_FRAME_BYTES = 4096 + 24;
 
 /** To be asked while no transaction is open. */
 export class WalState {
@@ -27,10 +37,10 @@ export class WalState {
       .raw(true);
   }
 
-  /** That are not in the file yet. */
-  bytes(): number {
+  size(): WalSize {
     const [, log, checkpointed] = this.#look.get() ?? [0n, 0n, 0n];
-    return Math.max(0, Number(log - checkpointed)) * WAL_FRAME_BYTES;
+    const uncopied = Math.max(0, Number(log - checkpointed)) * WAL_FRAME_BYTES;
+    return { all: Math.max(0, Number(log)) * WAL_FRAME_BYTES, uncopied };
   }
 
   /** As a checkpoint, and nothing stays in the WAL. Waits for readers as long as the connection may. False: in vain. */

@@ -7,6 +7,7 @@ import type { FileLook, Verdict } from "../node/ports.ts";
 import { invariant } from "../sql/invariant.ts";
 import type { ClusterSettings } from "../sql/settings.ts";
 import { decodeConfiguration } from "../wire/configuration-codec.ts";
+import { Checkpoints } from "./checkpoints.ts";
 import { ChildChannel } from "./child-channel.ts";
 import type { FileSeal } from "./file-seal.ts";
 import { FileChanged } from "./machine-fault.ts";
@@ -25,16 +26,10 @@ import {
   FROM_WRITER,
   TO_WRITER,
 } from "./process-messages.ts";
+import type { Copier } from "./wal-copier.ts";
 
-/** A point read holds its snapshot for far less than this; a long one is not worth waiting for. */
-const CHECKPOINT_ATTEMPTS = 3;
-const CHECKPOINT_PAUSE_MS = 1;
-/**
- * A long WAL saves copies of pages that are written again and again, but is copied in one long stall. So a busy writer
- * copies an eighth of it already, if it did not do so a moment ago (docs/decisions/0024-a-longer-wal.md).
- */
-const EARLY_PART = 1 / 8;
-const EARLY_PACE_MS = 2_000;
+/** A pass of the copier is waited for at the end for so long; the node gives a writer five seconds to close. */
+const STOP_MS_MAX = 4_000;
 
 interface Call {
   readonly type: number;
@@ -49,6 +44,8 @@ export interface WriterParts {
   /** Called when the lock is held. */
   open(): WriterEngine;
   readonly seal: Seal;
+  /** What copies the WAL beside the engine. Without one the writer copies for itself. */
+  copier?(engine: WriterEngine): Copier;
 }
 
 export function runWriter(given: ChildArguments, parts: WriterParts): never {
@@ -61,6 +58,7 @@ export function runWriter(given: ChildArguments, parts: WriterParts): never {
   // The collector must not close the lock's file.
   let lock: object | null = null;
   let engine: WriterEngine | null = null;
+  let copier: Copier | null = null;
   let loop: WriterLoop | null = null;
   try {
     lock = parts.takeLock(() => channel.startWatchdog());
@@ -76,7 +74,8 @@ export function runWriter(given: ChildArguments, parts: WriterParts): never {
     channel.flush();
     // A thread takes long to start, and until the first call a closed pipe is noticed without it.
     channel.startWatchdog();
-    loop = new WriterLoop(given, channel, { engine, seal: parts.seal });
+    copier = parts.copier?.(engine) ?? null;
+    loop = new WriterLoop(given, channel, { engine, seal: parts.seal, copier });
     for (;;) {
       for (const call of takeCalls()) loop.run(call);
       // Whatever the engine keeps of a call is a copy.
@@ -85,6 +84,7 @@ export function runWriter(given: ChildArguments, parts: WriterParts): never {
     }
   } catch (error) {
     if (error instanceof FileChanged && engine !== null) {
+      copier?.stop(STOP_MS_MAX);
       parts.seal.note(error.message, engine.state);
       channel.send(FROM_WRITER.changed, 0, Buffer.from(error.message));
       if (loop?.isClosing === true) return channel.end(FROM_WRITER.closed, 0);
@@ -119,27 +119,25 @@ function awaitClose(
 }
 
 class WriterLoop {
-  readonly #given: ChildArguments;
   readonly #channel: ChildChannel;
   readonly #engine: WriterEngine;
   readonly #seal: Seal;
+  readonly #copier: Copier | null;
+  readonly #checkpoints: Checkpoints;
   isClosing = false;
-  /** Uncopied bytes of the WAL from which on it is copied. */
-  #checkpointAtBytes: number;
-  #checkpointedAtMs = performance.now();
   /** As the node was told last. */
   #settings: ClusterSettings;
 
   constructor(
-    given: ChildArguments,
+    { walBytesMax }: ChildArguments,
     channel: ChildChannel,
-    { engine, seal }: { engine: WriterEngine; seal: Seal },
+    { engine, seal, copier }: { engine: WriterEngine; seal: Seal; copier: Copier | null },
   ) {
-    this.#given = given;
     this.#seal = seal;
     this.#channel = channel;
     this.#engine = engine;
-    this.#checkpointAtBytes = given.walBytesMax;
+    this.#copier = copier;
+    this.#checkpoints = new Checkpoints({ engine, channel, walBytesMax, copier });
     this.#settings = engine.state.settings;
   }
 
@@ -156,26 +154,27 @@ class WriterLoop {
         const { last, mismatch } = engine.apply(decodeEntries(payload));
         this.#tellSettings();
         channel.send(FROM_WRITER.applied, 0, ...encodeApplied(last, mismatch));
-        return this.#checkpointIfDue();
+        return this.#checkpoints.ifDue();
       }
       case TO_WRITER.commit: {
         const last = decodeEntryId(payload);
         engine.commit(last);
         this.#tellSettings();
         channel.send(FROM_WRITER.committed, 0, encodeEntryId(last));
-        return this.#checkpointIfDue();
+        return this.#checkpoints.ifDue();
       }
       case TO_WRITER.configure:
         return engine.configure(decodeConfiguration(decodeText(payload)));
       case TO_WRITER.settle:
         return engine.settle(decodeJson(payload) as Verdict);
       case TO_WRITER.checkpoint:
-        return this.#checkpoint(id);
+        return this.#checkpoints.asked(id);
       case TO_WRITER.look:
         engine.look();
         return this.#seal.demandSameFile();
       case TO_WRITER.close:
         this.isClosing = true;
+        this.#copier?.stop(STOP_MS_MAX);
         return channel.end(FROM_WRITER.closed, 0, Buffer.from(this.#seal.close(engine)));
       default:
         invariant(false, `a call of unknown type ${type}`);
@@ -188,38 +187,7 @@ class WriterLoop {
     this.#settings = settings;
     this.#channel.send(FROM_WRITER.settings, 0, encodeJson(settings));
   }
-
-  /** The bound of the WAL while there is no idle moment. Answers go first. */
-  #checkpointIfDue(): void {
-    const bytes = this.#engine.walBytes();
-    if (bytes < this.#given.walBytesMax * EARLY_PART) return;
-    const isEarly = bytes < this.#checkpointAtBytes;
-    if (isEarly && performance.now() - this.#checkpointedAtMs < EARLY_PACE_MS) return;
-    this.#channel.flush();
-    this.#checkpoint(0);
-    this.#checkpointedAtMs = performance.now();
-    // A reader may pin the rest: then it is tried again when there is more, not after every commit.
-    const { walBytesMax } = this.#given;
-    this.#checkpointAtBytes = Math.max(walBytesMax, this.#engine.walBytes() + walBytesMax / 2);
-  }
-
-  /** Tells what the file holds, if that is everything. A reader in the middle of a short query is waited for. */
-  #checkpoint(id: number): void {
-    let complete = this.#engine.checkpoint()?.complete;
-    for (let attempt = 1; complete === false && attempt < CHECKPOINT_ATTEMPTS; attempt += 1) {
-      Atomics.wait(PAUSE, 0, 0, CHECKPOINT_PAUSE_MS);
-      complete = this.#engine.checkpoint()?.complete;
-    }
-    if (complete !== true) {
-      const held = encodeJson({ bytes: this.#engine.walBytes() });
-      return this.#channel.send(FROM_WRITER.pinned, id, held);
-    }
-    const { appliedIndex: index, appliedTerm: term } = this.#engine.state;
-    this.#channel.send(FROM_WRITER.checkpointed, id, encodeEntryId({ index, term }));
-  }
 }
-
-const PAUSE = new Int32Array(new SharedArrayBuffer(4));
 
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error);

@@ -8,7 +8,7 @@ import type { ExecuteSink } from "./service.ts";
 
 export interface ChecksumPassParts {
   readonly environment: Environment;
-  /** Between two ranges at least. Milliseconds; 0: never. */
+  /** For a few ranges. Milliseconds; 0: never. */
   readonly intervalMs: number;
   /** May this node propose now? */
   isLeading(): boolean;
@@ -18,6 +18,8 @@ export interface ChecksumPassParts {
   submit(sink: ExecuteSink): void;
 }
 
+/** One of them holds up the writes for a quarter of the time that all would. */
+export const CHECKSUMS_AN_INTERVAL = 4;
 /** Between two passes, in intervals: when something changed meanwhile, and when nothing did. */
 const PAUSE_INTERVALS = 100;
 const IDLE_INTERVALS = 2_400;
@@ -41,7 +43,7 @@ export class ChecksumPass {
     this.#parts = parts;
   }
 
-  /** Once an interval. */
+  /** `CHECKSUMS_AN_INTERVAL` times an interval. */
   sweep(): void {
     const { environment, isLeading, submit } = this.#parts;
     if (!isLeading()) {

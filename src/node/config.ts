@@ -49,7 +49,8 @@ export interface NodeOptions {
   /** After reading all sealed log segments again, to find rot, until the next time. Default 3,600,000; 0: never. */
   readonly scrubIntervalMs?: number;
   /**
-   * Between two range checksums at least, which a leader puts into the log to find rot. Milliseconds, default 250; 0: never.
+   * In so long at least a leader puts the checksums of some 2,000 rows into the log, in four parts, to find rot. Milliseconds,
+   * default 250; 0: never.
    * Passes over the whole database are 100 of these apart; 2,400 while nothing is written.
    */
   readonly checksumIntervalMs?: number;

@@ -336,7 +336,7 @@ export class Node implements NodeService {
     for (const part of [this.#keeper, this.#membership, this.#versions, this.#sickness]) {
       this.#rounds.every(SWEEP_MS, () => part.sweep());
     }
-    this.#rounds.every(this.#config.checksumIntervalMs, () => this.#writes.sweep());
+    this.#rounds.every(this.#writes.sweepMs, () => this.#writes.sweep());
     if (!this.#sickness.mayLead) this.#loop.step({ kind: "abstain", isAbstaining: true });
     this.#membership.moved(raft.status());
     this.#versions.started();

@@ -3,7 +3,7 @@
 import type { Failure } from "../sql/errors.ts";
 import type { TransactionTerms } from "../sql/transaction.ts";
 import type { Admission } from "./admission.ts";
-import { ChecksumPass } from "./checksum-pass.ts";
+import { CHECKSUMS_AN_INTERVAL, ChecksumPass } from "./checksum-pass.ts";
 import type { NodeConfig } from "./config.ts";
 import type { Environment, Machine } from "./ports.ts";
 import type { Waiter } from "./read-gate.ts";
@@ -57,7 +57,11 @@ export class Writes {
     });
   }
 
-  /** Once an interval of checksums. */
+  /** Milliseconds between two sweeps; 0: none. */
+  get sweepMs(): number {
+    return Math.ceil(this.#config.checksumIntervalMs / CHECKSUMS_AN_INTERVAL);
+  }
+
   sweep(): void {
     this.#checksums.sweep();
   }

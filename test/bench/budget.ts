@@ -69,7 +69,7 @@ function writer(path: string): Uint8Array[] {
   };
   const commit = () => {
     core.commit({ index: payloads.length, term: 1 });
-    if (core.walBytes() > WAL_BYTES_MAX) core.checkpoint();
+    if (core.walSize().uncopied > WAL_BYTES_MAX) core.checkpoint();
   };
   execute(EMPTY, true);
   execute(encodeBatch([{ sql: "CREATE TABLE bench (id INTEGER PRIMARY KEY, value TEXT)" }]));
@@ -94,7 +94,7 @@ function follower(path: string, payloads: readonly Uint8Array[]): void {
     const to = round === 0 ? entries.length - WRITES : entries.length;
     for (let at = from; at < to; at += GROUP) {
       core.apply(entries.slice(at, Math.min(at + GROUP, to)));
-      if (core.walBytes() > WAL_BYTES_MAX) core.checkpoint();
+      if (core.walSize().uncopied > WAL_BYTES_MAX) core.checkpoint();
     }
   });
   core.close();

@@ -455,22 +455,22 @@ describe("files and processes", () => {
 
   test("a checkpoint counts only when it was complete, and none happens by itself", () => {
     const leader = leaderWith("CREATE TABLE t (a)");
-    expect([leader.core.walBytes(), leader.core.checkpoint()]).toStrictEqual([0, null]);
+    expect([leader.core.walSize().uncopied, leader.core.checkpoint()]).toStrictEqual([0, null]);
     for (let i = 0; i < 300; i++) {
       leader.run("INSERT INTO t VALUES (zeroblob(8000))");
       leader.commit();
     }
-    expect(leader.core.walBytes()).toBeGreaterThan(4_000_000);
+    expect(leader.core.walSize().uncopied).toBeGreaterThan(4_000_000);
     const reader = new Database(leader.path, { readonly: true });
     reader.exec("BEGIN");
     reader.prepare("SELECT count(*) FROM t").get();
     leader.run("INSERT INTO t VALUES (1)");
     leader.commit();
     expect(leader.core.checkpoint()).toMatchObject({ complete: false });
-    expect(leader.core.walBytes()).toBeGreaterThan(0);
+    expect(leader.core.walSize().uncopied).toBeGreaterThan(0);
     reader.close();
     expect(leader.core.checkpoint()).toMatchObject({ complete: true });
-    expect(leader.core.walBytes()).toBe(0);
+    expect(leader.core.walSize().uncopied).toBe(0);
   });
 
   test("a file of a later format is left alone", () => {

@@ -3,6 +3,7 @@
 import { BLOBS } from "./blobs.ts";
 import { CHANGED_FILES } from "./changed-file.ts";
 import { COMPARED_CONTENT } from "./content.ts";
+import { COPIES } from "./copies.ts";
 import { DAMAGED } from "./damage.ts";
 import { SAME_CONTENT } from "./determinism.ts";
 import { ELECTIONS } from "./elections.ts";
@@ -34,6 +35,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...SICK,
   ...CHANGED_FILES,
   ...SNAPSHOT_MUTANTS,
+  ...COPIES,
   ...SYNCED,
   ...DAMAGED,
   ...SPACE_AND_ROT,

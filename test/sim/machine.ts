@@ -313,7 +313,7 @@ class SimWriter implements Writer {
   #perhapsCheckpoint(engine: WriterEngine): void {
     if (!this.#dice.chance(0.05)) return;
     engine.checkpoint();
-    if (engine.walBytes() > 0) return;
+    if (engine.walSize().uncopied > 0) return;
     const { appliedIndex } = engine.state;
     this.#store.checkpointed(appliedIndex);
     this.#environment.soon(() => {

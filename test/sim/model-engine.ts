@@ -6,6 +6,7 @@
 import { crc32 } from "node:zlib";
 import { FileChanged } from "../../src/machine/machine-fault.ts";
 import type { Chunk, ReaderEngine, WriterEngine } from "../../src/machine/process-engines.ts";
+import { NO_WAL, type WalSize } from "../../src/machine/wal-state.ts";
 import type {
   DigestMismatch,
   ExecuteJob,
@@ -326,8 +327,8 @@ export class ModelWriter implements WriterEngine {
     this.#configuration = configuration;
   }
 
-  walBytes(): number {
-    return 0;
+  walSize(): WalSize {
+    return NO_WAL;
   }
 
   checkpoint(): { readonly complete: boolean } {

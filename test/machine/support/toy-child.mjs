@@ -67,10 +67,10 @@ function openWriter() {
       return { last: { index, term }, mismatch };
     },
     commit,
-    walBytes() {
-      if (database.inTransaction) return 0;
+    walSize() {
+      if (database.inTransaction) return { all: 0, uncopied: 0 };
       const [row] = database.pragma("wal_checkpoint(NOOP)");
-      return (row.log - row.checkpointed) * 4096;
+      return { all: row.log * 4096, uncopied: (row.log - row.checkpointed) * 4096 };
     },
     checkpoint() {
       if (!database.inTransaction) database.pragma("wal_checkpoint(PASSIVE)");
