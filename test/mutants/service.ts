@@ -333,4 +333,45 @@ const OF_THE_WRITER: readonly Mutant[] = [
   },
 ];
 
-export const SERVICE: readonly Mutant[] = [...OF_ANSWERS, ...OF_THE_WRITER];
+const CONNECTION = "src/client/connection.ts";
+const connection = (name: string) => test("client/connection", name);
+
+const OF_THE_CLIENT: readonly Mutant[] = [
+  {
+    name: "answers-lost-with-the-connection",
+    guards: ["P16"],
+    removes: "answers that have come and wait for their turn go with their connection",
+    edits: [edit(CONNECTION, ["    this.#takeRest();", ""], "")],
+    killedBy: [
+      connection(
+        "answers that have come are given out though the connection ends before their turn",
+      ),
+    ],
+  },
+  {
+    name: "later-answers-unguarded",
+    guards: ["P16"],
+    removes: "an answer that cannot be read ends the process, if it had to wait for its turn",
+    edits: [
+      edit(
+        CONNECTION,
+        [
+          "    try {",
+          "      this.#takeGroup();",
+          "    } catch (error) {",
+          "      this.#unreadable(error);",
+          "    }",
+          "  }",
+        ],
+        ["    this.#takeGroup();", "  }"],
+      ),
+    ],
+    killedBy: [
+      connection(
+        "one that cannot be read ends the connection, whichever turn it has; those behind it",
+      ),
+    ],
+  },
+];
+
+export const SERVICE: readonly Mutant[] = [...OF_ANSWERS, ...OF_THE_WRITER, ...OF_THE_CLIENT];
