@@ -254,6 +254,7 @@ export class BatchWriter {
     this.#writing = null;
     this.#runIdleCallbacks();
     this.#events.durable(batch, segment, write.recordsAt - BATCH_HEADER_BYTES);
+    batch.release();
     // The next write goes to the disk before the callbacks use the time.
     this.#writeNext();
     for (const done of batch.callbacks) done();

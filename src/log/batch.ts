@@ -20,33 +20,87 @@ import {
 
 const CHUNK_BYTES = 1024 * 1024;
 
+/** A chunk that is free is kept for the next need of one, so many of them. */
+const SPARES_MAX = 2;
+
+/** A piece of memory, and how many batches and recent entries lie in it: it is filled anew when there are none. */
+export class Chunk {
+  readonly bytes: Buffer;
+  readonly #arena: Arena | null;
+  #users = 0;
+
+  /** `arena`: who fills it again. */
+  constructor(bytes: Buffer, arena: Arena | null = null) {
+    this.bytes = bytes;
+    this.#arena = arena;
+  }
+
+  get isFree(): boolean {
+    return this.#users === 0;
+  }
+
+  hold(): void {
+    this.#users += 1;
+  }
+
+  release(): void {
+    this.#users -= 1;
+    if (this.#users === 0) this.#arena?.freed(this);
+  }
+}
+
 /**
- * Memory for batches, one behind the other. The payloads of recent entries are views of it, so it is never reused; a
- * chunk goes when the last entry in it is forgotten.
+ * Memory for batches, one behind the other. The recent entries lie in it, too, so a chunk is filled again only when the last
+ * of them is forgotten. Made anew each time it would be garbage that lives for a second, by the MiB: that alone had V8 go
+ * through a node's whole heap every other second.
  */
 export class Arena {
-  #chunk: Buffer = Buffer.alloc(0);
+  #chunk = new Chunk(Buffer.alloc(0));
   #used = 0;
+  readonly #spares: Chunk[] = [];
 
-  /** Room for `bytes`, after `keep` bytes which are copied there from `from`. Gives where they start. */
-  reserve(bytes: number, from: Buffer, start: number, keep: number): { chunk: Buffer; at: number } {
-    const extends_ = from === this.#chunk && start + keep === this.#used && keep > 0;
-    const at = extends_ ? start : this.#used;
-    if (at + keep + bytes <= this.#chunk.length) {
-      if (!extends_ && keep > 0) from.copy(this.#chunk, at, start, start + keep);
-      this.#used = at + keep + bytes;
-      return { chunk: this.#chunk, at };
+  /**
+   * Room for `bytes`, after `keep` bytes which are copied there from `from`, where they begin at `start`. They begin at
+   * `reservedAt` in the chunk that it gives, which is held once more if it is not `from`; `from` is released then.
+   */
+  reserve(bytes: number, from: Chunk | null, start: number, keep: number): Chunk {
+    let chunk = this.#chunk;
+    const isLast = from === chunk && start + keep === this.#used;
+    let at = isLast ? start : this.#used;
+    if (at + keep + bytes > chunk.bytes.length) {
+      chunk = this.#next(keep + bytes);
+      at = 0;
     }
-    this.#chunk = Buffer.allocUnsafeSlow(Math.max(CHUNK_BYTES, 2 * (keep + bytes)));
-    from.copy(this.#chunk, 0, start, start + keep);
-    this.#used = keep + bytes;
-    return { chunk: this.#chunk, at: 0 };
+    if (from !== chunk) chunk.hold();
+    if (!isLast || from !== chunk) from?.bytes.copy(chunk.bytes, at, start, start + keep);
+    if (from !== chunk) from?.release();
+    this.reservedAt = at;
+    this.#used = at + keep + bytes;
+    return chunk;
+  }
+
+  /** Of the last `reserve`. Not a part of what it gives: an object for each entry would be the dearer half of it. */
+  reservedAt = 0;
+
+  #next(bytes: number): Chunk {
+    const former = this.#chunk;
+    const spare = bytes <= CHUNK_BYTES ? this.#spares.pop() : undefined;
+    this.#chunk =
+      spare ?? new Chunk(Buffer.allocUnsafeSlow(Math.max(CHUNK_BYTES, 2 * bytes)), this);
+    if (former.isFree) this.freed(former);
+    return this.#chunk;
+  }
+
+  /** For chunks alone: nothing lies in this one any more. */
+  freed(chunk: Chunk): void {
+    const isOfUse = chunk !== this.#chunk && chunk.bytes.length === CHUNK_BYTES;
+    if (isOfUse && this.#spares.length < SPARES_MAX) this.#spares.push(chunk);
   }
 }
 
 export class Batch {
   readonly #arena: Arena;
-  #buffer: Buffer;
+  #chunk: Chunk;
   #start: number;
   #end: number;
   #records = 0;
@@ -63,10 +117,9 @@ export class Batch {
 
   constructor(arena: Arena, lastIndex: number) {
     this.#arena = arena;
-    const { chunk, at } = arena.reserve(BATCH_HEADER_BYTES, Buffer.alloc(0), 0, 0);
-    this.#buffer = chunk;
-    this.#start = at;
-    this.#end = at + BATCH_HEADER_BYTES;
+    this.#chunk = arena.reserve(BATCH_HEADER_BYTES, null, 0, 0);
+    this.#start = arena.reservedAt;
+    this.#end = this.#start + BATCH_HEADER_BYTES;
     this.lastIndex = lastIndex;
   }
 
@@ -84,36 +137,41 @@ export class Batch {
     const filling = this.length - (this.#end - this.#start);
     if (filling > 0) {
       const from = this.#grow(filling);
-      this.#buffer.fill(FILLING, from, from + filling);
+      this.#chunk.bytes.fill(FILLING, from, from + filling);
     }
-    return this.#buffer.subarray(this.#start, this.#end);
+    return this.#chunk.bytes.subarray(this.#start, this.#end);
+  }
+
+  /** The disk has it: its memory may go, but for what else holds it. Once. */
+  release(): void {
+    this.#chunk.release();
   }
 
   addHardState(state: HardState): void {
     const at = this.#grow(HARD_STATE_BYTES);
-    encodeHardState(this.#buffer, at, state);
+    encodeHardState(this.#chunk.bytes, at, state);
     this.#records += 1;
     this.hardState = state;
   }
 
   addBase(base: EntryId): void {
     const at = this.#grow(RECORD_HEADER_BYTES);
-    encodeBase(this.#buffer, at, base);
+    encodeBase(this.#chunk.bytes, at, base);
     this.#records += 1;
     this.base = base;
   }
 
   addRestart(base: EntryId): void {
     const at = this.#grow(RECORD_HEADER_BYTES);
-    encodeRestart(this.#buffer, at, base);
+    encodeRestart(this.#chunk.bytes, at, base);
     this.#records += 1;
     this.base = base;
     this.lastIndex = base.index;
   }
 
   /** Memory that holds what was added last. */
-  get chunk(): ArrayBufferLike {
-    return this.#buffer.buffer;
+  get chunk(): Chunk {
+    return this.#chunk;
   }
 
   /** Copies the payload, and gives where in `chunk` the copy lies. */
@@ -121,8 +179,8 @@ export class Batch {
     const { index, payload } = entry;
     const at = this.#grow(recordBytes(payload.length));
     const payloadAt = at + RECORD_HEADER_BYTES;
-    this.#buffer.set(payload, payloadAt);
-    encodeEntry(this.#buffer, at, entry, payload.length);
+    this.#chunk.bytes.set(payload, payloadAt);
+    encodeEntry(this.#chunk.bytes, at, entry, payload.length);
     this.#records += 1;
     this.entryIndexes.push(index);
     this.entryOffsets.push(at - this.#start);
@@ -134,10 +192,9 @@ export class Batch {
   /** Makes room at the end and gives where it is; the batch may have moved to another buffer afterwards. */
   #grow(bytes: number): number {
     const used = this.#end - this.#start;
-    const { chunk, at } = this.#arena.reserve(bytes, this.#buffer, this.#start, used);
-    this.#buffer = chunk;
-    this.#start = at;
-    this.#end = at + used + bytes;
+    this.#chunk = this.#arena.reserve(bytes, this.#chunk, this.#start, used);
+    this.#start = this.#arena.reservedAt;
+    this.#end = this.#start + used + bytes;
     return this.#end - bytes;
   }
 }

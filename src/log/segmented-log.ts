@@ -169,7 +169,7 @@ export class SegmentedLog implements Log {
       if (error instanceof LogUntrustedError) this.#writer.fail(error);
       throw error;
     }
-    for (; index < end; index += 1) found.push(this.#recent.get(index));
+    if (index < end) this.#recent.read(index, end, found);
     return found;
   }
 

@@ -62,8 +62,9 @@ export class FrameBatch {
   add(type: number, id: number, ...parts: readonly Uint8Array[]): void {
     let payloadBytes = 0;
     for (const part of parts) payloadBytes += part.length;
-    const at = this.#reserve(FRAME_HEADER_BYTES);
-    writeFrameHeader(at.buffer, at.offset, { type, id, payloadBytes });
+    const head = this.#reserve(FRAME_HEADER_BYTES);
+    writeFrameHeader(head, this.#used, { type, id, payloadBytes });
+    this.#used += FRAME_HEADER_BYTES;
     for (const part of parts) this.#append(part);
     this.#bytes += FRAME_HEADER_BYTES + payloadBytes;
   }
@@ -83,20 +84,19 @@ export class FrameBatch {
       this.#full.push(part);
       return;
     }
-    const at = this.#reserve(part.length);
-    at.buffer.set(part, at.offset);
+    this.#reserve(part.length).set(part, this.#used);
+    this.#used += part.length;
   }
 
-  #reserve(bytes: number): { buffer: Uint8Array; offset: number } {
-    if (this.#current === null || this.#used + bytes > this.#current.length) {
-      this.#seal();
-      // A lone frame is small; what follows at once is given more room.
-      const room = this.#full.length === 0 ? 4096 : BATCH_BYTES;
-      this.#current = Buffer.allocUnsafeSlow(Math.max(bytes, room));
-    }
-    const offset = this.#used;
-    this.#used += bytes;
-    return { buffer: this.#current, offset };
+  /** The buffer that has room for so many bytes behind those used. */
+  #reserve(bytes: number): Uint8Array {
+    const current = this.#current;
+    if (current !== null && this.#used + bytes <= current.length) return current;
+    this.#seal();
+    // A lone frame is small; what follows at once is given more room.
+    const room = this.#full.length === 0 ? 4096 : BATCH_BYTES;
+    this.#current = Buffer.allocUnsafeSlow(Math.max(bytes, room));
+    return this.#current;
   }
 
   #seal(): void {

@@ -35,6 +35,7 @@ import type {
   Writer,
   WriterEvents,
 } from "./ports.ts";
+import { TurnClock } from "./turn-clock.ts";
 import { WaitingWrites } from "./waiting-writes.ts";
 import { WriteCycle } from "./write-cycle.ts";
 import { failure, jobOf, stoppedAfter, type WriteRequest } from "./write-request.ts";
@@ -58,6 +59,7 @@ export class WriterDriver {
   #onFirstReady: ((state: MachineState) => void) | null = null;
   #deaths = 0;
   readonly #rest: WriterRest;
+  readonly #clock: TurnClock;
   #stopping: (() => void) | null = null;
 
   /** Committed in SQLite. */
@@ -93,6 +95,7 @@ export class WriterDriver {
     this.#environment = parts.environment;
     this.#logger = parts.logger;
     this.#events = parts.events;
+    this.#clock = new TurnClock(parts.environment);
     this.#rest = new WriterRest(parts.environment, parts.events.resting);
     this.#pace = new ApplyPace(parts.environment, options.isReadLocally, () => this.#pump());
   }
@@ -419,15 +422,14 @@ export class WriterDriver {
     const noop = this.#leadership;
     if (noop === null || this.#applicable <= this.#lastProposed.index) return;
     this.#lastProposed = { index: this.#applicable, term: noop.term };
-    this.#cycle.open(this.#environment.monotonicMs());
+    this.#cycle.open(this.#clock.nowMs());
   }
 
   /** Must the cycle come to its COMMIT before anything else is executed? */
   #mustPause(): boolean {
     if (this.#draining) return true;
     if (!this.#cycle.isOpen || this.#hold.isHeld) return false;
-    if (this.#demanded > this.#committing) return true;
-    return this.#cycle.isDue(this.#environment.monotonicMs());
+    return this.#demanded > this.#committing || this.#cycle.isDue(this.#clock.nowMs());
   }
 
   #tellDrained(): void {
@@ -442,7 +444,7 @@ export class WriterDriver {
   }
 
   #execute(request: WriteRequest): void {
-    const nowMs = this.#environment.monotonicMs();
+    const nowMs = this.#clock.nowMs();
     this.#cycle.open(nowMs);
     this.#cycle.add();
     if (this.#executing.length === 0) this.#headSinceMs = nowMs;
@@ -459,7 +461,7 @@ export class WriterDriver {
       return this.#events.broken(new Error(`the writer answered request ${id} out of turn`));
     }
     this.#deaths = 0;
-    this.#headSinceMs = this.#environment.monotonicMs();
+    this.#headSinceMs = this.#clock.nowMs();
     if (outcome.kind === "proposal") {
       const at = this.#events.propose(request, outcome.payload, outcome.result);
       if (at === null) return this.#replace("a proposal was refused");
@@ -467,9 +469,7 @@ export class WriterDriver {
     } else if (outcome.kind === "apart") this.#waiting.unshift([request.again()]);
     else {
       this.#events.observed(request, outcome, this.#lastProposed);
-      if (outcome.kind === "broken") {
-        return this.#replace("a statement ended the open transaction");
-      }
+      if (outcome.kind === "broken") return this.#replace("a statement ended the open transaction");
     }
     this.#pump();
   }

@@ -16,6 +16,7 @@ import type {
   RunningTransaction,
 } from "./service.ts";
 import { Transaction } from "./transaction.ts";
+import { TurnClock } from "./turn-clock.ts";
 import { NO_OWNER, type WriteOwner, WriteRequest } from "./write-request.ts";
 import type { WriterDriver } from "./writer-driver.ts";
 
@@ -37,6 +38,7 @@ export class Writes {
   readonly #parts: WritesParts;
   readonly #checksums: ChecksumPass;
   readonly #owner: WriteOwner;
+  readonly #clock: TurnClock;
   #nextId = 0;
 
   constructor(config: NodeConfig, driver: WriterDriver, admission: Admission, parts: WritesParts) {
@@ -44,6 +46,7 @@ export class Writes {
     this.#driver = driver;
     this.#admission = admission;
     this.#parts = parts;
+    this.#clock = new TurnClock(parts.environment);
     this.#owner = {
       settled: ({ bytes }) => admission.leaveWrite(bytes),
       cancelled: (request) => driver.cancel(request),
@@ -146,7 +149,7 @@ export class Writes {
   }
 
   #deadlineAtMs(timeoutMs: number): number {
-    const nowMs = this.#parts.environment.monotonicMs();
+    const nowMs = this.#clock.nowMs();
     return nowMs + (timeoutMs > 0 ? timeoutMs : this.#config.writeDeadlineMs);
   }
 }

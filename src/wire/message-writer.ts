@@ -70,24 +70,27 @@ export class MessageWriter {
     this.#position = 0;
   }
 
-  /** Starts a nested message; give what it returns to `endMessage`. */
-  beginMessage(field: number): number {
-    this.#reserve(11);
+  /**
+   * Starts a nested message; give what it returns to `endMessage`, and the same `atLeast`: bytes that it will have at least,
+   * so that a long one need not be moved to make room for its length.
+   */
+  beginMessage(field: number, atLeast = 0): number {
+    this.#reserve(16);
     this.#tag(field, WIRE_BYTES);
-    return ++this.#position;
+    this.#position += varintSize(atLeast);
+    return this.#position;
   }
 
-  endMessage(begin: number): void {
+  endMessage(begin: number, atLeast = 0): void {
     const length = this.#position - begin;
-    if (length < 0x80) {
-      this.#buffer[begin - 1] = length;
-      return;
+    const room = varintSize(atLeast);
+    const more = varintSize(length) - room;
+    if (more !== 0) {
+      this.#reserve(Math.max(0, more));
+      this.#buffer.copyWithin(begin + more, begin, this.#position);
     }
-    const more = varintSize(length) - 1;
-    this.#reserve(more);
-    this.#buffer.copyWithin(begin + more, begin, this.#position);
     const end = this.#position + more;
-    this.#position = begin - 1;
+    this.#position = begin - room;
     this.#varint32(length);
     this.#position = end;
   }

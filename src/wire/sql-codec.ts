@@ -189,8 +189,7 @@ function writeOpenSessionRequest(target: MessageWriter, request: OpenSessionRequ
 function readOpenSessionRequest(
   reader: MessageReader,
 ): { readonly kind: "openSession" } & OpenSessionRequest {
-  let timeoutMs = 0;
-  let noForward = false;
+  let [timeoutMs, noForward] = [0, false];
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
     if (tag === 8) timeoutMs = reader.uint32();
     else if (tag === 16) noForward = reader.bool();
@@ -207,8 +206,7 @@ function writeOpenSessionResponse(target: MessageWriter, response: OpenSessionRe
 function readOpenSessionResponse(
   reader: MessageReader,
 ): { readonly kind: "openSession" } & OpenSessionResponse {
-  let session = 0;
-  let index = 0;
+  let [session, index] = [0, 0];
   for (let tag = reader.tag(); tag !== 0; tag = reader.tag()) {
     if (tag === 8) session = reader.uint();
     else if (tag === 16) index = reader.uint();
@@ -335,10 +333,11 @@ export function decodeQueryResponse(bytes: Uint8Array): QueryResponse {
 export function encodeClientFrame(requests: readonly ClientRequest[]): Buffer {
   writer.start();
   for (const { id, body } of requests) {
-    const request = writer.beginMessage(1);
+    const atLeast = body.kind === "execute" ? body.batch.length : 0;
+    const request = writer.beginMessage(1, atLeast);
     writer.uint(1, id);
     writeRequestBody(writer, body);
-    writer.endMessage(request);
+    writer.endMessage(request, atLeast);
   }
   return writer.finish();
 }
@@ -393,7 +392,7 @@ export function decodeServerFrame(bytes: Uint8Array): ServerResponse[] {
 function writeRequestBody(target: MessageWriter, body: RequestBody): void {
   switch (body.kind) {
     case "execute":
-      return nest(target, 2, writeExecuteRequest, body);
+      return nest(target, 2, writeExecuteRequest, body, body.batch.length);
     case "query":
       return nest(target, 3, writeQueryRequest, body);
     case "openSession":
@@ -416,10 +415,11 @@ function nest<T>(
   field: number,
   write: (target: MessageWriter, message: T) => void,
   message: T,
+  atLeast = 0,
 ): void {
-  const begin = target.beginMessage(field);
+  const begin = target.beginMessage(field, atLeast);
   write(target, message);
-  target.endMessage(begin);
+  target.endMessage(begin, atLeast);
 }
 
 function readInside<T>(reader: MessageReader, read: (reader: MessageReader) => T): T {

@@ -1,7 +1,7 @@
 /** A batch is whole wherever in the memory for batches it comes to lie. */
 
 import { describe, expect, test } from "vitest";
-import { Arena, Batch } from "../../src/log/batch.ts";
+import { Arena, Batch, type Chunk } from "../../src/log/batch.ts";
 import { BATCH_HEADER_BYTES, RecordType, readRecord } from "../../src/log/format.ts";
 import { entry, hard } from "./harness.ts";
 
@@ -52,4 +52,44 @@ describe("a batch at the end of a chunk", () => {
       }
     });
   }
+});
+
+describe("the memory for batches", () => {
+  /** Fills most of a chunk, so that the next batch needs another. Gives the chunk, with its batch written. */
+  const written = (arena: Arena): Chunk => {
+    const batch = new Batch(arena, 0);
+    batch.addEntry(entry(1, 1, new Uint8Array(CHUNK_BYTES - 4_096)));
+    batch.close();
+    batch.release();
+    return batch.chunk;
+  };
+
+  test("is filled again when nothing lies in it any more", () => {
+    const arena = new Arena();
+    const first = written(arena);
+    const second = written(arena);
+    expect(second).not.toBe(first);
+    expect(written(arena)).toBe(first);
+    expect(written(arena)).toBe(second);
+  });
+
+  test("is left alone while an entry of it is kept", () => {
+    const arena = new Arena();
+    const first = written(arena);
+    first.hold();
+    const others = [written(arena), written(arena), written(arena)];
+    expect(others).not.toContain(first);
+    first.release();
+    expect([written(arena), written(arena), written(arena)]).toContain(first);
+  });
+
+  test("is left alone while a batch of it is not written, or moved out of it", () => {
+    const arena = new Arena();
+    const batch = new Batch(arena, 0);
+    const first = batch.chunk;
+    expect([written(arena), written(arena), written(arena)]).not.toContain(first);
+    batch.addEntry(entry(1, 1, new Uint8Array(CHUNK_BYTES / 2)));
+    expect(batch.chunk).not.toBe(first);
+    expect([written(arena), written(arena), written(arena)]).toContain(first);
+  });
 });

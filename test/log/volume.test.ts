@@ -60,4 +60,32 @@ describe("many megabytes", () => {
       expect(bench.disk.listNow(DIR).length).toBeGreaterThan(4);
     });
   }
+
+  test("leave entries alone that were read before", () => {
+    const bench = new Bench();
+    const log = bench.open({ ...OPTIONS, segmentBytes: 8 * 1024 * 1024 });
+    const large = (index: number) => entry(index, 1, new Uint8Array(100_000).fill(index));
+    bench.append(log, hard(1), [large(1), large(2)]);
+    const read = log.entries(1, 3, 1_000_000);
+    for (let index = 3; index <= 60; index += 1) bench.append(log, null, [large(index)]);
+    expect(read.map(({ payload }) => [payload[0], payload.at(-1)])).toEqual([
+      [1, 1],
+      [2, 2],
+    ]);
+  });
+
+  test("come to the disk as they were given, however late it writes", () => {
+    const bench = new Bench();
+    const log = bench.open({ ...OPTIONS, segmentBytes: 16 * 1024 * 1024 });
+    const large = (index: number) => entry(index, 1, new Uint8Array(100_000).fill(index));
+    for (let index = 1; index <= 60; index += 1) {
+      log.append(index === 1 ? hard(1) : null, [large(index)], () => {});
+      if (index % 3 === 0) bench.step();
+    }
+    bench.close(log);
+    const again = bench.open(OPTIONS);
+    for (const { index, payload } of again.entries(1, 61, 10_000_000)) {
+      expect([payload[0], payload.at(-1)]).toEqual([index, index]);
+    }
+  });
 });

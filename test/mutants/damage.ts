@@ -44,6 +44,60 @@ const FAILURES: readonly Mutant[] = [
   },
 ];
 
+const MEMORY: readonly Mutant[] = [
+  {
+    name: "memory-of-kept-entries-used-again",
+    guards: ["L8"],
+    removes: "memory for batches is filled again while recent entries lie in it",
+    edits: [edit("src/log/recent-entries.ts", ["    chunk.hold();", ""], "")],
+    killedBy: [
+      test("log/batch", "is left alone while an entry of it is kept"),
+      test("log/volume", "are read back as they were written (seed 1)"),
+    ],
+  },
+  {
+    name: "memory-of-a-gathering-batch-used-again",
+    guards: ["L8"],
+    removes: "memory for batches is filled again while a batch in it is not written",
+    edits: [edit("src/log/batch.ts", ["    if (from !== chunk) chunk.hold();", ""], "")],
+    killedBy: [
+      test("log/batch", "is left alone while a batch of it is not written, or moved out of it"),
+    ],
+  },
+  {
+    name: "memory-of-a-batch-under-way-used-again",
+    guards: ["L8"],
+    removes: "memory for batches is filled again while the disk is still writing it",
+    edits: [
+      edit(WRITER, ["    batch.release();", ""], ""),
+      edit(
+        WRITER,
+        ["    this.#writing = batch;", ""],
+        ["    this.#writing = batch;", "    batch.release();", ""],
+      ),
+    ],
+    killedBy: [test("log/volume", "come to the disk as they were given, however late it writes")],
+  },
+  {
+    name: "entries-are-views-of-the-memory",
+    guards: ["L8"],
+    removes: "entries that are read from memory are copies",
+    edits: [
+      edit(
+        "src/log/recent-entries.ts",
+        ["    chunk.bytes.copy(copy, 0, start, end);", ""],
+        "    void copy;",
+      ),
+      edit(
+        "src/log/recent-entries.ts",
+        "new Uint8Array(copy.buffer, this.#offset(place) - start, this.#length(place))",
+        "new Uint8Array(chunk.bytes.buffer, this.#offset(place), this.#length(place))",
+      ),
+    ],
+    killedBy: [test("log/volume", "leave entries alone that were read before")],
+  },
+];
+
 const DAMAGE: readonly Mutant[] = [
   {
     name: "damage-cut-as-torn",
@@ -258,4 +312,4 @@ const TIME: readonly Mutant[] = [
   },
 ];
 
-export const DAMAGED: readonly Mutant[] = [...FAILURES, ...DAMAGE, ...TIME];
+export const DAMAGED: readonly Mutant[] = [...FAILURES, ...MEMORY, ...DAMAGE, ...TIME];
