@@ -86,9 +86,10 @@ describe("the memory for batches", () => {
   test("is left alone while a batch of it is not written, or moved out of it", () => {
     const arena = new Arena();
     const batch = new Batch(arena, 0);
+    batch.addEntry(entry(1, 1, new Uint8Array(8_192)));
     const first = batch.chunk;
     expect([written(arena), written(arena), written(arena)]).not.toContain(first);
-    batch.addEntry(entry(1, 1, new Uint8Array(CHUNK_BYTES / 2)));
+    batch.addEntry(entry(2, 1, new Uint8Array(CHUNK_BYTES / 2)));
     expect(batch.chunk).not.toBe(first);
     expect([written(arena), written(arena), written(arena)]).toContain(first);
   });

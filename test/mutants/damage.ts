@@ -50,10 +50,7 @@ const MEMORY: readonly Mutant[] = [
     guards: ["L8"],
     removes: "memory for batches is filled again while recent entries lie in it",
     edits: [edit("src/log/recent-entries.ts", ["    chunk.hold();", ""], "")],
-    killedBy: [
-      test("log/batch", "is left alone while an entry of it is kept"),
-      test("log/volume", "are read back as they were written (seed 1)"),
-    ],
+    killedBy: [test("log/volume", "are read from memory as they were given")],
   },
   {
     name: "memory-of-a-gathering-batch-used-again",
@@ -63,20 +60,6 @@ const MEMORY: readonly Mutant[] = [
     killedBy: [
       test("log/batch", "is left alone while a batch of it is not written, or moved out of it"),
     ],
-  },
-  {
-    name: "memory-of-a-batch-under-way-used-again",
-    guards: ["L8"],
-    removes: "memory for batches is filled again while the disk is still writing it",
-    edits: [
-      edit(WRITER, ["    batch.release();", ""], ""),
-      edit(
-        WRITER,
-        ["    this.#writing = batch;", ""],
-        ["    this.#writing = batch;", "    batch.release();", ""],
-      ),
-    ],
-    killedBy: [test("log/volume", "come to the disk as they were given, however late it writes")],
   },
   {
     name: "entries-are-views-of-the-memory",
