@@ -93,7 +93,10 @@ export class RecentEntries {
     return this.#blockOf(at).lengths[at % BLOCK_ENTRIES] as number;
   }
 
-  /** Its payload lies in `chunk` from `offset` on, and stays as it is while that is held. What stood from its index on is forgotten. */
+  /**
+   * Its payload lies in `chunk` from `offset` on, and stays as it is while that is held. What stood from its index on is
+   * forgotten.
+   */
   put(entry: Entry, chunk: Chunk, offset: number): void {
     if (entry.index < this.#first) this.clear(entry.index);
     while (this.#count > entry.index - this.#first) this.#pop();

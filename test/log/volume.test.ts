@@ -89,11 +89,14 @@ describe("many megabytes", () => {
   test("come to the disk as they were given, though others take their place before it writes", () => {
     const bench = new Bench();
     const log = bench.open({ ...OPTIONS, batchBytesMax: 250_000 });
-    // The first of each round is under way while the others come.
-    for (let term = 1; term <= 240; term += 1) {
-      const replaced = entry(1, term, new Uint8Array(100_000).fill(term));
-      log.append(hard(term), [replaced], () => {});
-      if (term % 24 === 0) bench.run();
+    // The first of each round is under way while the others come, and is now and then the last in its memory.
+    for (let round = 0; round < 20; round += 1) {
+      for (let at = 1; at <= 12; at += 1) {
+        const term = round * 12 + at;
+        const replaced = entry(1, term, new Uint8Array(190_000 + 1_000 * round).fill(term));
+        log.append(hard(term), [replaced], () => {});
+      }
+      bench.run();
     }
     bench.close(log);
     const [last] = bench.open(OPTIONS).entries(1, 2, 1);
