@@ -5,6 +5,7 @@
  */
 
 import { readSync, writeSync } from "node:fs";
+import { performance } from "node:perf_hooks";
 import { Worker } from "node:worker_threads";
 import { FRAME_HEADER_BYTES, FrameParser, type TakeFrame, writeFrameHeader } from "./frames.ts";
 import { HELD_BYTES, LOCK, makeOutbox, type Outbox, PIPE_FD } from "./outbox.ts";

@@ -8,6 +8,9 @@
  *          9   …                   payload
  */
 
+// The global of this name is a getter, which is asked anew at each use.
+import { Buffer } from "node:buffer";
+
 export const FRAME_HEADER_BYTES = 9;
 /** A type of the pipe's own: the child has written all that it had to say before a poke reached it. */
 export const POKED = 0;

@@ -4,9 +4,13 @@
  * do when it fails is not for here.
  */
 
+// The global of this name is a getter, which is asked anew at each use.
+import { Buffer } from "node:buffer";
+import type { RunResult, Statement } from "better-sqlite3";
 import type { Limits } from "../sql/limits.ts";
 import { PlainBatchReader } from "../wire/plain-batch.ts";
 import { encodePlainResult } from "../wire/result-codec.ts";
+import type { SqliteValue } from "../wire/value-codec.ts";
 import type { LargestRowid } from "./largest-rowid.ts";
 import type { PreparedStatement, StatementCache } from "./prepared-statement.ts";
 import { rowidRule } from "./rowid-rule.ts";
@@ -67,7 +71,7 @@ export class PlainWrites {
 
   /** What `find` found. @throws what SQLite says, or BalsaError REFUSED: then its changes may be there. */
   run({ statement, shape, plain }: PreparedStatement, facts: SchemaFacts): PlainEffect {
-    const { changes, lastInsertRowid } = statement.run(this.#batch.values);
+    const { changes, lastInsertRowid } = runWith(statement, this.#batch.values);
     // Of a statement that inserts nothing SQLite would show what an earlier request inserted.
     const found = plain?.inserts === true && changes > 0 ? (lastInsertRowid as number) : 0;
     const isExact = found >= 0 && found <= Number.MAX_SAFE_INTEGER;
@@ -77,6 +81,24 @@ export class PlainWrites {
       this.#parts.largest.check(effect, facts);
     }
     return { changes, result: encodePlainResult(changes, rowid) };
+  }
+}
+
+/** Values that stand alone are bound for less than an array of them. */
+function runWith(statement: Statement<unknown[]>, values: readonly SqliteValue[]): RunResult {
+  switch (values.length) {
+    case 0:
+      return statement.run();
+    case 1:
+      return statement.run(values[0]);
+    case 2:
+      return statement.run(values[0], values[1]);
+    case 3:
+      return statement.run(values[0], values[1], values[2]);
+    case 4:
+      return statement.run(values[0], values[1], values[2], values[3]);
+    default:
+      return statement.run(values);
   }
 }
 

@@ -71,6 +71,8 @@ export const SESSION_SCHEMA = `CREATE TABLE IF NOT EXISTS balsa_session(
 export class Sessions {
   readonly #limits: SessionLimits;
   readonly #sessions = new Map<number, Session>();
+  /** Found last, and still there: often it is the next one's as well. */
+  #last: Session | null = null;
   readonly #dirty: Session[] = [];
   readonly #removed = new Set<number>();
   /** Of all sessions. */
@@ -92,6 +94,7 @@ export class Sessions {
   /** From the file, as of its applied index. */
   load(appliedIndex: number): void {
     this.#sessions.clear();
+    this.#last = null;
     this.#dirty.length = 0;
     this.#removed.clear();
     this.#bytes = 0;
@@ -140,14 +143,14 @@ export class Sessions {
 
   /** Would this answer make the session remember too much? */
   fits(write: SessionWrite, resultBytes: number): boolean {
-    const session = this.#sessions.get(write.session);
+    const session = this.#find(write.session);
     invariant(session !== undefined, "a write belongs to a living session");
     return session.bytes + resultBytes <= this.#limits.rememberedBytes;
   }
 
   /** The write took effect. */
   remember(write: SessionWrite, timeMs: number, result: Uint8Array, index: number): void {
-    const session = this.#sessions.get(write.session);
+    const session = this.#find(write.session);
     invariant(session !== undefined, "a write belongs to a living session");
     session.usedMs = timeMs;
     if (write.acknowledgedThrough > session.floor) this.#forget(session, write.acknowledgedThrough);
@@ -200,8 +203,15 @@ export class Sessions {
     this.#dirty.length = 0;
   }
 
-  #living(id: number, timeMs: number): Session | undefined {
+  #find(id: number): Session | undefined {
+    if (this.#last?.id === id) return this.#last;
     const session = this.#sessions.get(id);
+    this.#last = session ?? null;
+    return session;
+  }
+
+  #living(id: number, timeMs: number): Session | undefined {
+    const session = this.#find(id);
     if (session === undefined || timeMs - session.usedMs > this.#limits.ttlMs) return undefined;
     return session;
   }
@@ -257,6 +267,7 @@ export class Sessions {
 
   #remove(session: Session): void {
     this.#sessions.delete(session.id);
+    if (this.#last === session) this.#last = null;
     this.#bytes -= session.bytes;
     this.#removed.add(session.id);
   }

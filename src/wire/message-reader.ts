@@ -3,6 +3,8 @@
  * be copied. What is malformed is a PROTOCOL error, never an invariant.
  */
 
+// The global of this name is a getter, which is asked anew at each use.
+import { Buffer } from "node:buffer";
 import { BalsaError } from "../sql/errors.ts";
 import type { TextCache } from "./text-cache.ts";
 

@@ -3,6 +3,9 @@
  * put in front afterwards. Reused from message to message; never writes again to what it has handed out.
  */
 
+// The global of this name is a getter, which is asked anew at each use.
+import { Buffer } from "node:buffer";
+
 const TWO_32 = 2 ** 32;
 /** A buffer that has grown beyond this is let go after the message. */
 const KEEP_BYTES = 1024 * 1024;

@@ -3,6 +3,8 @@
  * clients; what lies between passes the bytes on.
  */
 
+// The global of this name is a getter, which is asked anew at each use.
+import { Buffer } from "node:buffer";
 import type { Failure } from "../sql/errors.ts";
 import type { StatementResult } from "../sql/result.ts";
 import type { IntegerMode, Row, Value } from "../sql/value.ts";
@@ -61,39 +63,50 @@ export class BatchResultWriter {
   }
 }
 
-const plainResult = new Uint8Array(32);
+/** No result without rows has more bytes. */
+const PLAIN_BYTES_MAX = 32;
+/** Results are handed out where they are written, one behind the other. */
+const PLAIN_BUFFER_BYTES = 8 * 1024;
+let plainBuffer = Buffer.allocUnsafeSlow(PLAIN_BUFFER_BYTES);
+let plainBegin = 0;
 
 /** What BatchResultWriter makes of one statement without rows. */
 export function encodePlainResult(changes: number, rowid: number | bigint): Buffer {
-  let at = 2;
-  if (changes !== 0) at = putPlain(24, changes, at);
-  if (rowid !== 0 && rowid !== 0n) {
-    at = typeof rowid === "number" ? putPlain(32, rowid, at) : putExact(32, rowid, at);
+  if (plainBuffer.length - plainBegin < PLAIN_BYTES_MAX) {
+    plainBuffer = Buffer.allocUnsafeSlow(PLAIN_BUFFER_BYTES);
+    plainBegin = 0;
   }
-  plainResult[0] = 10;
-  plainResult[1] = at - 2;
-  const bytes = Buffer.allocUnsafe(at);
-  for (let i = 0; i < at; i += 1) bytes[i] = plainResult[i] as number;
-  return bytes;
+  const begin = plainBegin;
+  let end = begin + 2;
+  if (changes !== 0) end = putPlain(24, changes, end);
+  if (rowid !== 0 && rowid !== 0n) {
+    end = typeof rowid === "number" ? putPlain(32, rowid, end) : putExact(32, rowid, end);
+  }
+  plainBuffer[begin] = 10;
+  plainBuffer[begin + 1] = end - begin - 2;
+  plainBegin = end;
+  return plainBuffer.subarray(begin, end);
 }
 
 /** A safe integer, not negative. Returns where it ends. */
 function putPlain(tag: number, value: number, from: number): number {
+  const target = plainBuffer;
   let at = from;
   let rest = value;
-  plainResult[at++] = tag;
-  for (; rest >= 2 ** 31; rest = Math.floor(rest / 128)) plainResult[at++] = (rest % 128) | 0x80;
-  for (; rest >= 0x80; rest >>>= 7) plainResult[at++] = (rest & 0x7f) | 0x80;
-  plainResult[at++] = rest;
+  target[at++] = tag;
+  for (; rest >= 2 ** 31; rest = Math.floor(rest / 128)) target[at++] = (rest % 128) | 0x80;
+  for (; rest >= 0x80; rest >>>= 7) target[at++] = (rest & 0x7f) | 0x80;
+  target[at++] = rest;
   return at;
 }
 
 function putExact(tag: number, value: bigint, from: number): number {
+  const target = plainBuffer;
   let at = from;
   let rest = BigInt.asUintN(64, value);
-  plainResult[at++] = tag;
-  for (; rest >= 0x80n; rest >>= 7n) plainResult[at++] = Number(rest & 0x7fn) | 0x80;
-  plainResult[at++] = Number(rest);
+  target[at++] = tag;
+  for (; rest >= 0x80n; rest >>= 7n) target[at++] = Number(rest & 0x7fn) | 0x80;
+  target[at++] = Number(rest);
   return at;
 }
 

@@ -12,7 +12,11 @@ import { RequestExecutor } from "../../src/machine/request-executor.ts";
 import { openWriterConnection } from "../../src/machine/writer-connection.ts";
 import { DEFAULT_LIMITS } from "../../src/sql/limits.ts";
 import type { Statement } from "../../src/sql/statement.ts";
-import { BatchResultWriter, encodePlainResult } from "../../src/wire/result-codec.ts";
+import {
+  BatchResultWriter,
+  decodeBatchResult,
+  encodePlainResult,
+} from "../../src/wire/result-codec.ts";
 import { decodeBatch, encodeBatch } from "../../src/wire/statement-codec.ts";
 import { freshPath, TestLeader } from "./support/machine-harness.ts";
 
@@ -208,6 +212,13 @@ test("a plain result is what the writer of results makes", () => {
     }),
     { numRuns: 500 },
   );
+});
+
+test("a result that was handed out is never written again", () => {
+  const results = Array.from({ length: 3_000 }, (_, at) => encodePlainResult(1, at + 2 ** 40));
+  results.forEach((result, at) => {
+    expect(decodeBatchResult(result, "auto")).toMatchObject([{ lastInsertRowid: at + 2 ** 40 }]);
+  });
 });
 
 test("the digest of effects is what it was in every log", () => {
