@@ -108,19 +108,32 @@ export class PlainBatchReader {
     return text;
   }
 
-  /** Of seven bytes at most: what is larger, or negative, is rare. */
   #readsInteger(end: number): boolean {
+    const begin = this.#at;
     let value = 0;
     let scale = 1;
-    const bytesMax = Math.min(end, this.#at + 7);
+    // As far as a number can hold it.
+    const bytesMax = Math.min(end, begin + 7);
     while (this.#at < bytesMax) {
       const byte = this.#buffer[this.#at] as number;
       this.#at += 1;
       value += (byte & 0x7f) * scale;
-      if (byte < 0x80) {
-        return this.#at === end && this.#gives(BigInt(value));
-      }
+      if (byte < 0x80) return this.#at === end && this.#gives(BigInt(value));
       scale *= 128;
+    }
+    return this.#readsLong(begin, end);
+  }
+
+  /** Negative, or beyond 2^49. */
+  #readsLong(begin: number, end: number): boolean {
+    let value = 0n;
+    for (let at = begin; at < Math.min(end, begin + 10); at += 1) {
+      const byte = this.#buffer[at] as number;
+      value |= BigInt(byte & 0x7f) << BigInt(7 * (at - begin));
+      if (byte < 0x80) {
+        this.#at = at + 1;
+        return this.#at === end && this.#gives(BigInt.asIntN(64, value));
+      }
     }
     return false;
   }

@@ -185,6 +185,24 @@ describe("the short way and the long way", () => {
     expect(() => leader.run("INSERT INTO t VALUES (4)")).toThrow("ends by commit");
   });
 
+  test("a rowid that a number cannot hold is told as it is, the largest is refused", () => {
+    const executor = new Executor();
+    const insert = (id: number | bigint) =>
+      executor.run(
+        encodeBatch([{ sql: "INSERT INTO a(id, k) VALUES (?, ?)", args: [id, id] }]),
+        false,
+      );
+    insert(1);
+    const exact = 2n ** 53n + 1n;
+    const outcome = insert(exact);
+    if (outcome.kind !== "done") throw new Error(outcome.kind);
+    expect(decodeBatchResult(outcome.result, "auto")).toMatchObject([{ lastInsertRowid: exact }]);
+    expect(insert(2n ** 62n)).toMatchObject({ kind: "done" });
+    expect(insert(2n ** 63n - 1n)).toMatchObject({ kind: "broken", failure: { code: "REFUSED" } });
+    expect(executor.plain).toBe(3);
+    executor.close();
+  });
+
   test("limits are for the long one to tell", () => {
     const leader = new TestLeader({ limits: { ...DEFAULT_LIMITS, valueBytes: 50 } });
     leader.run("CREATE TABLE t (x)");

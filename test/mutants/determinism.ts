@@ -229,11 +229,11 @@ export const SAME_CONTENT: readonly Mutant[] = [
     killedBy: [differences("what full text was told and was undone")],
   },
   {
-    name: "plain-in-spite-of-triggers",
+    name: "plain-in-spite-of-foreign-keys",
     guards: ["R5"],
-    removes: "a write takes the short way where triggers change rows that it does not count",
+    removes: "a write takes the short way where foreign keys change rows that it does not count",
     edits: [edit(RULES, "if (!facts.plain || facts.needsSavepoint", "if (facts.needsSavepoint")],
-    killedBy: [plain("a trigger ends the short way, its end lets it be found again")],
+    killedBy: [plain("a foreign key ends the short way, its end lets it be found again")],
   },
   {
     name: "plain-in-another-schema",
@@ -241,7 +241,7 @@ export const SAME_CONTENT: readonly Mutant[] = [
     removes: "a write goes the short way that was found under an earlier schema",
     edits: [
       edit(EXECUTOR, ["      this.#cache.clear();", ""], ""),
-      edit(PLAIN, "?.facts !== facts ||", "?.facts === null ||"),
+      edit(PLAIN, "?.facts !== facts ||", "?.facts === undefined ||"),
     ],
     killedBy: [plain("a trigger ends the short way, its end lets it be found again")],
   },
@@ -270,7 +270,7 @@ export const SAME_CONTENT: readonly Mutant[] = [
     guards: ["R5"],
     removes: "the short way lets a table have the largest rowid",
     edits: [edit(PLAIN, "found >= ROWID_SMALL", "found < 0")],
-    killedBy: [plain("have the same outcomes, and leave the same rows")],
+    killedBy: [plain("a rowid that a number cannot hold is told as it is, the largest is refused")],
   },
   {
     name: "rolled-back-and-open",

@@ -57,7 +57,23 @@ test("it agrees with decodeBatch on all that it takes", () => {
 
 test("it takes one statement with values by position, whatever came before", () => {
   const reader = new PlainBatchReader();
-  const args = [1, 0, 127, 128, 2 ** 40, "", "short", "é", "x".repeat(400), 1.5, null, true];
+  const args = [
+    1,
+    0,
+    127,
+    128,
+    2 ** 40,
+    -1,
+    2 ** 53 - 1,
+    -(2n ** 63n),
+    "",
+    "short",
+    "é",
+    "x".repeat(400),
+    1.5,
+    null,
+    true,
+  ];
   const blob = Uint8Array.of(1, 2, 255);
   expect(compare(reader, encodeBatch([{ sql: "INSERT 1", args: [...args, blob] }]))).toBe(true);
   expect(compare(reader, encodeBatch([{ sql: "INSERT 2", args: [5] }]))).toBe(true);
