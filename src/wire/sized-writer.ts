@@ -51,9 +51,15 @@ export class SizedWriter {
     const buffer = this.#buffer;
     let position = this.#position;
     let rest = value;
-    while (rest >= TWO_28) {
-      buffer[position++] = (rest % 128) | 0x80;
-      rest = Math.floor(rest / 128);
+    if (rest >= TWO_28) {
+      // Two integers of 32 bits: arithmetic with doubles takes a call for each byte.
+      const high = Math.floor(rest / TWO_28);
+      let low = rest - high * TWO_28;
+      for (let i = 0; i < 4; i++) {
+        buffer[position++] = (low & 0x7f) | 0x80;
+        low >>>= 7;
+      }
+      rest = high;
     }
     while (rest >= 0x80) {
       buffer[position++] = (rest & 0x7f) | 0x80;
