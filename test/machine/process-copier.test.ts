@@ -3,12 +3,13 @@
 import { existsSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { FileSeal } from "../../src/machine/file-seal.ts";
 import type { MachineOptions } from "../../src/machine/process-machine.ts";
 import { WalCopier } from "../../src/machine/wal-copier.ts";
 import type { Logger } from "../../src/node/ports.ts";
 import { encodeScript } from "../../src/wire/statement-codec.ts";
+import { PowerCut, whyNoPowerCut } from "../support/power-cut.ts";
 import { freshDirectory, realMachine, until, WatchedWriter } from "./support/toy-machine.ts";
 import { job, SILENT } from "./support/toy-processes.ts";
 
@@ -17,7 +18,7 @@ const WAL_BYTES_MAX = 4_000_000;
 const THREAD = new URL("../../dist/machine/copier-thread.js", import.meta.url);
 
 class Bench {
-  readonly dir = freshDirectory();
+  readonly dir: string;
   readonly warnings: string[] = [];
   readonly machine;
   one: WatchedWriter;
@@ -28,6 +29,7 @@ class Bench {
       this.warnings.push(`${text} ${JSON.stringify(facts)}`);
     };
     const logger: Logger = { ...SILENT, warn };
+    this.dir = options.dir ?? freshDirectory();
     const given = { dir: this.dir, logger, walBytesMax: WAL_BYTES_MAX, ...options };
     this.machine = realMachine(given);
     this.one = new WatchedWriter(this.machine);
@@ -117,6 +119,28 @@ test("a writer that is killed while it copies leaves all commits to the next", a
   expect(file.prepare("SELECT count(*) FROM t").pluck().get()).toBe(8);
   expect(file.pragma("integrity_check", { simple: true })).toBe("ok");
 });
+
+test.skipIf(whyNoPowerCut() !== null)(
+  "a copier whose sync fails is told once, and leaves a writer that copies for itself",
+  async () => {
+    const dir = freshDirectory();
+    // SQLite's own syncs are of another kind.
+    const cut = new PowerCut(dir, { realSync: false, fail: ["fdatasync:main.db"] });
+    for (const [name, value] of Object.entries(cut.environment())) vi.stubEnv(name, value);
+    onTestFinished(() => {
+      vi.unstubAllEnvs();
+      cut.dispose();
+    });
+    const bench = await begun({ dir });
+    for (let time = 0; time < 40; time += 1) await bench.fill(300_000);
+    const index = await bench.fill(300_000);
+    await until(() => bench.one.checkpoints.includes(index));
+    expect(bench.warnings).toEqual([expect.stringMatching(/copies its WAL by itself.*EIO/)]);
+    bench.one.writer.close();
+    expect((await bench.one.expect("exited")).reason).toBe("closed");
+    expect(new FileSeal(join(dir, "main.db")).look()).toEqual({ kind: "intact" });
+  },
+);
 
 test("another file under the name is found when the copier would open it", async () => {
   const bench = await begun();
