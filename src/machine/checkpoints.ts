@@ -57,6 +57,7 @@ export class Checkpoints {
   #heldBytes = 0;
   /** It was told to, and what became of it was not seen yet. */
   #isCopying = false;
+  /** That were begun since a checkpoint is due. */
   #passes = 0;
   #aloneUntilMs = Number.NEGATIVE_INFINITY;
   #hasToldFailure = false;
@@ -83,6 +84,7 @@ export class Checkpoints {
     const since = size.all - this.#attemptedAtBytes;
     const isDue = since >= this.#parts.walBytesMax || this.#isEarly(since);
     if (isDue && (this.#isShort(size) || this.#passes >= PASSES_MAX)) return this.#attempt(0);
+    if (isDue) this.#passes += 1;
     if (isDue || size.uncopied >= this.#heldBytes + this.#part(COPY_PART)) this.#begin(copier);
   }
 
@@ -132,7 +134,6 @@ export class Checkpoints {
 
   #passed({ state, reason, heldPages }: Copier): void {
     this.#isCopying = false;
-    this.#passes += 1;
     this.#heldBytes = heldPages * WAL_FRAME_BYTES;
     if (state !== "failed") return;
     this.#aloneUntilMs = this.#nowMs() + ALONE_MS;

@@ -186,6 +186,16 @@ describe("a writer with a copier", () => {
     bench.nowMs += 60_000;
     bench.write(0);
     expect([copier.begun, bench.attempts]).toEqual([2, 1]);
+    // Passes from before it was due do not make it so.
+    bench.nowMs -= 60_000;
+    for (let time = 0; time < 5; time += 1) {
+      bench.write(4);
+      bench.passEnds(0);
+    }
+    bench.write(3);
+    bench.nowMs += 2_000;
+    bench.write(0);
+    expect([copier.begun, bench.attempts]).toEqual([8, 1]);
   });
 
   test("checkpoints itself when it writes as fast as the copier copies", () => {
