@@ -164,6 +164,8 @@ export class EffectLoop {
 
   #perform(effects: Effects): void {
     const { persist } = effects;
+    // First: it is further to the followers than to the own disk. What must be stored before it is told is in `thenSend`.
+    this.#send(effects.send);
     if (persist !== null) {
       const { seq, snapshot, hardState, entries, last, term, thenSend } = persist;
       if (snapshot !== null) this.#events.install(snapshot);
@@ -173,7 +175,6 @@ export class EffectLoop {
         this.step({ kind: "persisted", seq, last, term });
       });
     }
-    this.#send(effects.send);
     if (effects.fetchSnapshot !== null) this.#events.fetchSnapshot(effects.fetchSnapshot);
     if (effects.changed !== null) this.#events.changed(effects.changed);
     if (effects.apply.length > 0) this.#offer(effects.apply);

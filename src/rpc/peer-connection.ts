@@ -1,6 +1,6 @@
 /**
- * One TCP connection between two nodes, either way: frames in, frames out, and how it ended. What one turn of the
- * event loop writes leaves as one write. Knows nothing of who may say what.
+ * One TCP connection between two nodes, either way: frames in, frames out, and how it ended. A frame leaves at once: what a
+ * turn of the event loop has for a peer is one frame already, but for rare ones. Knows nothing of who may say what.
  */
 
 import type { Socket } from "node:net";
@@ -22,7 +22,6 @@ export class PeerConnection {
   readonly #socket: Socket;
   readonly #events: PeerConnectionEvents;
   readonly #reader = new FrameReader(HELLO_BYTES_MAX);
-  #corked = false;
   #over = false;
 
   /** @param socket connected. Nothing is read before `start`. */
@@ -63,16 +62,7 @@ export class PeerConnection {
   }
 
   write(frame: Buffer): void {
-    if (this.#over) return;
-    if (!this.#corked) {
-      this.#corked = true;
-      this.#socket.cork();
-      process.nextTick(() => {
-        this.#corked = false;
-        this.#socket.uncork();
-      });
-    }
-    this.#socket.write(frame);
+    if (!this.#over) this.#socket.write(frame);
   }
 
   /** Ends after what was written; cut off if the other side does not let go within `graceMs`. Then `done`. */
