@@ -7,6 +7,8 @@ export interface QueryOwner {
   fetched(query: PooledQuery): void;
   cancelled(query: PooledQuery): void;
   stepped(query: PooledQuery, batch: Uint8Array): void;
+  /** Its caller takes rows again. */
+  released(query: PooledQuery): void;
 }
 
 export class PooledQuery implements RunningQuery {
@@ -19,6 +21,10 @@ export class PooledQuery implements RunningQuery {
   /** A chunk was delivered: it cannot be begun anew. */
   started = false;
   ended = false;
+  /** Its caller takes nothing at the moment, whatever it was allowed. */
+  isHeld: boolean;
+  /** Has no reader yet; kept by `WaitingQueries`. */
+  isWaiting = false;
   /** A reader died while it had this query and no one knows of which: it is tried with no other beside it. */
   alone = false;
   /** Readers that died or were killed while they had it. */
@@ -32,6 +38,7 @@ export class PooledQuery implements RunningQuery {
     this.statement = statement;
     this.deadlineMs = limits.deadlineMs;
     this.credit = Math.max(1, limits.window);
+    this.isHeld = limits.isHeld === true;
     this.#sink = parts.sink;
     this.#owner = parts.owner;
   }
@@ -46,6 +53,12 @@ export class PooledQuery implements RunningQuery {
     if (this.ended) return;
     this.credit += 1;
     this.#owner.stepped(this, batch);
+  }
+
+  hold(isHeld: boolean): void {
+    if (this.ended || this.isHeld === isHeld) return;
+    this.isHeld = isHeld;
+    if (!isHeld) this.#owner.released(this);
   }
 
   cancel(): void {

@@ -12,6 +12,7 @@ import type { ChildSupply } from "./child-supply.ts";
 import { PooledQuery, type QueryOwner, readFailure } from "./pooled-query.ts";
 import { PooledReader, type ReaderEvents } from "./pooled-reader.ts";
 import { STEP_ANSWER } from "./step-answer.ts";
+import { WaitingQueries } from "./waiting-queries.ts";
 
 export interface ReaderPoolOptions {
   readonly supply: ChildSupply;
@@ -34,6 +35,8 @@ const STALL_MS = 10;
 const UNSURE_MS = 250;
 /** Queries that have run for so long, in all readers at once, are worth another process. */
 const GROW_MS = 50;
+/** More queries than the readers can take for so long, with no longer pause than that, are worth one if there is a CPU for it. */
+const PRESS_MS = 250;
 /** A query that nobody waits for may run on for so long before its reader is killed. */
 const ABANDONED_MS_MAX = 100;
 /** A reader beyond the least number ends after so long without a query. */
@@ -50,13 +53,17 @@ const CLOSE_MS_MAX = 1_000;
 export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
   readonly #options: ReaderPoolOptions;
   readonly #readers = new Set<PooledReader>();
-  #waiting: PooledQuery[] = [];
+  readonly #waiting = new WaitingQueries();
   /** Counts queries as they are given out. */
   #turn = 0;
   #state: "new" | "open" | "suspended" | "closed" = "new";
   #failedStarts = 0;
   #lastDeath = "";
   #tickTimer: NodeJS.Timeout | null = null;
+  #tickAtMs = 0;
+  /** Since when there have been more queries than the readers can take, and when that was seen last. */
+  #pressedSinceMs = 0;
+  #pressedAtMs = Number.NEGATIVE_INFINITY;
   #restartTimer: NodeJS.Timeout | null = null;
   #idleTimer: NodeJS.Timeout | null = null;
   /** Processes not gone yet, also those that left the pool. */
@@ -92,7 +99,7 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
     for (const reader of [...this.#readers]) {
       this.#readers.delete(reader);
       const queries = reader.takeBackAll();
-      this.#putBack(queries.filter((query) => !query.started));
+      this.#waiting.putBack(queries.filter((query) => !query.started));
       for (const query of queries)
         if (query.started) query.fail(tooOld("the node took over a newer database file"));
       reader.kill("the database file is being replaced");
@@ -117,7 +124,7 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
       setImmediate(() => query.fail(refusal));
       return query;
     }
-    this.#waiting.push(query);
+    this.#waiting.add(query);
     this.#dispatch();
     return query;
   }
@@ -135,12 +142,11 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
     for (const timer of [this.#tickTimer, this.#restartTimer, this.#idleTimer]) {
       if (timer !== null) clearTimeout(timer);
     }
-    const orphans = [...this.#waiting];
+    const orphans = this.#waiting.drain();
     for (const reader of this.#readers) {
       reader.leave();
       orphans.push(...reader.takeBackAll());
     }
-    this.#waiting = [];
     setImmediate(() => {
       for (const query of orphans) query.fail(readFailure("CLOSED", "the node is closing"));
     });
@@ -171,9 +177,13 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
   }
 
   cancelled(query: PooledQuery): void {
+    if (query.isWaiting) return this.#waiting.withdraw(query);
     for (const reader of this.#readers) if (reader.abandon(query)) return;
-    const at = this.#waiting.indexOf(query);
-    if (at >= 0) this.#waiting.splice(at, 1);
+  }
+
+  released(query: PooledQuery): void {
+    this.#waiting.rejoin(query);
+    this.#dispatch();
   }
 
   // --- told by readers ------------------------------------------------------------------------------------------
@@ -184,7 +194,7 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
   }
 
   progressed(_reader: PooledReader): void {
-    if (this.#waiting.length > 0) this.#dispatch();
+    if (this.#waiting.size > 0) this.#dispatch();
   }
 
   occupied(reader: PooledReader): void {
@@ -206,9 +216,9 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
     }
     if (this.#failedStarts >= FAILED_STARTS_MAX) return this.#noReader();
     const { waitingMax } = this.#options;
-    if (this.#waiting.length < waitingMax) return null;
+    if (this.#waiting.size < waitingMax) return null;
     const message = `${waitingMax} reads are waiting already (option limits.pendingReads)`;
-    return readFailure("OVERLOADED", message, { waiting: String(this.#waiting.length) });
+    return readFailure("OVERLOADED", message, { waiting: String(this.#waiting.size) });
   }
 
   #noReader(): Failure {
@@ -218,7 +228,7 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
   /** Gives out what waits, in order, for as long as a reader can take it. */
   #dispatch(): void {
     if (this.#state !== "open") return;
-    for (let query = this.#waiting[0]; query !== undefined; query = this.#waiting[0]) {
+    for (let query = this.#waiting.first(); query !== null; query = this.#waiting.first()) {
       const reader = this.#leastBusy(query);
       if (reader === null) {
         this.#grow();
@@ -247,20 +257,20 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
     return best;
   }
 
-  #putBack(queries: readonly PooledQuery[]): void {
-    if (queries.length > 0) this.#waiting = [...queries, ...this.#waiting];
-  }
-
   #failWaiting(): void {
-    const queries = this.#waiting;
-    this.#waiting = [];
-    for (const query of queries) query.fail(this.#noReader());
+    for (const query of this.#waiting.drain()) query.fail(this.#noReader());
   }
 
   // --- time -------------------------------------------------------------------------------------------------------
 
   #arm(delayMs: number): void {
-    if (this.#tickTimer !== null || this.#state !== "open") return;
+    if (this.#state !== "open") return;
+    const atMs = performance.now() + delayMs;
+    if (this.#tickTimer !== null) {
+      if (this.#tickAtMs - atMs < TICK_MS) return;
+      clearTimeout(this.#tickTimer);
+    }
+    this.#tickAtMs = atMs;
     this.#tickTimer = setTimeout(() => this.#tick(), delayMs).unref();
   }
 
@@ -273,7 +283,7 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
       this.#judge(reader, nowMs);
       nextMs = Math.min(nextMs, reader.isPaused ? SLOW_TICK_MS : TICK_MS);
     }
-    if (this.#waiting.length > 0) this.#dispatch();
+    if (this.#waiting.first() !== null) this.#dispatch();
     if (nextMs !== Number.POSITIVE_INFINITY) this.#arm(nextMs);
   }
 
@@ -329,7 +339,7 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
   #giveElsewhere(reader: PooledReader): void {
     const queries = reader.takeBackWaiting();
     if (!reader.isCertain) for (const query of queries) query.alone = true;
-    this.#putBack(queries);
+    this.#waiting.putBack(queries);
     this.#dispatch();
   }
 
@@ -337,7 +347,7 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
   #stop(reader: PooledReader, why: string): void {
     this.#options.supply.logger.warn({ pid: reader.pid, why }, "killing a reader process");
     this.#readers.delete(reader);
-    this.#putBack(reader.takeBackAll().filter((query) => !query.ended));
+    this.#waiting.putBack(reader.takeBackAll().filter((query) => !query.ended));
     reader.kill(why);
     this.#fill();
     this.#dispatch();
@@ -370,7 +380,7 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
         again.push(query);
       }
     }
-    this.#putBack(again);
+    this.#waiting.putBack(again);
   }
 
   #fill(): void {
@@ -392,26 +402,41 @@ export class ReaderPool implements Readers, QueryOwner, ReaderEvents {
     const readers = [...this.#readers];
     if (this.#failedStarts > 0 || readers.some((reader) => !reader.isReady)) return;
     const nowMs = performance.now();
-    const taken = readers.every((reader) => reader.isStreaming || reader.ranMs(nowMs) > GROW_MS);
+    const isPressed = this.#isPressed(nowMs);
+    // No process is worth starting while a connection that takes nothing has one.
+    const held = readers.filter((reader) => reader.running?.isHeld === true);
+    if (this.#reclaim(held, nowMs)) return;
+    const taken = readers.every((reader) => {
+      return reader.pausedMs(nowMs) > STALL_MS || reader.ranMs(nowMs) > GROW_MS;
+    });
     const { readersMax } = this.#options;
-    const most = taken ? readersMax : Math.min(readersMax, availableParallelism());
-    if (readers.length < most) this.#startReader();
+    const most = isPressed ? Math.min(readersMax, availableParallelism()) : 0;
+    if (readers.length < (taken ? readersMax : most)) this.#startReader();
     else if (readers.length >= readersMax) this.#reclaim(readers, nowMs);
   }
 
-  /** Callers who stopped reading would otherwise shut all others out. */
-  #reclaim(readers: readonly PooledReader[], nowMs: number): void {
+  /** A burst that is over before a process had helped is not worth one. */
+  #isPressed(nowMs: number): boolean {
+    if (nowMs - this.#pressedAtMs > PRESS_MS) this.#pressedSinceMs = nowMs;
+    this.#pressedAtMs = nowMs;
+    return nowMs - this.#pressedSinceMs >= PRESS_MS;
+  }
+
+  /** Callers who stopped reading would otherwise shut all others out. True if one of them lost its reader. */
+  #reclaim(readers: readonly PooledReader[], nowMs: number): boolean {
     let longest: PooledReader | null = null;
     for (const reader of readers) {
       if (longest === null || reader.pausedMs(nowMs) > longest.pausedMs(nowMs)) longest = reader;
     }
     const query = longest?.running ?? null;
-    if (longest === null || query === null || longest.pausedMs(nowMs) < PAUSED_MS_MAX) return;
+    if (longest === null || query === null) return false;
+    if (longest.pausedMs(nowMs) < PAUSED_MS_MAX) return false;
     longest.abandon(query);
     const message =
       `the stream was not read for more than ${PAUSED_MS_MAX} ms while other reads waited for a reader ` +
       "(option readersMax); read faster, in pages by key, or all at once";
     query.fail(readFailure("SNAPSHOT_TOO_OLD", message));
+    return true;
   }
 
   #startReader(): void {

@@ -35,6 +35,7 @@ export class PendingQuery implements RunningQuery, Waiter, QuerySink {
   #served: Served | null = null;
   /** Fetches that came before a reader had it. */
   #credit = 0;
+  #isHeld = false;
   #ended = false;
 
   constructor(
@@ -56,6 +57,11 @@ export class PendingQuery implements RunningQuery, Waiter, QuerySink {
     else this.#running.fetch(chunks);
   }
 
+  hold(isHeld: boolean): void {
+    this.#isHeld = isHeld;
+    this.#running?.hold?.(isHeld);
+  }
+
   cancel(): void {
     if (this.#ended) return;
     this.cancelled = true;
@@ -70,9 +76,9 @@ export class PendingQuery implements RunningQuery, Waiter, QuerySink {
   }
 
   #limitsNow(): ReaderLimits {
-    if (this.#credit === 0) return this.#limits;
+    if (this.#credit === 0 && !this.#isHeld) return this.#limits;
     const { deadlineMs, window } = this.#limits;
-    return { deadlineMs, window: window + this.#credit };
+    return { deadlineMs, window: window + this.#credit, isHeld: this.#isHeld };
   }
 
   refuse(failure: Failure): void {

@@ -238,6 +238,11 @@ export interface RunningQuery {
   fetch(chunks: number): void;
   /** In a snapshot: an encoded balsa.v1.Batch to read in it, answered by one chunk. */
   step?(batch: Uint8Array): void;
+  /**
+   * Its caller's connection is full, or is not any more. Meanwhile it is not begun, and if it has a reader, others that need
+   * one come before it after a second.
+   */
+  hold?(isHeld: boolean): void;
   /** No more chunks, and no further call of the sink. */
   cancel(): void;
 }
@@ -250,6 +255,8 @@ export interface ReaderLimits {
   readonly deadlineMs: number;
   /** Chunks that may be sent before a fetch; Infinity for no limit. */
   readonly window: number;
+  /** See `hold`. Default false. */
+  readonly isHeld?: boolean;
 }
 
 export interface Readers {

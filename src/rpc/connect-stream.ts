@@ -138,6 +138,7 @@ export class ConnectStream implements QueryOwner {
         begin: (request) => {
           if (!this.#over) this.#dispatch(request);
         },
+        mayBegin: () => this.#mayBegin(),
         emptied: () => this.#caughtUp(),
         failed: (error) => this.#failBy(error),
       },
@@ -167,6 +168,11 @@ export class ConnectStream implements QueryOwner {
   drain(): void {
     this.#draining = true;
     this.#endIfIdle();
+  }
+
+  /** Of what has come already. The same that stops the reading, but for writes: a step may be what they wait for. */
+  #mayBegin(): boolean {
+    return !this.#congested && this.#granted <= this.#parts.bounds.chunks;
   }
 
   /** All requests that have come are begun. */
@@ -290,6 +296,7 @@ export class ConnectStream implements QueryOwner {
     const { statement, consistency, atLeast, maxStalenessMs, timeoutMs } = request;
     const call = { statement, consistency, atLeast, maxStalenessMs, timeoutMs, window: first };
     query.running = node.query(call, query);
+    if (this.#congested) query.running.hold?.(true);
   }
 
   /** For its queries alone. */
@@ -298,6 +305,7 @@ export class ConnectStream implements QueryOwner {
     if (this.#queries.get(id) !== query) return;
     query.granted -= 1;
     this.#granted -= 1;
+    if (this.#mayBegin()) this.#inbox.goOn();
     const { node, index } = served;
     if (done) this.#forgetQuery(id, query);
     if (this.#over) return;
@@ -349,6 +357,7 @@ export class ConnectStream implements QueryOwner {
     this.#queries.delete(id);
     this.#granted -= query.granted;
     query.granted = 0;
+    if (this.#mayBegin()) this.#inbox.goOn();
   }
 
   // --- answers -------------------------------------------------------------------------------------------------
@@ -360,7 +369,7 @@ export class ConnectStream implements QueryOwner {
   /** What one turn of the loop brings, from whatever process it comes, leaves together. */
   #gathered(bytes: number): void {
     this.#answerBytes += bytes;
-    if (this.#answerBytes > this.#parts.bounds.answerBytes) this.#congested = true;
+    if (this.#answerBytes > this.#parts.bounds.answerBytes) this.#congest(true);
     if (this.#flushing) return;
     this.#flushing = true;
     setImmediate(() => {
@@ -386,10 +395,17 @@ export class ConnectStream implements QueryOwner {
   #relieve(): void {
     if (this.#over) return;
     if (this.#congested && this.#answerBytes <= this.#parts.bounds.answerBytes / 2) {
-      this.#congested = false;
+      this.#congest(false);
       for (const query of this.#queries.values()) this.#grant(query);
     }
     this.#regulate();
+    if (this.#mayBegin()) this.#inbox.goOn();
+  }
+
+  #congest(isCongested: boolean): void {
+    if (this.#congested === isCongested) return;
+    this.#congested = isCongested;
+    for (const { running } of this.#queries.values()) running?.hold?.(isCongested);
   }
 
   // --- bounds and ends -----------------------------------------------------------------------------------------

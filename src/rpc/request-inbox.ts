@@ -30,6 +30,8 @@ export class TurnBudget {
 
 export interface InboxOwner {
   begin(request: ClientRequest): void;
+  /** More? If not, it says `goOn` when it is. */
+  mayBegin(): boolean;
   /** All that had come is begun. */
   emptied(): void;
   /** Not a request: PROTOCOL. */
@@ -40,6 +42,8 @@ export class RequestInbox {
   readonly #owner: InboxOwner;
   readonly #budget: TurnBudget;
   readonly #frames: ClientFrameReader[] = [];
+  /** Its next slice is due, or waits for `goOn`. */
+  #state: "idle" | "due" | "waiting" = "idle";
 
   constructor(owner: InboxOwner, budget: TurnBudget) {
     this.#owner = owner;
@@ -53,7 +57,14 @@ export class RequestInbox {
   /** Begins its requests, the first ones at once if none waited. */
   add(frame: Uint8Array): void {
     this.#frames.push(new ClientFrameReader(frame));
-    if (this.#frames.length === 1) this.#slice();
+    if (this.#state === "idle") this.#slice();
+  }
+
+  /** The owner may begin more. */
+  goOn(): void {
+    if (this.#state !== "waiting") return;
+    this.#state = "due";
+    setImmediate(() => this.#slice());
   }
 
   clear(): void {
@@ -61,11 +72,19 @@ export class RequestInbox {
   }
 
   #slice(): void {
+    this.#state = "due";
     try {
       for (;;) {
+        if (!this.isEmpty && !this.#owner.mayBegin()) {
+          this.#state = "waiting";
+          return;
+        }
         for (let count = 0; count < REQUESTS_BETWEEN; count += 1) {
           const request = this.#frames[0]?.next();
-          if (request === undefined) return this.#owner.emptied();
+          if (request === undefined) {
+            this.#state = "idle";
+            return this.#owner.emptied();
+          }
           if (request === null) this.#frames.shift();
           else this.#owner.begin(request);
         }
@@ -73,6 +92,7 @@ export class RequestInbox {
       }
       setImmediate(() => this.#slice());
     } catch (error) {
+      this.#state = "idle";
       this.clear();
       this.#owner.failed(error);
     }

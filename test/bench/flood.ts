@@ -1,5 +1,6 @@
 /** Streams that our client would not make: one that floods a node whatever it answers, and one that reads no answers. */
 
+import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:http2";
 import { Client, type ClientDuplexStream, credentials, Metadata } from "@grpc/grpc-js";
 import {
   type ClientRequest,
@@ -28,28 +29,12 @@ export class Tally {
   }
 }
 
-class RawStream {
-  readonly client: Client;
-  readonly stream: ClientDuplexStream<Buffer, Buffer>;
-
-  constructor(endpoint: string) {
-    this.client = new Client(endpoint, credentials.createInsecure(), {
-      "grpc.use_local_subchannel_pool": 1,
-      "grpc.max_receive_message_length": -1,
-    });
-    const path = "/balsa.v1.Sql/Connect";
-    this.stream = this.client.makeBidiStreamRequest(path, same, same, new Metadata(), {});
-    this.stream.on("error", () => {});
-  }
-
-  close(): void {
-    this.stream.cancel();
-    this.client.close();
-  }
-}
+const CONNECT = "/balsa.v1.Sql/Connect";
 
 /** Keeps requests under way on one stream: a refused one comes again, a served one is followed by another. */
-export class FloodStream extends RawStream {
+export class FloodStream {
+  readonly #client: Client;
+  readonly #stream: ClientDuplexStream<Buffer, Buffer>;
   readonly #key: () => number;
   readonly #tally: Tally;
   readonly #noForward: boolean;
@@ -57,11 +42,21 @@ export class FloodStream extends RawStream {
   #nextId = 1;
 
   constructor(endpoint: string, key: () => number, tally: Tally, noForward: boolean) {
-    super(endpoint);
+    this.#client = new Client(endpoint, credentials.createInsecure(), {
+      "grpc.use_local_subchannel_pool": 1,
+      "grpc.max_receive_message_length": -1,
+    });
+    this.#stream = this.#client.makeBidiStreamRequest(CONNECT, same, same, new Metadata(), {});
+    this.#stream.on("error", () => {});
     this.#key = key;
     this.#tally = tally;
     this.#noForward = noForward;
-    this.stream.on("data", (frame: Buffer) => this.#take(frame));
+    this.#stream.on("data", (frame: Buffer) => this.#take(frame));
+  }
+
+  close(): void {
+    this.#stream.cancel();
+    this.#client.close();
   }
 
   send(count: number): void {
@@ -72,7 +67,7 @@ export class FloodStream extends RawStream {
       this.#sentAt.set(id, now);
       return insertion(id, this.#key(), this.#noForward);
     });
-    this.stream.write(encodeClientFrame(requests));
+    this.#stream.write(encodeClientFrame(requests));
   }
 
   #take(frame: Buffer): void {
@@ -95,11 +90,21 @@ export class FloodStream extends RawStream {
   }
 }
 
-/** Asks for as much as it may and takes nothing: rows of a mebibyte a read, and the answers of writes. */
-export class UnreadStream extends RawStream {
+/**
+ * Asks for as much as it may and takes nothing: rows of a mebibyte a read, and the answers of writes. HTTP/2 without gRPC's
+ * library, which would take everything that comes before its first message is asked for.
+ */
+export class UnreadStream {
+  readonly #session: ClientHttp2Session;
+  readonly #stream: ClientHttp2Stream;
+
   constructor(endpoint: string, bed: Bed, requests: number) {
-    super(endpoint);
-    this.stream.pause();
+    this.#session = connect(`http://${endpoint}`);
+    this.#session.on("error", () => {});
+    const headers = { "content-type": "application/grpc", te: "trailers" };
+    this.#stream = this.#session.request({ ":method": "POST", ":path": CONNECT, ...headers });
+    this.#stream.on("error", () => {});
+    this.#stream.pause();
     const statement = encodeStatement({ sql: WIDE, args: [] });
     const body = {
       kind: "query" as const,
@@ -114,8 +119,12 @@ export class UnreadStream extends RawStream {
     const writes = Array.from({ length: requests }, (_, at) =>
       insertion(requests + at + 1, bed.key(), false),
     );
-    this.stream.write(encodeClientFrame(writes));
-    this.stream.write(encodeClientFrame(reads));
+    for (const requests of [writes, reads])
+      this.#stream.write(message(encodeClientFrame(requests)));
+  }
+
+  close(): void {
+    this.#session.destroy();
   }
 }
 
@@ -123,6 +132,13 @@ function insertion(id: number, key: number, noForward: boolean): ClientRequest {
   const batch = encodeBatch([{ sql: INSERT, args: [key, TEXT] }]);
   const numbers = { session: 0, sequence: 0, acknowledgedThrough: 0, timeoutMs: TIMEOUT_MS };
   return { id, body: { kind: "execute", batch, ...numbers, noForward } };
+}
+
+/** As gRPC sends it: not compressed, its length, itself. */
+function message(bytes: Buffer): Buffer {
+  const head = Buffer.alloc(5);
+  head.writeUInt32BE(bytes.length, 1);
+  return Buffer.concat([head, bytes]);
 }
 
 function same(bytes: Buffer): Buffer {

@@ -144,6 +144,38 @@ test("streams that nobody reads do not shut other reads out", async () => {
   expect(ended.map(({ failure }) => failure?.code)).toEqual(["SNAPSHOT_TOO_OLD"]);
 });
 
+test("a query whose caller takes nothing is not begun until it does, and others pass it by", async () => {
+  const machine = await readyMachine({ readersMax: 1 });
+  const before = await pidOfReader(machine);
+  const limits = { deadlineMs: 60_000, window: 1, isHeld: true };
+  const held = new WatchedQuery();
+  const running = machine.readers.query(Buffer.from("pid"), limits, held);
+  for (let turn = 0; turn < 5; turn += 1) expect(await pidOfReader(machine)).toBe(before);
+  expect([held.chunks.length, held.isOver]).toEqual([0, false]);
+  running.hold?.(false);
+  expect(Number((await held.over()).chunks[0])).toBe(before);
+});
+
+test("a stream whose connection is full for a second gives its reader to others; one that is only slow does not", async () => {
+  const machine = await readyMachine({ readersMax: 3 });
+  for (const isHeld of [false, true]) {
+    const [before] = machine.readers.pids;
+    const stream = ask(machine, STREAM, { window: 1 });
+    await stream.until(() => stream.chunks.length === 1);
+    stream.running.hold?.(isHeld);
+    // A clock: its process is started for it and killed with it.
+    await ask(machine, ENDLESS, { deadlineMs: 1_200 }).over();
+    expect(machine.readers.pids).toEqual([before]);
+    const served = await pidOfReader(machine);
+    expect([served === before, stream.isOver]).toEqual([isHeld, isHeld]);
+    if (isHeld) expect(stream.failure?.code).toBe("SNAPSHOT_TOO_OLD");
+    stream.running.cancel();
+    if (isHeld) continue;
+    process.kill(served, "SIGKILL");
+    await until(() => !machine.readers.pids.includes(served));
+  }
+});
+
 test("a stream that is held for too long loses its snapshot, and its reader is free", async () => {
   const machine = await readyMachine({ readersMax: 1, snapshotMsMax: 120 });
   const before = await pidOfReader(machine);

@@ -127,6 +127,98 @@ const FLOW: readonly Mutant[] = [
     ],
   },
   {
+    name: "frame-begun-whole",
+    guards: ["P10"],
+    removes: "all reads of a frame are begun, however many",
+    edits: [
+      edit(
+        STREAM,
+        "return !this.#congested && this.#granted <= this.#parts.bounds.chunks;",
+        "return true;",
+      ),
+    ],
+    killedBy: [
+      connect("of many reads that come in one frame no more are begun than may be under way"),
+    ],
+  },
+  {
+    name: "full-connection-untold",
+    guards: ["P10"],
+    removes: "the pool of readers does not learn that nobody takes a query's rows",
+    edits: [edit(STREAM, "running?.hold?.(isCongested);", "running?.hold?.(false);")],
+    killedBy: [
+      connect("a client that stops reading stops the reads; when it reads again, all comes"),
+    ],
+  },
+  {
+    name: "begun-for-nobody",
+    guards: ["P10"],
+    removes: "a query takes a reader though nobody takes its rows",
+    edits: [
+      edit("src/machine/waiting-queries.ts", "!query.ended && !query.isHeld", "!query.ended"),
+    ],
+    killedBy: [
+      test(
+        "machine/waiting-queries",
+        "a query whose caller takes nothing is passed by, counts, and comes last when it does again",
+      ),
+    ],
+  },
+  {
+    name: "process-for-a-burst",
+    guards: ["P10"],
+    removes: "a burst of reads starts a process that comes too late for it",
+    edits: [
+      edit(
+        "src/machine/reader-pool.ts",
+        "return nowMs - this.#pressedSinceMs >= PRESS_MS;",
+        "return true;",
+      ),
+    ],
+    killedBy: [
+      test(
+        "machine/reader-pool",
+        "a burst starts no process; more reads than the readers can take for a quarter of a second do",
+      ),
+    ],
+  },
+  {
+    name: "process-rather-than-place",
+    guards: ["P10"],
+    removes: "a process is started for others though a reader waits for a full connection",
+    edits: [
+      edit(
+        "src/machine/reader-pool.ts",
+        "if (this.#reclaim(held, nowMs)) return;",
+        "if (held.length > 1e9) return;",
+      ),
+    ],
+    killedBy: [
+      test(
+        "machine/reader-pool",
+        "a full connection loses its reader to others after a second, before a process is started for them",
+      ),
+    ],
+  },
+  {
+    name: "slow-is-full",
+    guards: ["P10"],
+    removes: "a caller that is only slow loses its snapshot before the readers are all taken",
+    edits: [
+      edit(
+        "src/machine/reader-pool.ts",
+        "readers.filter((reader) => reader.running?.isHeld === true);",
+        "readers.filter((reader) => reader.running !== null);",
+      ),
+    ],
+    killedBy: [
+      test(
+        "machine/reader-pool",
+        "a caller that is only slow keeps its reader while there are processes to be had",
+      ),
+    ],
+  },
+  {
     name: "flood-read-on",
     guards: ["P10"],
     removes: "a stream whose requests are refused is read on",

@@ -319,6 +319,8 @@ describe("bounds", () => {
     stream.call.pause();
     const produced = () => node.queries.reduce((sum, query) => sum + query.produced, 0);
     await settled(produced);
+    // The node knows that nobody takes their rows.
+    expect(node.queries.map(({ holds }) => holds.at(-1))).toEqual([true, true]);
     // 40 MB were asked for; on the way are 2 MiB of answers, HTTP/2's window, and 16 frames that grpc-js buffers.
     expect(produced()).toBeLessThan(500);
     // Nor are its requests read.
@@ -332,6 +334,24 @@ describe("bounds", () => {
     // Side by side, not one after the other.
     expect(stream.of(2).length).toBeGreaterThan(200);
     await eventually(() => expect(stream.of(2)).toHaveLength(400));
+    for (const { holds } of node.queries.slice(0, 2)) expect(holds).toContain(false);
+  });
+
+  test("of many reads that come in one frame no more are begun than may be under way", async () => {
+    const { node, stream } = await open({ bounds: { chunks: 40 } });
+    node.pumpsQueries = false;
+    const reads = Array.from({ length: 300 }, (_, at) => ({ id: at + 1, query: SELECT }));
+    stream.send(...reads, { id: 1_000, execute: { batch: BATCH } });
+    const first = await settled(() => node.queries.length);
+    expect(first).toBeGreaterThan(40);
+    // It looks every 32 requests.
+    expect(first).toBeLessThanOrEqual(40 + 32);
+    for (let done = 0; done < 300; done += 1) {
+      await eventually(() => expect(node.queries.length).toBeGreaterThan(done));
+      node.queries[done]?.pump();
+    }
+    await eventually(() => expect(stream.responses).toHaveLength(301));
+    expect(stream.of(1_000)[0]?.execute).toBeDefined();
   });
 });
 

@@ -89,6 +89,10 @@ export interface SeenQuery extends QueryCall {
   produced: number;
   credit: number;
   cancelled: boolean;
+  /** What it was told of its caller, in order. */
+  readonly holds: boolean[];
+  /** Goes on, if the node answers no queries by itself. */
+  pump(): void;
 }
 
 /** One transaction that reached the node. */
@@ -113,6 +117,8 @@ export class FakeNode implements NodeService {
     const result = call.openSession ? OPENED : EMPTY_RESULT;
     sink.done(result, this.executes.length);
   };
+  /** Or each waits until the test pumps it? */
+  pumpsQueries = true;
   chunks = 1;
   chunkBytes = 10;
   queryFailure: Failure | null = null;
@@ -179,7 +185,8 @@ export class FakeNode implements NodeService {
   query(call: QueryCall, sink: QueryCallSink): RunningQuery {
     const credit = call.window === 0 ? Number.POSITIVE_INFINITY : call.window;
     const { chunks: total, chunkBytes } = this;
-    const seen: SeenQuery = { ...call, produced: 0, credit, cancelled: false };
+    const state = { produced: 0, credit, cancelled: false, holds: [] };
+    const seen: SeenQuery = { ...call, ...state, pump: () => pump() };
     this.queries.push(seen);
     const pump = () => {
       if (this.queryFailure !== null && !seen.cancelled) {
@@ -193,8 +200,9 @@ export class FakeNode implements NodeService {
         sink.chunk(rowChunk(seen.produced, chunkBytes), seen.produced === total, served);
       }
     };
-    setImmediate(pump);
+    if (this.pumpsQueries) setImmediate(pump);
     return {
+      hold: (isHeld) => seen.holds.push(isHeld),
       fetch: (chunks) => {
         // Later, as with a reader in a process of its own.
         setImmediate(() => {

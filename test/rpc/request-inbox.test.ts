@@ -11,13 +11,14 @@ function frameOf(from: number, count: number): Buffer {
   return encodeClientFrame(requests);
 }
 
-function inboxOf(budget: { hasTime(): boolean }) {
+function inboxOf(budget: { hasTime(): boolean }, room = { most: Number.POSITIVE_INFINITY }) {
   const begun: number[] = [];
   let emptied = 0;
   const failures: unknown[] = [];
   const inbox = new RequestInbox(
     {
       begin: ({ id }) => begun.push(id),
+      mayBegin: () => begun.length < room.most,
       emptied: () => {
         emptied += 1;
       },
@@ -51,6 +52,28 @@ test("without time left each turn begins some, in order, over all frames", async
   expect(begun.length).toBeLessThan(150);
   for (let turns = 0; turns < 20 && emptied() === 0; turns += 1) await turn();
   expect(begun).toEqual(Array.from({ length: 150 }, (_, at) => at + 1));
+});
+
+test("when its owner may begin no more it waits, also with frames that come then, until it is told to go on", async () => {
+  const room = { most: 50 };
+  const { inbox, begun, emptied } = inboxOf(new TurnBudget(), room);
+  inbox.add(frameOf(1, 100));
+  const first = begun.length;
+  // It asks between slices.
+  expect(first).toBeGreaterThanOrEqual(50);
+  expect(first).toBeLessThan(100);
+  inbox.add(frameOf(101, 20));
+  for (let turns = 0; turns < 5; turns += 1) await turn();
+  expect([begun.length, inbox.isEmpty, emptied()]).toEqual([first, false, 0]);
+  room.most = Number.POSITIVE_INFINITY;
+  inbox.goOn();
+  inbox.goOn();
+  for (let turns = 0; turns < 20 && emptied() === 0; turns += 1) await turn();
+  expect(begun).toEqual(Array.from({ length: 120 }, (_, at) => at + 1));
+  expect(emptied()).toBe(1);
+  inbox.goOn();
+  await turn();
+  expect(emptied()).toBe(1);
 });
 
 test("a budget is of one turn, for all who ask", async () => {
