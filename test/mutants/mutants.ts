@@ -15,6 +15,7 @@ import { LOG_TIME } from "./log-time.ts";
 import { MAJORITIES_AND_LOST_DISKS } from "./lost-disks.ts";
 import { MEMBERSHIP } from "./membership.ts";
 import type { Mutant } from "./mutant.ts";
+import { TOO_MUCH } from "./overload.ts";
 import { READS } from "./reads.ts";
 import { REPLICATION } from "./replication.ts";
 import { SERVICE } from "./service.ts";
@@ -32,6 +33,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...MAJORITIES_AND_LOST_DISKS,
   ...REPLICATION,
   ...FLOW_AND_BOUNDS,
+  ...TOO_MUCH,
   ...SICK,
   ...CHANGED_FILES,
   ...SNAPSHOT_MUTANTS,
