@@ -2,7 +2,6 @@
 
 import { edit, type Mutant, script, test } from "./mutant.ts";
 
-const connect = (name: string) => test("rpc/connect", name);
 const trap = (name: string) => test("raft/traps-replication", name);
 const transfer = (name: string) => test("raft/transfer-and-snapshots", name);
 
