@@ -1,4 +1,4 @@
-/** Mutants of what becomes of too much: refusals, floods that rest, withdrawn requests, and clients that take no answers (P10). */
+/** Mutants of what becomes of too much: refusals, floods that rest, withdrawn requests, clients that take no answers (P10). */
 
 import { edit, type Mutant, test } from "./mutant.ts";
 
