@@ -84,9 +84,10 @@ export class Arena {
 
   #next(bytes: number): Chunk {
     const former = this.#chunk;
-    const spare = bytes <= CHUNK_BYTES ? this.#spares.pop() : undefined;
-    this.#chunk =
-      spare ?? new Chunk(Buffer.allocUnsafeSlow(Math.max(CHUNK_BYTES, 2 * bytes)), this);
+    // Only a chunk of the usual size is filled again.
+    const room = bytes <= CHUNK_BYTES ? CHUNK_BYTES : 2 * bytes;
+    const spare = room === CHUNK_BYTES ? this.#spares.pop() : undefined;
+    this.#chunk = spare ?? new Chunk(Buffer.allocUnsafeSlow(room), this);
     if (former.isFree) this.freed(former);
     return this.#chunk;
   }
