@@ -99,12 +99,12 @@ export abstract class ReadCall extends Call {
 
 type Cells = readonly (readonly Value[])[];
 
-/** The first row, or undefined. */
-export class FirstRowCall extends ReadCall {
-  readonly promise: Promise<Row | undefined>;
+/** A read that comes to one value, or fails. */
+abstract class ValueRead<T> extends ReadCall {
+  readonly promise: Promise<T>;
   readonly #resultBytesMax: number;
   #resultBytes = 0;
-  #resolve: (row: Row | undefined) => void = ignore;
+  #resolve: (value: T) => void = ignore;
   #reject: (error: BalsaError | SqlError) => void = ignore;
 
   constructor(owner: CallOwner, terms: ReadTerms, resultBytesMax: number) {
@@ -116,8 +116,11 @@ export class FirstRowCall extends ReadCall {
     });
   }
 
-  protected override get window(): number {
-    return 1;
+  /** True: it was answered; false: it asked for more. */
+  protected abstract gather(columns: readonly string[], rows: Cells, done: boolean): boolean;
+
+  protected answer(value: T): void {
+    this.#resolve(value);
   }
 
   protected take({ chunk, done }: QueryResponse): Receipt {
@@ -129,12 +132,7 @@ export class FirstRowCall extends ReadCall {
     }
     try {
       const { columns, rows } = this.decode(chunk);
-      const values = rows[0];
-      if (values === undefined && !done) {
-        this.connection?.fetch(this, 1);
-        return "more";
-      }
-      this.#resolve(values === undefined ? undefined : toRow(columns, values));
+      if (!this.gather(columns, rows, done)) return "more";
     } catch (error) {
       this.fail(toCallError(error));
     }
@@ -151,55 +149,39 @@ export class FirstRowCall extends ReadCall {
   }
 }
 
-/** Collects all rows. */
-export class AllRowsCall extends ReadCall {
-  readonly promise: Promise<Row[]>;
-  readonly #resultBytesMax: number;
-  #rows: Row[] = [];
-  #resultBytes = 0;
-  #resolve: (rows: Row[]) => void = ignore;
-  #reject: (error: BalsaError | SqlError) => void = ignore;
-
-  constructor(owner: CallOwner, terms: ReadTerms, resultBytesMax: number) {
-    super(owner, terms);
-    this.#resultBytesMax = resultBytesMax;
-    this.promise = new Promise((resolve, reject) => {
-      this.#resolve = resolve;
-      this.#reject = reject;
-    });
+/** The first row, or undefined. */
+export class FirstRowCall extends ValueRead<Row | undefined> {
+  protected override get window(): number {
+    return 1;
   }
 
-  protected take({ chunk, done }: QueryResponse): Receipt {
-    this.#resultBytes += chunk.length;
-    if (this.#resultBytes > this.#resultBytesMax) {
-      this.fail(tooLarge(this.#resultBytesMax));
-      return done ? "last" : "enough";
+  protected gather(columns: readonly string[], rows: Cells, done: boolean): boolean {
+    const values = rows[0];
+    if (values === undefined && !done) {
+      this.connection?.fetch(this, 1);
+      return false;
     }
-    try {
-      const { columns, rows } = this.decode(chunk);
-      const made = toRows(columns, rows);
-      if (this.#rows.length === 0) this.#rows = made;
-      else for (const row of made) this.#rows.push(row);
-    } catch (error) {
-      this.fail(toCallError(error));
-      return done ? "last" : "enough";
-    }
-    if (done) {
-      this.#resolve(this.#rows);
-      return "last";
-    }
-    this.consumed();
-    return "more";
+    this.answer(values === undefined ? undefined : toRow(columns, values));
+    return true;
+  }
+}
+
+/** Collects all rows. */
+export class AllRowsCall extends ValueRead<Row[]> {
+  #rows: Row[] = [];
+
+  protected gather(columns: readonly string[], rows: Cells, done: boolean): boolean {
+    const made = toRows(columns, rows);
+    if (this.#rows.length === 0) this.#rows = made;
+    else for (const row of made) this.#rows.push(row);
+    if (done) this.answer(this.#rows);
+    else this.consumed();
+    return done;
   }
 
   override restart(): boolean {
     this.#rows = [];
-    this.#resultBytes = 0;
     return super.restart();
-  }
-
-  fail(error: BalsaError | SqlError): void {
-    this.#reject(error);
   }
 }
 
