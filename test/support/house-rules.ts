@@ -44,7 +44,7 @@ const ARROWS: { readonly [module: string]: Arrows } = {
   // raft/entry.ts is types and a few constants.
   log: { values: ["sql", "raft/entry.ts"], types: ["raft", "node/ports.ts"], packages: [] },
   machine: {
-    values: ["sql", "wire"],
+    values: ["sql", "wire", "log/crc.ts"],
     types: ["raft", "node/ports.ts"],
     packages: ["better-sqlite3"],
   },
